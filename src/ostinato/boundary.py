@@ -1,0 +1,139 @@
+"""The boundary between what a user writes and the table of ops: symbols are traced, arrays are computed at once.
+
+Here shapes are refused: the rules of shapes.py and ops.py return a `Reason`, and this module raises it, with the user's own line.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .errors import CellError, DimensionError, ShapeError, Source, known_names, lay_out
+from .shapes import Dim, Dims, Reason, Type, parse_dim
+
+if TYPE_CHECKING:
+    from .ops import Op
+
+DTYPES: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "bool": np.bool_}
+
+_sizes: ContextVar[Mapping[str, int]] = ContextVar("sizes", default={})
+
+
+class Symbolic:
+    """What stands for a value while a cell is traced (`trace.Symbol`); here only so that it can be recognised."""
+
+    __slots__ = ()
+    type: Type
+
+    def traced(self, op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+        raise NotImplementedError
+
+
+@contextmanager
+def sizes_known(sizes: Mapping[str, int]) -> Iterator[None]:
+    """Within this block a dimension name in `reshape(x, "n_heads", ...)` has a size."""
+    token = _sizes.set(sizes)
+    try:
+        yield
+    finally:
+        _sizes.reset(token)
+
+
+def apply(op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    """Call an op on what a user passed: a node if a symbol is among it, else an array."""
+    for arg in args:
+        if isinstance(arg, Symbolic):
+            return arg.traced(op, args, options)
+    return _compute(op, args, options)
+
+
+def bind(op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Operands and attributes of a call, or a CellError that says which arguments the op takes."""
+    try:
+        operands, attributes = op.call(*args, **options)
+        misfit = len(operands) != op.n_operands if op.n_operands is not None else not operands
+    except TypeError:
+        misfit = True
+    if misfit:
+        wanted = "at least one value" if op.n_operands is None else f"{op.n_operands} value{'s'[: op.n_operands != 1]}"
+        given = f"{len(args)} argument{'s'[: len(args) != 1]}" + (f" and {', '.join(options)}" if options else "")
+        message = lay_out(f"{op.name}: it takes {wanted}, and was called with {given}", source=user_source())
+        raise CellError(message) from None
+    return operands, attributes
+
+
+def _compute(op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    operands, attributes = bind(op, args, options)
+    floats = [a.dtype for a in operands if isinstance(a, np.ndarray | np.generic) and a.dtype.kind == "f"]
+    weak = np.result_type(*floats) if floats else np.dtype(np.float64)
+    arrays = [np.asarray(a, weak if isinstance(a, int | float) and not isinstance(a, bool) else None) for a in operands]
+    result = op.shape([type_of(a) for a in arrays], attributes)
+    if isinstance(result, Reason):
+        values = [(f"operand {i + 1}", str(type_of(a).one_instance), "") for i, a in enumerate(arrays)]
+        refuse(op.name, result, values)
+    with np.errstate(all="ignore"):
+        return op.compute([a[None] for a in arrays], attributes)[0]
+
+
+def type_of(array: np.ndarray[Any, Any]) -> Type:
+    """The type of an array whose dimensions have no names."""
+    dtype = "bool" if array.dtype == bool else "f32" if array.dtype == np.float32 else "f64"
+    return Type(dtype, tuple(Dim.number(n) for n in array.shape))
+
+
+def refuse(
+    what: str,
+    reason: Reason,
+    values: Sequence[tuple[str, str, str]] = (),
+    sizes: Mapping[str, tuple[int, str]] | None = None,
+) -> None:
+    """Raise a ShapeError about the user's own expression."""
+    headline = f"{what}: {reason.text}"
+    raise ShapeError(lay_out(headline, source=user_source(), values=values, sizes=sizes, hint=reason.hint))
+
+
+def rank(value: Any) -> int:
+    return len(value.type.dims) if isinstance(value, Symbolic) else np.ndim(value)
+
+
+def dims(expressions: Sequence[Any]) -> Dims:
+    """The dimensions that `reshape(x, "n_heads", 4)` names."""
+    return tuple(e if isinstance(e, Dim) else dim(e) for e in expressions)
+
+
+def dim(expression: Any) -> Dim:
+    sizes = _sizes.get()
+    if not isinstance(expression, str | int | np.integer):
+        headline = f"a dimension is a name, a sum of names or a whole number, not {expression!r}"
+        raise DimensionError(lay_out(headline, source=user_source()))
+    try:
+        return parse_dim(expression if isinstance(expression, str) else int(expression), sizes)
+    except KeyError as missing:
+        name = missing.args[0]
+        known = known_names(name, sizes, "dimensions")
+        raise DimensionError(lay_out(f"`{name}` is no dimension of this cell; {known}", source=user_source())) from None
+    except ValueError:
+        headline = f"{expression!r} is no dimension: write a sum of names and whole numbers, such as 'n_inputs + 1'"
+        raise DimensionError(lay_out(headline, source=user_source())) from None
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame outside of Ostinato; its cells count as outside, since they are written as a user writes."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        module = str(frame.f_globals.get("__name__", ""))
+        if not (module == "ostinato" or module.startswith("ostinato.")) or module.startswith("ostinato.cells"):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def user_source() -> Source | None:
+    frame = user_frame()
+    return Source.of_frame(frame) if frame else None

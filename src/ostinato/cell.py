@@ -1,0 +1,240 @@
+"""`@cell`: a function of one step with its declarations.
+
+A cell is still a function: called on NumPy arrays it computes one step of one instance, line by line, so that it can be stepped
+through with a debugger; called inside another cell it becomes part of it.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
+
+import numpy as np
+
+from .boundary import Symbolic, sizes_known, user_source
+from .declarations import Declaration, Output
+from .errors import CellError, DataError, DimensionError, OptionError, ShapeError, known_names, lay_out
+from .graph import Graph
+from .shapes import Dim, Type, names_in, parse_dim
+from .trace import trace
+
+RESERVED = (
+    "backend", "batch_first", "cell", "dtype", "init", "lengths", "n_instances", "n_steps", "reset", "reverse", "rng",
+    "seed", "self", "state", "training",
+)  # fmt: skip
+
+
+class Cell:
+    """One step of a recurrence, as its author wrote it. Made by `@cell`.
+
+    Attributes:
+        name: the name of the function.
+        declarations: parameter name -> Declaration, in the order they were written.
+        options: keyword-only option -> default value.
+        doc: the docstring.
+    """
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.function = function
+        self.name = function.__name__
+        self.doc = inspect.getdoc(function) or ""
+        self.declarations: dict[str, Declaration] = {}
+        self.options: dict[str, Any] = {}
+        self._read_signature()
+        self.__doc__, self.__name__, self.__module__ = function.__doc__, function.__name__, function.__module__
+        self.__wrapped__ = function
+        self._traces: dict[Any, tuple[Graph, Mapping[str, Any]]] = {}
+
+    def _read_signature(self) -> None:
+        for parameter in inspect.signature(self.function).parameters.values():
+            name, default = parameter.name, parameter.default
+            if name in RESERVED:
+                raise CellError(lay_out(f"{self.name}: `{name}` is a word of the layer; call the parameter something else"))
+            if parameter.kind is parameter.KEYWORD_ONLY:
+                if default is parameter.empty:
+                    raise CellError(lay_out(f"{self.name}: the option `{name}` has no default value"))
+                self.options[name] = default
+            elif not isinstance(default, Declaration):
+                headline = f"{self.name}: the parameter `{name}` is not declared"
+                hint = "give it a declaration as default value, such as Input('n_inputs'), or put options after `*`"
+                raise CellError(lay_out(headline, hint=hint))
+            else:
+                self.declarations[name] = default
+        if not self.with_role("input"):
+            raise CellError(lay_out(f"{self.name}: it declares no Input", hint="x=Input('n_inputs')"))
+
+    def with_role(self, *roles: str) -> list[str]:
+        return [name for name, d in self.declarations.items() if d.role in roles]
+
+    @property
+    def dimensions(self) -> list[str]:
+        """The names of its dimensions, in order of appearance."""
+        return list({name: None for d in self.declarations.values() for name in d.names})
+
+    def __repr__(self) -> str:
+        parts = []
+        for role in ("input", "context", "state", "weight", "bias"):
+            for name in self.with_role(role):
+                parts.append(f"{name}: {role}[{', '.join(map(str, self.declarations[name].dims))}]")
+        return f"<cell {self.name}({', '.join(parts)})>"
+
+    def settle(self, given: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:
+        """Sort keyword arguments into sizes of dimensions and options.
+
+        Raises:
+            DimensionError: a dimension without a size, or of a size that is no whole number from 1 up.
+            OptionError: a name that is neither.
+        """
+        dimensions = self.dimensions
+        sizes: dict[str, int] = {}
+        for name in dimensions:
+            if name not in given:
+                missing = ", ".join(f"`{n}`" for n in dimensions if n not in given)
+                given_ = ", ".join(f"{n}={given[n]}" for n in dimensions if n in given) or "none"
+                raise DimensionError(lay_out(f"{self.name}: no size is given for {missing}; given: {given_}"))
+            size = given[name]
+            if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+                raise DimensionError(lay_out(f"{self.name}: `{name}` must be a whole number from 1 up, and is {size!r}"))
+            sizes[name] = int(size)
+        for name in given:
+            if name not in dimensions and name not in self.options:
+                known = known_names(name, [*dimensions, *self.options], "dimensions and options")
+                raise OptionError(lay_out(f"{self.name}: there is no dimension or option `{name}`; {known}"))
+        return sizes, {name: given.get(name, default) for name, default in self.options.items()}
+
+    def trace(self, *, dtype: str = "f32", training: bool = False, **sizes_and_options: Any) -> Graph:
+        """The graph of one step at the given sizes, as it was written: no pass has touched it."""
+        return self.trace_with_meanings(dtype, training, sizes_and_options)[0]
+
+    def trace_with_meanings(
+        self, dtype: str, training: bool, given: Mapping[str, Any]
+    ) -> tuple[Graph, Mapping[str, tuple[str, tuple[str, ...]]]]:
+        """The graph, and which values are the results of composed functions such as softmax."""
+        sizes, options = self.settle(given)
+        return trace(self.name, self.function, self.declarations, options, sizes, dtype, training)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """One step of one instance, computed with NumPy.
+
+        Args: the arrays in declared order, each with the dimensions it was declared with; options by keyword.
+
+        Returns: what the cell returns, outputs unmarked.
+
+        Raises:
+            CellError: an argument is missing or unknown.
+            ShapeError: shapes that do not fit the declarations.
+        """
+        arrays, options = self._bound(args, kwargs)
+        if any(isinstance(a, Symbolic) for a in arrays.values()):
+            return self.function(**arrays, **options)
+        arrays = {name: self._array(name, a) for name, a in arrays.items()}
+        with sizes_known(self._sizes_of(arrays)):
+            returned = self.function(**arrays, **options)
+        return _unmarked(returned)
+
+    def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        names = list(self.declarations)
+        if len(args) > len(names):
+            raise CellError(lay_out(f"{self.name}: it takes {len(names)} values, and was called with {len(args)}"))
+        values = dict(zip(names, args, strict=False))
+        for name, value in kwargs.items():
+            if name in values:
+                raise CellError(lay_out(f"{self.name}: `{name}` is given twice"))
+            if name not in names and name not in self.options:
+                known = known_names(name, [*names, *self.options], "parameters")
+                raise CellError(lay_out(f"{self.name}: there is no parameter `{name}`; {known}"))
+            values[name] = value
+        missing = [f"`{name}`" for name in names if name not in values]
+        if missing:
+            raise CellError(lay_out(f"{self.name}: no value is given for {', '.join(missing)}"))
+        options = {name: values.pop(name, default) for name, default in self.options.items()}
+        return values, options
+
+    def _array(self, name: str, value: Any) -> Any:
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiub":
+            raise DataError(lay_out(f"{self.name}: `{name}` is no array of numbers, but of dtype {array.dtype}"))
+        return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+
+    def _sizes_of(self, arrays: Mapping[str, Any]) -> dict[str, int]:
+        """The sizes of the dimensions, each fixed by the first argument that has it alone; all arguments are checked."""
+        sizes: dict[str, int] = {}
+        owners: dict[str, str] = {}
+        for name, array in arrays.items():
+            declared = self.declarations[name].dims
+            if array.ndim != len(declared):
+                wanted = ", ".join(map(str, declared))
+                headline = f"{self.name}: `{name}` has shape {array.shape}, and was declared [{wanted}]"
+                hint = "a cell is one step of one instance; ostinato.Layer adds the batch and the steps"
+                raise ShapeError(lay_out(headline, source=user_source(), hint=hint if array.ndim > len(declared) else ""))
+            for dim, size in zip(declared, array.shape, strict=True):
+                if isinstance(dim, str) and names_in(dim) == [dim.strip()]:
+                    sizes.setdefault(dim.strip(), size)
+                    owners.setdefault(dim.strip(), name)
+        for name in self.dimensions:
+            if name not in sizes:
+                raise DimensionError(lay_out(f"{self.name}: no argument has `{name}` as a dimension of its own"))
+        for name, array in arrays.items():
+            for dim, size in zip(self.declarations[name].dims, array.shape, strict=True):
+                expected = parse_dim(dim, sizes)
+                if expected.size != size:
+                    self._refuse(name, expected, array.shape, size, owners, arrays, sizes)
+        return sizes
+
+    def _refuse(
+        self, name: str, dim: Dim, shape: Sequence[int], size: int, owners: Mapping[str, str], arrays: Any, sizes: Any
+    ) -> None:
+        simple = dim.expression in owners
+        owner = owners.get(dim.expression, "")
+        first = f"is {dim.size} in `{owner}`" if simple else f"is {dim.size}" + _sum_of(dim, sizes)
+        headline = f"{self.name}: `{dim.expression}` {first} but {size} in `{name}`"
+        rows = []
+        for key in dict.fromkeys([*([owner] if simple else []), name]):
+            declaration = self.declarations[key]
+            array = arrays[key]
+            shown = (_given(d, n) for d, n in zip(declaration.dims, array.shape, strict=True))
+            dtype = "f32" if array.dtype == np.float32 else "f64"
+            rows.append((key, f"{dtype}[{', '.join(shown)}]", f"{declaration.role} `{key}` of {self.name}"))
+        known = {n: (sizes[n], f"`{owners[n]}`") for n in sizes}
+        raise ShapeError(lay_out(headline, source=user_source(), values=rows, sizes=known))
+
+    def declared_types(self, sizes: Mapping[str, int], dtype: str) -> dict[str, Type]:
+        """The type of each parameter at the given sizes, for one instance."""
+        return {name: Type(dtype, d.dims_with(sizes)) for name, d in self.declarations.items()}
+
+
+def _given(dim: str | int, size: int) -> str:
+    return str(size) if isinstance(dim, int) else f"{dim}={size}"
+
+
+def _sum_of(dim: Dim, sizes: Mapping[str, int]) -> str:
+    parts = [f"{n}={sizes[n]}" for n in names_in(dim.expression)]
+    return f" ({', '.join(parts)})" if parts else ""
+
+
+def _unmarked(returned: Any) -> Any:
+    """What the cell returned, without the marks of outputs."""
+    items = returned if isinstance(returned, tuple) else (returned,)
+    flat: list[Any] = []
+    for item in items:
+        flat += list(item.named().values()) if isinstance(item, Output) else [item]
+    return flat[0] if len(flat) == 1 else tuple(flat)
+
+
+def cell(function: Callable[..., Any]) -> Cell:
+    """Make a cell of a function of one step; see the module and the language in the documentation.
+
+    Raises:
+        CellError: a parameter without a declaration, an option without a default, a reserved name, no Input.
+        DimensionError: a declared dimension that is no sum of names and whole numbers.
+
+    >>> import numpy as np
+    >>> from ostinato import Input, State, Weight, cell, tanh
+    >>> @cell
+    ... def neuron(x=Input("n_inputs"), y=State(), w_x=Weight("n_inputs"), w_y=Weight()):
+    ...     return tanh(x @ w_x + y * w_y)
+    >>> float(neuron(np.ones(3), np.float64(0), np.zeros(3), np.float64(1)))
+    0.0
+    """
+    return cast(Cell, Cell(function))

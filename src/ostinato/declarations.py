@@ -1,0 +1,88 @@
+"""What the parameters of a cell are: declarations, written as default values.
+
+`Input`, `Context`, `State`, `Weight` and `Bias` are functions that promise `Any`, so that type checkers and editors see
+ordinary operators in the body of a cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .errors import DimensionError, OptionError, lay_out
+from .initialise import Initialiser, initialiser
+from .shapes import Dims, names_in, parse_dim
+
+
+@dataclass(frozen=True)
+class Declaration:
+    """One parameter of a cell: its role, its dimensions as written, and how it begins."""
+
+    role: str  # "input", "context", "state", "weight" or "bias"
+    dims: tuple[str | int, ...]
+    init: Initialiser | None = None
+    initial: float = 0.0
+
+    def dims_with(self, sizes: Mapping[str, int]) -> Dims:
+        return tuple(parse_dim(dim, sizes) for dim in self.dims)
+
+    @property
+    def names(self) -> list[str]:
+        return list({name: None for dim in self.dims for name in names_in(dim)})
+
+
+def _checked(role: str, dims: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    for dim in dims:
+        try:
+            whole = isinstance(dim, str) or (isinstance(dim, int) and not isinstance(dim, bool) and dim >= 1)
+            if not whole:
+                raise ValueError
+            names_in(dim)
+        except ValueError:
+            headline = f"{role}: {dim!r} is no dimension; write a sum of names and whole numbers, such as 'n_inputs + 1'"
+            raise DimensionError(lay_out(headline)) from None
+    return dims
+
+
+def Input(*dims: str | int) -> Any:  # noqa: N802 - it reads as a declaration
+    """A value that is new at every step. `Input()` is a single number."""
+    return Declaration("input", _checked("Input", dims))
+
+
+def Context(*dims: str | int) -> Any:  # noqa: N802
+    """One value per instance for the whole sequence, for example what attention reads."""
+    return Declaration("context", _checked("Context", dims))
+
+
+def State(*dims: str | int, initial: float = 0.0) -> Any:  # noqa: N802
+    """A value carried from step to step. It begins as `initial` (0), unless a state is given to the layer."""
+    if not isinstance(initial, int | float):
+        raise OptionError(lay_out(f"State: `initial` is a number, not {initial!r}"))
+    return Declaration("state", _checked("State", dims), initial=float(initial))
+
+
+def Weight(*dims: str | int, init: Any = None) -> Any:  # noqa: N802
+    """A parameter shared by all steps and instances.
+
+    `init` says how it begins: a name ("glorot", "orthogonal", "identity", "zeros"), a number, or an object of
+    `ostinato.initialise`. Unless given: orthogonal where it multiplies a state, Glorot elsewhere.
+    """
+    return Declaration("weight", _checked("Weight", dims), init=None if init is None else initialiser(init))
+
+
+def Bias(*dims: str | int, init: Any = 0.0) -> Any:  # noqa: N802
+    """A parameter that is added: like a Weight, and zero unless `init` says otherwise."""
+    return Declaration("bias", _checked("Bias", dims), init=initialiser(init))
+
+
+class Output:
+    """Marks outputs of a cell that are no state: `return Output(p, attention=a), h, c`. The unnamed one is `output`."""
+
+    def __init__(self, *values: Any, **named: Any) -> None:
+        if len(values) > 1 or not (values or named):
+            raise OptionError(lay_out("Output: it takes one unnamed value, and any number of named ones"))
+        self.values, self.named_values = values, named
+
+    def named(self) -> dict[str, Any]:
+        return {**({"output": self.values[0]} if self.values else {}), **self.named_values}

@@ -1,0 +1,166 @@
+"""Every exception of Ostinato, and the one function that lays out a message.
+
+    OstinatoError
+    |-- CellError            what a cell says has no meaning          (also a ValueError)
+    |   |-- ShapeError       shapes that do not fit each other
+    |   `-- SymbolError      a symbolic value used as if it were a number (also a TypeError)
+    |-- DimensionError       a dimension unknown, unbound or of impossible size (also a ValueError)
+    |-- DataError            arrays given to a layer that do not fit it         (also a ValueError)
+    |-- OptionError          an option, a name or a setting that does not exist (also a ValueError)
+    |-- FileError            a file that can not be read or written             (also an OSError)
+    |-- MissingExtraError    an optional dependency is not installed            (also an ImportError)
+    `-- InternalError        a bug of ours; it names the stage and prints the graph
+
+The layout of a message: the first line is complete in itself; then the user's own source line with a caret; then the values
+with their full named shapes and where each came from; then the sizes known so far; a hint only when it is surely right.
+"""
+
+from __future__ import annotations
+
+import difflib
+import linecache
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import FrameType
+
+
+class OstinatoError(Exception):
+    """The base of every exception that Ostinato raises on purpose."""
+
+
+class CellError(OstinatoError, ValueError):
+    """A cell says something that has no meaning: a wrong return, an op given what it can not take."""
+
+
+class ShapeError(CellError):
+    """Shapes that do not fit each other inside a cell, or an argument of a cell of another shape than declared."""
+
+
+class SymbolError(CellError, TypeError):
+    """A symbolic value was used as if it were a number or an array: `if h > 0`, `np.tanh(h)`, `h[0] = 1`."""
+
+
+class DimensionError(OstinatoError, ValueError):
+    """A dimension that is unknown, not given, or of an impossible size."""
+
+
+class DataError(OstinatoError, ValueError):
+    """Arrays given to a layer that do not fit it: shapes, dtypes, lengths, states, weights."""
+
+
+class OptionError(OstinatoError, ValueError):
+    """An option, a name or a setting that does not exist."""
+
+
+class FileError(OstinatoError, OSError):
+    """A file that can not be read, understood or written."""
+
+
+class MissingExtraError(OstinatoError, ImportError):
+    """An optional dependency is needed here and is not installed."""
+
+
+class InternalError(OstinatoError):
+    """A bug of Ostinato itself: the message names the stage and prints the graph."""
+
+
+for _error in (OstinatoError, *OstinatoError.__subclasses__(), ShapeError, SymbolError):
+    _error.__module__ = "ostinato"  # so that a traceback says `ostinato.ShapeError`, the public name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place in the user's code: one expression on one line.
+
+    `column` and `end_column` count characters from 0; they are None where Python does not know them.
+    """
+
+    file: str
+    line: int
+    function: str
+    column: int | None = None
+    end_column: int | None = None
+
+    @classmethod
+    def of_frame(cls, frame: FrameType) -> Source:
+        """The expression that `frame` is evaluating at this moment."""
+        code = frame.f_code
+        positions = list(code.co_positions())
+        line, end_line, column, end_column = positions[frame.f_lasti // 2]
+        line = line or frame.f_lineno
+        text = linecache.getline(code.co_filename, line)
+        if column is not None and end_column is not None and text:
+            encoded = text.encode()  # Python counts columns in UTF-8 bytes
+            last = end_column if end_line == line else len(encoded.rstrip())
+            column, end_column = len(encoded[:column].decode()), len(encoded[:last].decode())
+        return cls(code.co_filename, line, code.co_name, column, end_column)
+
+    @property
+    def text(self) -> str:
+        """The source line, or "" where it can not be had (a cell typed at a plain prompt)."""
+        return linecache.getline(self.file, self.line).rstrip()
+
+    @property
+    def place(self) -> str:
+        return f"{os.path.basename(self.file)}:{self.line}"
+
+    def excerpt(self) -> list[str]:
+        """The place, the source line, and a caret under the expression."""
+        lines = [f"{self.place}, in {self.function}"]
+        text = self.text
+        if text:
+            indent = len(text) - len(text.lstrip())
+            lines.append("    " + text[indent:])
+            if self.column is not None and self.end_column is not None:
+                width = max(1, min(self.end_column, len(text)) - self.column)
+                lines.append("    " + " " * (self.column - indent) + "^" * width)
+        return lines
+
+
+def lay_out(
+    headline: str,
+    *,
+    source: Source | None = None,
+    values: Sequence[tuple[str, str, str]] = (),
+    sizes: Mapping[str, tuple[int, str]] | None = None,
+    hint: str = "",
+) -> str:
+    """The text of an error message in the one layout of the project.
+
+    Args:
+        headline: the first line, complete in itself.
+        source: where in the user's code.
+        values: rows of (name, named shape, where it came from).
+        sizes: the sizes known so far, each with the value that fixed it.
+        hint: what to do, given only when it is surely right.
+    """
+    lines = [headline]
+    if source is not None:
+        lines += ["", *("  " + line for line in source.excerpt())]
+    if values and source is None:
+        lines.append("")
+    if values:
+        name_width = max(len(name) for name, _, _ in values)
+        shape_width = max(len(shape) for _, shape, _ in values)
+        for name, shape, origin in values:
+            lines.append(f"  {name:<{name_width}}  {shape:<{shape_width}}  {origin}".rstrip())
+    if sizes:
+        known = ", ".join(f"{name}={size} (from {owner})" for name, (size, owner) in sizes.items())
+        lines.append(f"  sizes so far: {known}")
+    if hint:
+        lines.append(f"  hint: {hint}")
+    return "\n".join(lines)
+
+
+def known_names(unknown: str, known: Iterable[str], what: str) -> str:
+    """The end of a message about an unknown name: the closest known one, and all of them.
+
+    >>> known_names("n_neuron", ["n_inputs", "n_neurons"], "dimensions")
+    'did you mean `n_neurons`? The dimensions are `n_inputs`, `n_neurons`'
+    """
+    known = list(known)
+    close = difflib.get_close_matches(unknown, known, n=1)
+    question = f"did you mean `{close[0]}`? " if close else ""
+    listing = ", ".join(f"`{name}`" for name in known)
+    return f"{question}The {what} are {listing}" if known else f"{question}There are no {what}"

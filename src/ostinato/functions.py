@@ -1,0 +1,178 @@
+"""Functions that are written with the ops: activations, softmax, layer normalisation, split.
+
+They work on symbols and on arrays alike, since the ops do. A function marked `@composed` is shown under its own name in
+equations, and as its parts in the program.
+
+The activations of the ONNX recurrent operators carry ONNX's names and defaults (ONNX operator RNN, attribute `activations`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce, wraps
+from typing import Any, TypeVar
+
+from . import boundary
+from .errors import CellError, lay_out
+from .ops import abs_, exp, max_, maximum, minimum, relu, sigmoid, slice_, softplus, sqrt, stop_gradient, sum_, tanh, where
+from .shapes import Dim, Reason
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def composed(function: Function) -> Function:
+    """Mark a function so that equations show its name instead of its parts."""
+
+    @wraps(function)
+    def wrapped(*args: Any, **options: Any) -> Any:
+        result = function(*args, **options)
+        if isinstance(result, boundary.Symbolic):
+            operands = [a for a in args if isinstance(a, boundary.Symbolic)]
+            result.reads_as(function.__name__, operands)  # type: ignore[attr-defined]
+        return result
+
+    return wrapped  # type: ignore[return-value]
+
+
+def mean(x: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Any:
+    """The mean over the last dimension (or `axis`)."""
+    axes = (axis,) if isinstance(axis, int) else axis
+    total = sum_(x, axis=axis, keepdims=keepdims)
+    count = 1
+    for a in axes:
+        count *= x.shape[a]
+    return total / float(count)
+
+
+@composed
+def softmax(x: Any) -> Any:
+    """exp(x) over its sum along the last dimension; the largest value is subtracted first, so that nothing overflows."""
+    e = exp(x - stop_gradient(max_(x, keepdims=True)))
+    return e / sum_(e, keepdims=True)
+
+
+@composed
+def layer_norm(x: Any, scale: Any = None, shift: Any = None, epsilon: float = 1e-5) -> Any:
+    """(x - mean) / sqrt(variance + epsilon) * scale + shift over the last dimension (Ba, Kiros, Hinton 2016, eq. 3 and 4).
+
+    The variance is the biased one (divided by n), as in the paper.
+    """
+    centred = x - mean(x, keepdims=True)
+    normal = centred / sqrt(mean(centred * centred, keepdims=True) + epsilon)
+    if scale is not None:
+        normal = normal * scale
+    return normal if shift is None else normal + shift
+
+
+@composed
+def affine(x: Any, alpha: float = 1.0, beta: float = 0.0) -> Any:
+    """alpha x + beta (ONNX Affine)."""
+    return alpha * x + beta
+
+
+@composed
+def leaky_relu(x: Any, alpha: float = 0.01) -> Any:
+    """x where x >= 0, else alpha x (ONNX LeakyRelu)."""
+    return where(x < 0, alpha * x, x)
+
+
+@composed
+def thresholded_relu(x: Any, alpha: float = 1.0) -> Any:
+    """x where x > alpha, else 0 (ONNX ThresholdedRelu)."""
+    return where(x > alpha, x, 0.0)
+
+
+@composed
+def scaled_tanh(x: Any, alpha: float = 1.0, beta: float = 1.0) -> Any:
+    """alpha tanh(beta x) (ONNX ScaledTanh)."""
+    return alpha * tanh(beta * x)
+
+
+@composed
+def hard_sigmoid(x: Any, alpha: float = 0.2, beta: float = 0.5) -> Any:
+    """alpha x + beta, held between 0 and 1 (ONNX HardSigmoid)."""
+    return maximum(minimum(alpha * x + beta, 1.0), 0.0)
+
+
+@composed
+def elu(x: Any, alpha: float = 1.0) -> Any:
+    """x where x > 0, else alpha (exp(x) - 1) (ONNX Elu)."""
+    return where(x > 0, x, alpha * (exp(minimum(x, 0.0)) - 1.0))
+
+
+@composed
+def softsign(x: Any) -> Any:
+    """x / (1 + |x|) (ONNX Softsign)."""
+    return x / (1.0 + abs_(x))
+
+
+def identity(x: Any) -> Any:
+    """x itself: the activation of a linear layer."""
+    return x
+
+
+def split(x: Any, parts: int | Sequence[int | str], axis: int = -1) -> tuple[Any, ...]:
+    """Cut a value along one dimension: into `parts` equal ones, or into parts of the given dimensions.
+
+    `split(z, 4)` of a value of `4*n_neurons` gives four of `n_neurons`; `split(z, ["n_inputs", "n_neurons"])` names them.
+
+    Raises:
+        ShapeError: the parts do not fill the dimension.
+    """
+    rank = boundary.rank(x)
+    if not -rank <= axis < rank:
+        boundary.refuse("split", Reason(f"axis {axis} is not among the {rank} dimensions of the value"))
+    place = axis % rank
+    dims = x.type.dims if isinstance(x, boundary.Symbolic) else boundary.type_of(x).dims
+    whole = dims[place]
+    if isinstance(parts, int):
+        if parts < 1 or whole.size % parts:
+            boundary.refuse("split", Reason(f"`{whole}` can not be cut into {parts} equal parts"))
+        pieces = [whole.divided_by(parts)] * parts
+    else:
+        pieces = list(boundary.dims(parts))
+        if reduce(lambda n, p: n + p.size, pieces, 0) != whole.size:
+            named = " + ".join(map(str, pieces))
+            boundary.refuse("split", Reason(f"the parts {named} do not fill `{whole}`"))
+    result, start = [], Dim.number(0)
+    for piece in pieces:
+        stop = start + piece
+        begin, end = [Dim.number(0)] * rank, list(dims)
+        begin[place], end[place] = start, stop
+        result.append(slice_(x, tuple(begin), tuple(end), (1,) * rank))
+        start = stop
+    return tuple(result)
+
+
+def dropout(x: Any, rate: float, *, per: str = "step") -> Any:
+    """In training, zero each element with probability `rate` and divide the others by 1 - rate; else the value itself.
+
+    Args:
+        x: any value of the cell.
+        rate: the probability, 0 <= rate < 1.
+        per: "step" for a fresh mask at every step; "sequence" for one mask per instance for the whole sequence
+            (Gal and Ghahramani 2016).
+
+    On which connections it acts is what the cell's author writes: `dropout(x, 0.5) @ W_x` drops feed-forward connections
+    alone (Pham et al. 2013), `dropout(h, 0.5) @ W_h` recurrent ones. The masks come from the generator of the call that trains.
+    """
+    if not isinstance(rate, int | float) or not 0 <= rate < 1:
+        headline = f"dropout: the rate is a number from 0 up to, not including, 1, and is {rate!r}"
+        raise CellError(lay_out(headline, source=boundary.user_source()))
+    if per not in ("step", "sequence"):
+        headline = f"dropout: per is 'step' or 'sequence', not {per!r}"
+        raise CellError(lay_out(headline, source=boundary.user_source()))
+    if isinstance(x, boundary.Symbolic) and rate:
+        return x.dropped(float(rate), per)  # type: ignore[attr-defined]
+    return x
+
+
+
+
+ACTIVATIONS: dict[str, Callable[..., Any]] = {
+    function.__name__: function
+    for function in (
+        affine, elu, hard_sigmoid, identity, leaky_relu, relu, scaled_tanh, sigmoid, softplus,
+        softsign, tanh, thresholded_relu,
+    )
+}  # fmt: skip

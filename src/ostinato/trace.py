@@ -1,0 +1,401 @@
+"""Cells: a function of one step, run once on symbols, becomes a Graph.
+
+    @cell
+    def recurrent(x=Input("n_inputs"), y=State("n_neurons"), W_x=Weight("n_inputs", "n_neurons"), ...):
+        return tanh(x @ W_x + y @ W_y + b)
+
+Declarations are default values. The names of the graph's values are the author's own variables wherever there is one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from types import FrameType
+from typing import Any
+
+from . import ops
+from .boundary import Symbolic, bind, sizes_known, user_frame, user_source
+from .declarations import Declaration, Output
+from .errors import CellError, ShapeError, SymbolError, lay_out
+from .graph import Graph, Node, Port, Result, Value, rename, result_type, verify
+from .shapes import Dim, Reason, Type, Varies
+
+VARIES = {
+    "input": Varies.STEP, "state": Varies.STEP, "context": Varies.INSTANCE, "weight": Varies.NEVER, "bias": Varies.NEVER,
+}  # fmt: skip
+
+
+def _forbidden(what: str, hint: str) -> Callable[..., Any]:
+    def method(self: Symbol, *_: Any, **__: Any) -> Any:
+        shown = self.tracer.display(self)
+        headline = f"{self.tracer.name}: {what.format(shown)}"
+        row = (shown, self.type.one_instance, self.tracer.origin(self))
+        raise SymbolError(lay_out(headline, source=user_source(), values=[row], hint=hint))
+
+    return method
+
+
+class Symbol(Symbolic):
+    """A value of the cell while it is traced. It has a shape and no numbers."""
+
+    __slots__ = ("tracer", "type", "value")
+
+    def __init__(self, tracer: Tracer, value: Value) -> None:
+        for slot, content in (("tracer", tracer), ("value", value), ("type", value.type)):
+            object.__setattr__(self, slot, content)
+
+    tracer: Tracer
+    value: Value
+
+    def traced(self, op: ops.Op, args: Sequence[Any], options: Mapping[str, Any]) -> Symbol:
+        return self.tracer.apply(op, args, options)
+
+    def reads_as(self, name: str, operands: Sequence[Symbol]) -> None:
+        self.tracer.meanings[self.value.name] = (name, tuple(o.value.name for o in operands))
+
+    def dropped(self, rate: float, per: str) -> Symbol:
+        return self.tracer.dropout(self, rate, per)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes, for one instance."""
+        return self.type.sizes
+
+    @property
+    def ndim(self) -> int:
+        return len(self.type.dims)
+
+    @property
+    def T(self) -> Symbol:  # noqa: N802 - the name that arrays have
+        return self if self.ndim < 2 else ops.transpose(self)  # type: ignore[no-any-return]
+
+    @property
+    def mT(self) -> Symbol:  # noqa: N802 - the name that arrays have
+        axes = (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2)
+        return ops.transpose(self, axes)  # type: ignore[no-any-return]
+
+    def reshape(self, *dims: Any) -> Symbol:
+        return ops.reshape(self, *dims)  # type: ignore[no-any-return]
+
+    def __getitem__(self, index: Any) -> Symbol:
+        return self.tracer.index(self, index)
+
+    def __repr__(self) -> str:
+        return f"<symbol {self.value.name}: {self.type.one_instance}>"
+
+    __hash__ = object.__hash__
+    __bool__ = _forbidden(
+        "the symbolic value `{}` has no truth value while the cell is traced",
+        "choose with `where(condition, a, b)`; `if` may ask keyword-only options",
+    )
+    __float__ = __int__ = __index__ = __complex__ = _forbidden(
+        "the symbolic value `{}` is no number while the cell is traced", "use the functions of ostinato, not those of math"
+    )
+    __array__ = __array_ufunc__ = __array_function__ = _forbidden(
+        "a NumPy function was called on the symbolic value `{}`", "use the function of the same name in ostinato"
+    )
+    __iter__ = __len__ = _forbidden("the symbolic value `{}` can not be walked through", "cut it with `split(value, parts)`")
+    __contains__ = _forbidden("`in` can not be asked of the symbolic value `{}`", "compare with `where`")
+    __setitem__ = __delitem__ = _forbidden(
+        "the symbolic value `{}` can not be changed in place", "make a new value: `concat`, `where`, or an expression"
+    )
+    __setattr__ = __delattr__ = _forbidden("the symbolic value `{}` can not be given attributes", "")
+
+
+def _operator(op: ops.Op, *, swapped: bool = False) -> Callable[[Any, Any], Any]:
+    return (lambda a, b: op(b, a)) if swapped else (lambda a, b: op(a, b))
+
+
+for _name, _op in {
+    "add": ops.add, "sub": ops.subtract, "mul": ops.multiply, "truediv": ops.divide, "pow": ops.power,
+    "matmul": ops.matmul, "and": ops.logical_and, "or": ops.logical_or,
+}.items():  # fmt: skip
+    setattr(Symbol, f"__{_name}__", _operator(_op))
+    setattr(Symbol, f"__r{_name}__", _operator(_op, swapped=True))
+for _name, _op, _swapped in (
+    ("lt", ops.less, False), ("le", ops.less_equal, False), ("gt", ops.less, True), ("ge", ops.less_equal, True),
+    ("eq", ops.equal, False),
+):  # fmt: skip
+    setattr(Symbol, f"__{_name}__", _operator(_op, swapped=_swapped))
+for _name, _function in {
+    "neg": ops.negative, "abs": ops.abs_, "invert": ops.logical_not, "pos": lambda a: a,
+    "ne": lambda a, b: ops.logical_not(ops.equal(a, b)),
+}.items():  # fmt: skip
+    # a function, so that it binds to the symbol as a method does
+    setattr(Symbol, f"__{_name}__", (lambda f: lambda *args: f(*args))(_function))
+
+
+class Tracer:
+    """One run of a cell on symbols: it collects the nodes, and knows how to speak of them."""
+
+    def __init__(self, name: str, dtype: str, sizes: Mapping[str, int], training: bool = False) -> None:
+        self.name, self.dtype, self.sizes, self.training = name, dtype, dict(sizes), training
+        self.ports: list[Port] = []
+        self.nodes: list[Node] = []
+        self.declared: dict[str, str] = {}
+        self.owners: dict[str, str] = {}
+        self.meanings: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.frame: FrameType | None = None
+        self.code: Any = None
+        self.closed = False
+
+    def port(self, port: Port, declaration: str = "") -> Symbol:
+        self.ports.append(port)
+        self.declared[port.name] = declaration or port.role
+        for dim in port.value.type.dims:
+            for monomial, _ in dim.terms:
+                if len(dim.terms) == 1 and len(monomial) == 1:
+                    self.owners.setdefault(monomial[0], port.name)
+        return Symbol(self, port.value)
+
+    # --- making nodes
+
+    def apply(self, op: ops.Op, args: Sequence[Any], options: Mapping[str, Any]) -> Symbol:
+        operands, attributes = bind(op, args, options)
+        if self.frame is None or self.frame.f_code is not self.code:
+            self.find_frame()
+        values = [self.value_of(operand, op) for operand in operands]
+        type_ = result_type(op, values, attributes)
+        if isinstance(type_, Reason):
+            rows = {self.display_value(v): self.row(v) for v in values if v.name in self.declared or not self._is_number(v)}
+            sizes = {name: (size, f"`{self.owners[name]}`") for name, size in self.sizes.items() if name in self.owners}
+            headline = f"{op.name}: {self.in_names(op, type_, values)}"
+            hint = type_.hint
+            raise ShapeError(lay_out(headline, source=user_source(), values=[*rows.values()], sizes=sizes, hint=hint))
+        return self.node(op, values, attributes, type_)
+
+    def node(self, op: ops.Op, values: Sequence[Value], attributes: Mapping[str, Any], type_: Type) -> Symbol:
+        if op.name == "reshape" and values[0].type.dims == type_.dims:
+            return Symbol(self, values[0])
+        value = Value(f"t{len(self.nodes) + 1}", type_)
+        self.nodes.append(Node(value, op.name, tuple(values), tuple(attributes.items()), user_source()))
+        return Symbol(self, value)
+
+    def value_of(self, operand: Any, op: ops.Op) -> Value:
+        """An operand as a value of this graph: a symbol of this trace, or a number."""
+        if isinstance(operand, Symbol):
+            if operand.tracer is not self or self.closed:
+                headline = f"{op.name}: a symbolic value of another cell, {operand.tracer.name}, was used in {self.name}"
+                raise SymbolError(lay_out(headline, source=user_source(), hint="a cell keeps nothing from one call to another"))
+            return operand.value
+        array = operand if isinstance(operand, int | float) else None
+        if array is None and getattr(operand, "ndim", None) == 0 and hasattr(operand, "item"):
+            array = operand.item()
+        if isinstance(array, bool) or not isinstance(array, int | float):
+            kind = type(operand).__name__
+            headline = f"{op.name}: an operand is of type {kind}; in a cell it is a symbolic value or a number"
+            hint = "declare the array as a Weight and assign it to the layer" if kind == "ndarray" else ""
+            raise SymbolError(lay_out(headline, source=user_source(), hint=hint))
+        attributes = {"value": float(array), "dtype": self.dtype}
+        type_ = result_type(ops.constant, (), attributes)
+        assert isinstance(type_, Type)
+        for node in self.nodes:
+            # the text of a number is its identity, so that -0.0 and nan stay what they are
+            if node.op == "constant" and repr(node.options["value"]) == repr(attributes["value"]):
+                return node.value
+        return self.node(ops.constant, (), attributes, type_).value
+
+    def index(self, symbol: Symbol, index: Any) -> Symbol:
+        """`x[a:b]`, `x[..., i]`: static ranges and places, one for each dimension."""
+        places = list(index) if isinstance(index, tuple) else [index]
+        dims = symbol.type.dims
+        where_ = next((i for i, place in enumerate(places) if place is Ellipsis), None)
+        if where_ is not None:
+            places[where_ : where_ + 1] = [slice(None)] * (len(dims) - len(places) + 1)
+        places += [slice(None)] * (len(dims) - len(places))
+        if len(places) > len(dims):
+            self.refuse_index(symbol, f"{len(places)} indices for {len(dims)} dimensions")
+        start, stop, step, kept = [], [], [], []
+        for place, dim in zip(places, dims, strict=True):
+            if isinstance(place, int) and not isinstance(place, bool):
+                if not -dim.size <= place < dim.size:
+                    self.refuse_index(symbol, f"the index {place} lies outside `{dim}`")
+                at = place % dim.size
+                start.append(Dim.number(at)), stop.append(Dim.number(at + 1)), step.append(1)
+            elif isinstance(place, slice) and all(p is None or isinstance(p, int) for p in (place.start, place.stop, place.step)):
+                a, b, by = place.indices(dim.size)
+                if by < 1 or a >= b:
+                    self.refuse_index(symbol, f"the range {_range_text(place)} of `{dim}` is empty or goes backwards")
+                start.append(Dim.number(a)), stop.append(dim if b == dim.size else Dim.number(b)), step.append(by)
+                kept.append(stop[-1] - start[-1] if by == 1 else Dim.number(-(-(b - a) // by)))
+            else:
+                self.refuse_index(symbol, f"an index is a whole number or a range of them, not {type(place).__name__}")
+        part = ops.slice_(symbol, tuple(start), tuple(stop), tuple(step))
+        return ops.reshape(part, *kept)  # type: ignore[no-any-return]
+
+    def refuse_index(self, symbol: Symbol, reason: str) -> None:
+        raise ShapeError(lay_out(f"slice: {reason}", source=user_source(), values=[self.row(symbol.value)]))
+
+    def dropout(self, symbol: Symbol, rate: float, per: str) -> Symbol:
+        if not self.training:
+            return symbol
+        name = f"mask_{sum(p.role == 'mask' for p in self.ports) + 1}"
+        varies = Varies.STEP if per == "step" else Varies.INSTANCE
+        value = Value(name, Type(self.dtype, symbol.type.dims, varies))
+        return symbol * self.port(Port(value, "mask", rate=rate))  # type: ignore[operator, no-any-return]
+
+    # --- speaking of values
+
+    def find_frame(self) -> None:
+        frame = user_frame()
+        while frame is not None and frame.f_code is not self.code:
+            frame = frame.f_back
+        self.frame = frame
+
+    def display_value(self, value: Value) -> str:
+        if value.name in self.declared:
+            return value.name
+        for frame in (user_frame(), self.frame):
+            for name, local in (frame.f_locals if frame else {}).items():
+                if isinstance(local, Symbol) and local.value == value:
+                    return name
+        node = next(n for n in self.nodes if n.value == value)
+        return repr(node.options["value"]) if node.op == "constant" else f"({node.op})"
+
+    def display(self, symbol: Symbol) -> str:
+        return self.display_value(symbol.value)
+
+    def origin(self, symbol: Symbol) -> str:
+        return self.row(symbol.value)[2]
+
+    def _is_number(self, value: Value) -> bool:
+        return any(n.value == value and n.op == "constant" for n in self.nodes)
+
+    def row(self, value: Value) -> tuple[str, str, str]:
+        shown = self.display_value(value)
+        if value.name in self.declared:
+            origin = f"{self.declared[value.name]} `{value.name}` of {self.name}"
+        else:
+            node = next(n for n in self.nodes if n.value == value)
+            origin = f"result of {node.op}" + (f", {node.source.place}" if node.source else "")
+        return shown, value.type.one_instance, origin
+
+    def in_names(self, op: ops.Op, reason: Reason, values: Sequence[Value]) -> str:
+        """The reason, with the operands called by their names where there are two of them."""
+        if len(values) != 2 or self.display_value(values[0]) == self.display_value(values[1]):
+            return reason.text
+        left, right = (f"`{self.display_value(v)}`" for v in values)
+        text = reason.text.replace("on the left", f"in {left}").replace("on the right", f"in {right}")
+        if "of one operand" in text:
+            a, b = (v.type.dims for v in values)
+            first = re.search(r"`([^`]*)`", text)
+            if first and first.group(1) in map(str, b) and first.group(1) not in map(str, a):
+                left, right = right, left
+            text = text.replace("of one operand", f"of {left}").replace("of another", f"of {right}")
+        return text
+
+
+def _range_text(place: slice) -> str:
+    parts = [place.start, place.stop, *([place.step] if place.step is not None else [])]
+    return ":".join("" if p is None else str(p) for p in parts)
+
+
+def trace(
+    name: str,
+    function: Callable[..., Any],
+    declarations: Mapping[str, Declaration],
+    options: Mapping[str, Any],
+    sizes: Mapping[str, int],
+    dtype: str,
+    training: bool,
+) -> tuple[Graph, dict[str, tuple[str, tuple[str, ...]]]]:
+    """Run a cell's function on symbols.
+
+    Returns:
+        the graph, and for values made by a composed function (softmax, ...) its name and operands.
+
+    Raises:
+        CellError: the cell says something that has no meaning.
+    """
+    tracer = Tracer(name, dtype, sizes, training)
+    tracer.code = function.__code__
+    symbols = {}
+    for key, declaration in declarations.items():
+        type_ = Type(dtype, declaration.dims_with(sizes), VARIES[declaration.role])
+        port = Port(Value(key, type_), declaration.role, initial=declaration.initial)
+        symbols[key] = tracer.port(port)
+    with sizes_known(sizes):
+        returned = function(**symbols, **options)
+        results = list(_results(tracer, returned, declarations))
+    tracer.closed = True
+    graph = Graph(name, dtype, tuple(sizes.items()), tuple(tracer.ports), tuple(tracer.nodes), tuple(results))
+    names = _names(tracer, results)
+    meanings = {names.get(k, k): (f, tuple(names.get(a, a) for a in args)) for k, (f, args) in tracer.meanings.items()}
+    graph = rename(graph, names)
+    return verify(replace(graph, doc=function.__doc__ or ""), "trace"), meanings
+
+
+def _names(tracer: Tracer, results: Sequence[Result]) -> dict[str, str]:
+    """The author's variable names for the values; `h_new` for the new value of state `h`."""
+    taken = {p.name for p in tracer.ports} | {n.value.name for n in tracer.nodes}
+    names: dict[str, str] = {}
+
+    def give(value: Value, name: str) -> None:
+        if value.name in tracer.declared or value.name in names:
+            return
+        unique, number = name, 2
+        while unique in taken:
+            unique, number = f"{name}_{number}", number + 1
+        taken.add(unique)
+        names[value.name] = unique
+
+    for result in results:
+        if result.role == "state":
+            give(result.value, f"{result.name}_new")
+    for name, local in (tracer.frame.f_locals if tracer.frame else {}).items():
+        if isinstance(local, Symbol) and local.tracer is tracer and name.isidentifier() and name.isascii():
+            give(local.value, name)
+    return names
+
+
+def _results(tracer: Tracer, returned: Any, declarations: Mapping[str, Declaration]) -> Iterator[Result]:
+    items = list(returned) if isinstance(returned, tuple | list) else [returned]
+    states = [name for name, d in declarations.items() if d.role == "state"]
+    marked = [item for item in items if isinstance(item, Output)]
+    new_states = [item for item in items if not isinstance(item, Output)]
+    wanted = ", ".join(states)
+    source = _return_source(tracer)
+    if not states and not marked and len(new_states) == 1:
+        marked, new_states = [Output(new_states[0])], []
+    if len(new_states) != len(states):
+        declared = f"{len(states)} state{'s'[: len(states) != 1]} ({wanted})" if states else "no state"
+        headline = f"{tracer.name}: it declares {declared}, and returns {len(new_states)} value{'s'[: len(new_states) != 1]}"
+        headline += " beside its outputs" if marked else ""
+        hint = "mark what is no state: `return Output(p), h`" if len(new_states) > len(states) else ""
+        raise CellError(lay_out(headline, source=source, hint=hint or f"return {wanted}"))
+    for state, item in zip(states, new_states, strict=True):
+        yield Result(state, _returned(tracer, item, f"the new value of state `{state}`", declarations[state]), "state")
+    outputs: dict[str, Any] = {}
+    for output in marked:
+        for key, item in output.named().items():
+            if key in outputs:
+                raise CellError(lay_out(f"{tracer.name}: two outputs have the name `{key}`", source=source))
+            outputs[key] = item
+    if not marked:
+        outputs["output"] = new_states[0]
+    for key, item in outputs.items():
+        yield Result(key, _returned(tracer, item, f"the output `{key}`", None), "output")
+
+
+def _return_source(tracer: Tracer) -> Any:
+    if tracer.frame is None:
+        return None
+    source = type(user_source() or tracer.nodes[-1].source).of_frame(tracer.frame) if tracer.nodes else None
+    return replace(source, column=None, end_column=None) if source else None
+
+
+def _returned(tracer: Tracer, item: Any, what: str, declaration: Declaration | None) -> Value:
+    if not isinstance(item, Symbol) and not isinstance(item, int | float):
+        headline = f"{tracer.name}: {what} is of type {type(item).__name__}, not a value of the cell"
+        raise CellError(lay_out(headline, source=_return_source(tracer)))
+    symbol = item if isinstance(item, Symbol) else Symbol(tracer, tracer.value_of(item, ops.constant))
+    value = tracer.value_of(symbol, ops.stop_gradient)
+    if declaration is None:
+        return value
+    wanted = Type(tracer.dtype, declaration.dims_with(tracer.sizes))
+    if not value.type.fits(wanted):
+        headline = f"{tracer.name}: {what} is {value.type.one_instance}, and was declared {wanted.one_instance}"
+        raise ShapeError(lay_out(headline, source=_return_source(tracer), values=[tracer.row(value)]))
+    return value
