@@ -103,8 +103,8 @@ def type_text(value: Value, in_loop: bool) -> str:
 
 def _columns(rows: Iterable[tuple[str, str, str]], indent: str) -> list[str]:
     rows = list(rows)
-    first = min(max((len(a) for a, _, _ in rows), default=0), 44)
-    second = min(max((len(b) for _, b, _ in rows), default=0), 52)
+    first = min(max((len(a) for a, _, _ in rows), default=0), 64)
+    second = min(max((len(b) for _, b, _ in rows), default=0), 64)
     return [f"{indent}{a:<{first}}   {b:<{second}}" + (f"  # {c}" if c else "") for a, b, c in rows]
 
 

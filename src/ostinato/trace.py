@@ -11,14 +11,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from itertools import count
 from types import FrameType
 from typing import Any
 
 from . import ops
 from .boundary import Symbolic, bind, sizes_known, user_frame, user_source
 from .declarations import Declaration, Output
-from .errors import CellError, ShapeError, SymbolError, lay_out
+from .errors import CellError, ShapeError, Source, SymbolError, lay_out
 from .graph import Graph, Node, Port, Result, Value, rename, result_type, verify
 from .shapes import Dim, Reason, Type, Varies
 
@@ -130,7 +132,7 @@ for _name, _function in {
 class Tracer:
     """One run of a cell on symbols: it collects the nodes, and knows how to speak of them."""
 
-    def __init__(self, name: str, dtype: str, sizes: Mapping[str, int], training: bool = False) -> None:
+    def __init__(self, name: str, dtype: str, sizes: Mapping[str, int], training: bool = False, prefix: str = "t") -> None:
         self.name, self.dtype, self.sizes, self.training = name, dtype, dict(sizes), training
         self.ports: list[Port] = []
         self.nodes: list[Node] = []
@@ -140,6 +142,8 @@ class Tracer:
         self.frame: FrameType | None = None
         self.code: Any = None
         self.closed = False
+        self.names = (f"{prefix}{i}" for i in count(1))
+        self.source: Callable[[], Source | None] = user_source
 
     def port(self, port: Port, declaration: str = "") -> Symbol:
         self.ports.append(port)
@@ -169,9 +173,25 @@ class Tracer:
     def node(self, op: ops.Op, values: Sequence[Value], attributes: Mapping[str, Any], type_: Type) -> Symbol:
         if op.name == "reshape" and values[0].type.dims == type_.dims:
             return Symbol(self, values[0])
-        value = Value(f"t{len(self.nodes) + 1}", type_)
-        self.nodes.append(Node(value, op.name, tuple(values), tuple(attributes.items()), user_source()))
+        value = Value(self.fresh_name(), type_)
+        self.nodes.append(Node(value, op.name, tuple(values), tuple(attributes.items()), self.source()))
         return Symbol(self, value)
+
+    def fresh_name(self) -> str:
+        taken = {p.name for p in self.ports}
+        return next(name for name in self.names if name not in taken)
+
+    @contextmanager
+    def written_at(self, source: Source | None) -> Iterator[None]:
+        """Nodes made within this block come from that place in the user's code."""
+        before, self.source = self.source, lambda: source
+        try:
+            yield
+        finally:
+            self.source = before
+
+    def number(self, number: float) -> Symbol:
+        return Symbol(self, self.value_of(number, ops.constant))
 
     def value_of(self, operand: Any, op: ops.Op) -> Value:
         """An operand as a value of this graph: a symbol of this trace, or a number."""
@@ -382,8 +402,7 @@ def _results(tracer: Tracer, returned: Any, declarations: Mapping[str, Declarati
 def _return_source(tracer: Tracer) -> Any:
     if tracer.frame is None:
         return None
-    source = type(user_source() or tracer.nodes[-1].source).of_frame(tracer.frame) if tracer.nodes else None
-    return replace(source, column=None, end_column=None) if source else None
+    return replace(Source.of_frame(tracer.frame), column=None, end_column=None)
 
 
 def _returned(tracer: Tracer, item: Any, what: str, declaration: Declaration | None) -> Value:

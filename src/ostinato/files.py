@@ -1,0 +1,109 @@
+"""Files: arrays and a JSON description in one safetensors file, replaced atomically.
+
+Nothing in a file is ever executed. A cell is saved as the text of its graph, and read back by read.py.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .errors import FileError, MissingExtraError, lay_out
+
+Array = np.ndarray[Any, np.dtype[Any]]
+FORMAT = 1
+KEY = "ostinato"
+
+
+def _safetensors() -> Any:
+    try:
+        import safetensors.numpy as library
+    except ImportError:
+        headline = 'saving and loading need safetensors: pip install "ostinato[files]"'
+        raise MissingExtraError(lay_out(headline)) from None
+    return library
+
+
+def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], description: Mapping[str, Any]) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        FileError: it can not be written; what stood there before is untouched.
+        MissingExtraError: safetensors is not installed.
+    """
+    library = _safetensors()
+    text = json.dumps({"format": FORMAT, **description}, indent=1, sort_keys=True)
+    content = library.save({k: np.ascontiguousarray(a) for k, a in arrays.items()}, metadata={KEY: text})
+    write_atomically(path, content)
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Write beside the file first, then replace it.
+
+    Raises:
+        FileError: it can not be written; what stood there before is untouched.
+    """
+    target = Path(path)
+    temporary = ""
+    try:
+        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)  # as a plain open() would have it; mkstemp is private
+        os.replace(temporary, target)
+    except OSError as error:
+        if temporary:
+            with contextlib.suppress(OSError):
+                Path(temporary).unlink()
+        raise FileError(lay_out(f"`{path}` can not be written: {error.strerror or error}")) from None
+
+
+def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
+    """The arrays and the description of a file.
+
+    Raises:
+        FileError: it can not be read, is damaged, or was not written by Ostinato.
+        MissingExtraError: safetensors is not installed.
+    """
+    library = _safetensors()
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise FileError(lay_out(f"`{path}` can not be read: {error.strerror or error}")) from None
+    try:
+        arrays: dict[str, Array] = library.load(content)
+        length = int.from_bytes(content[:8], "little")
+        header = json.loads(content[8 : 8 + length])
+        description = json.loads(header["__metadata__"][KEY])
+    except KeyError:
+        raise FileError(lay_out(f"`{path}` is no file of Ostinato: it holds arrays, and no description")) from None
+    except Exception as error:  # whatever the library says of a damaged file
+        raise FileError(lay_out(f"`{path}` is no file of Ostinato, or it is damaged: {error}")) from None
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        found = description.get("format") if isinstance(description, dict) else None
+        headline = f"`{path}` has format {found!r}, and this version of Ostinato reads format {FORMAT}"
+        raise FileError(lay_out(headline))
+    return arrays, description
+
+
+def field(description: Mapping[str, Any], key: str, kind: type) -> Any:
+    """An entry of a description.
+
+    Raises:
+        FileError: it is missing or of another type.
+    """
+    value = description.get(key)
+    if not isinstance(value, kind):
+        raise FileError(lay_out(f"the description in the file has no `{key}` of type {kind.__name__}: {value!r}"))
+    return value

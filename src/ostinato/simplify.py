@@ -1,0 +1,232 @@
+"""Simplify: one meaning, one graph, however it was spelled.
+
+* `concat(x, h) @ W` becomes `x @ W[top] + h @ W[bottom]`: blocks stacked along the contracted index;
+* a part of a product is a product with a part of the weights: `split(x @ W, 4)` becomes four products;
+* `W @ x` with weights on the left becomes `x @ W.T`;
+* sums that contain products are accumulated in one order: what never changes, what varies by instance, by step, then what
+  depends on a state. So the first part of the sum can leave the loop. Other sums stay as they were written;
+* a part of a weight is a weight;
+* equal nodes become one, numbers are computed, what nothing reads goes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from .graph import Block, Graph, Node, Port, Value, verify
+from .rewrite import Pass, is_matrix_of_weights, live, users
+from .shapes import Dim, Varies
+
+
+def simplify(graph: Graph, *, drop_stops: bool = False) -> Graph:
+    """The graph in its simple form.
+
+    Args:
+        drop_stops: forget `stop_gradient`, which means something only before differentiation.
+    """
+    before = None
+    while before != graph:  # every pass makes the graph simpler by its own measure, so this ends
+        before = graph
+        for rule in (_Share, _SplitProducts, _PushSlices):
+            step = rule(graph)
+            step.builder.drop_stops = drop_stops
+            graph = step.run()
+    graph = _Share(_OrderSums(graph).run()).run()
+    return verify(_blocks(graph), "simplify")  # type: ignore[no-any-return]
+
+
+class _Share(Pass):
+    """Emit everything again: equal nodes are shared, needless ones dropped."""
+
+
+class _SplitProducts(Pass):
+    """`concat(x, h) @ W` is the sum of the products with the blocks of W; `W @ x` is `x @ W.T`."""
+
+    def visit(self, node: Node) -> Value:
+        if node.op != "matmul":
+            return self.again(node)
+        left, right = (self.new(a) for a in node.args)
+        emit = self.builder.emit
+        if is_matrix_of_weights(left) and left.type.varies < right.type.varies and len(right.type.dims) <= 2:
+            flip = {"axes": (-1, -2)}
+            weights = emit("transpose", (left,), flip, source=node.source)
+            if len(right.type.dims) == 1:
+                return emit("matmul", (right, weights), name=node.value.name, source=node.source)
+            turned = emit("transpose", (right,), flip, source=node.source)
+            product = emit("matmul", (turned, weights), source=node.source)
+            return emit("transpose", (product,), flip, name=node.value.name, source=node.source)
+        joined = self.builder.made.get(left.name)
+        if joined is None or joined.op != "concat" or joined.options["axis"] != -1 or len(right.type.dims) != 2:
+            return self.again(node)
+        return self.sum_of_products(node, joined.args, right)
+
+    def sum_of_products(self, node: Node, parts: Iterable[Value], right: Value) -> Value:
+        emit = self.builder.emit
+        total, first = None, Dim.number(0)
+        columns = right.type.dims[1]
+        for part in parts:
+            last = first + part.type.dims[-1]
+            rows = {"start": (first, Dim.number(0)), "stop": (last, columns), "step": (1, 1)}
+            block = emit("slice", (right,), rows, source=node.source)
+            product = emit("matmul", (part, block), source=node.source)
+            total = product if total is None else emit("add", (total, product), source=node.source)
+            first = last
+        assert total is not None
+        return total
+
+
+class _PushSlices(Pass):
+    """A part (of the last dimension) of a product or of an elementwise value is computed from parts, if only parts are read."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph)
+        sliced: dict[str, int] = {}
+        for node in graph.nodes:
+            if node.op == "slice" and _last_only(node):
+                sliced[node.args[0].name] = sliced.get(node.args[0].name, 0) + 1
+        self.only_sliced = {name for name, n in sliced.items() if n == self.uses[name]}
+        self.made = {n.value.name: n for n in graph.nodes}
+
+    def visit(self, node: Node) -> Value:
+        inner = self.made.get(node.args[0].name) if node.op == "slice" and _last_only(node) else None
+        if inner is None or inner.value.name not in self.only_sliced:
+            return self.again(node)
+        pushed = self.part(inner, node)
+        return self.again(node) if pushed is None else pushed
+
+    def part(self, inner: Node, node: Node) -> Value | None:
+        start, stop = node.options["start"][-1], node.options["stop"][-1]
+        if inner.op == "matmul" and len(inner.args[1].type.dims) == 2 and inner.args[1].type.varies == Varies.NEVER:
+            left, right = (self.new(a) for a in inner.args)
+            columns = self.cut(right, start, stop)
+            return self.builder.emit("matmul", (left, columns), name=node.value.name, source=node.source)
+        whole = inner.value.type.dims[-1].size
+        if inner.record.elementwise and inner.args:
+            args = [self.new(a) for a in inner.args]
+            parts = [self.cut(a, start, stop) if a.type.dims and a.type.dims[-1].size == whole else a for a in args]
+            return self.builder.emit(inner.op, parts, inner.options, name=node.value.name, source=inner.source)
+        return None
+
+    def cut(self, value: Value, start: Dim, stop: Dim) -> Value:
+        rank = len(value.type.dims)
+        begin = (*(Dim.number(0),) * (rank - 1), start)
+        end = (*value.type.dims[:-1], stop)
+        return self.builder.emit("slice", (value,), {"start": begin, "stop": end, "step": (1,) * rank})
+
+
+def _last_only(node: Node) -> bool:
+    """Whether a slice cuts the last dimension alone, without steps."""
+    options, dims = node.options, node.args[0].type.dims
+    others = zip(options["start"][:-1], options["stop"][:-1], dims[:-1], strict=True)
+    return set(options["step"]) == {1} and all(a.size == 0 and b.size == d.size for a, b, d in others)
+
+
+class _OrderSums(Pass):
+    """Sums that contain products, accumulated in one order."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph)
+        self.made = {n.value.name: n for n in graph.nodes}
+        self.place = {v.name: i for i, v in enumerate([p.value for p in graph.ports] + [n.value for n in graph.nodes])}
+        self.moving = state_dependent(graph.nodes, [p.name for p in graph.states])
+        self.inside: set[str] = set()
+        for node in reversed(graph.nodes):
+            if node.op == "add":
+                self.inside.update(a.name for a in node.args if self.continues(a))
+
+    def continues(self, value: Value) -> bool:
+        """Whether a value is a sum that only this sum reads."""
+        node = self.made.get(value.name)
+        return node is not None and node.op == "add" and self.uses[value.name] == 1
+
+    def visit(self, node: Node) -> Value:
+        if node.op != "add" or node.value.name in self.inside:
+            return self.again(node)
+        addends = self.addends(node.value)
+        if len(addends) < 3 and not self.is_product(addends[0]) or not any(map(self.is_product, addends)):
+            return self.again(node)
+        ordered = sorted(addends, key=self.rank)
+        total = self.new(ordered[0])
+        for i, addend in enumerate(ordered[1:], start=2):
+            name = node.value.name if i == len(ordered) else ""
+            source = self.made[addend.name].source if addend.name in self.made else node.source
+            total = self.builder.emit("add", (total, self.new(addend)), name=name, source=source)
+        return total
+
+    def addends(self, value: Value) -> list[Value]:
+        node = self.made[value.name]
+        return [leaf for arg in node.args for leaf in (self.addends(arg) if self.continues(arg) else [arg])]
+
+    def is_product(self, value: Value) -> bool:
+        node = self.made.get(value.name)
+        return node is not None and node.op == "matmul"
+
+    def rank(self, value: Value) -> tuple[int, int, int]:
+        """Constants first, then what is known before the loop, then what depends on a state; products by their operand."""
+        kind = 3 if value.name in self.moving else int(value.type.varies)
+        if not self.is_product(value):
+            return kind, 0, self.place[value.name] if kind < 3 else 0
+        return kind, 1, self.place[self.made[value.name].args[0].name]
+
+
+def state_dependent(nodes: Iterable[Node], states: Iterable[str]) -> set[str]:
+    """The names of the states, and of everything that depends on one."""
+    found = set(states)
+    for node in nodes:
+        if any(a.name in found for a in node.args):
+            found.add(node.value.name)
+    return found
+
+
+def _blocks(graph: Graph) -> Graph:
+    """Slices of weights become ports of their own."""
+    ports = {p.name: p for p in graph.ports}
+    cut: dict[str, list[Node]] = {}
+    for node in graph.nodes:
+        port = ports.get(node.args[0].name) if node.op == "slice" else None
+        if port is not None and port.role in ("weight", "bias") and set(node.options["step"]) == {1}:
+            cut.setdefault(port.name, []).append(node)
+    taken = {*ports, *(n.value.name for n in graph.nodes)}
+    replaced: dict[str, Value] = {}
+    added: dict[str, list[Port]] = {}
+    for name, nodes in cut.items():
+        nodes.sort(key=lambda n: [d.size for d in n.options["start"]])
+        for node in nodes:
+            number = len(added.get(name, [])) + 1
+            block_name = f"{name}_{number}"
+            while block_name in taken:
+                block_name += "_"
+            taken.add(block_name)
+            value = Value(block_name, node.value.type)
+            block = _block(ports[name], node)
+            replaced[node.value.name] = value
+            added.setdefault(name, []).append(replace(ports[name], value=value, block=block))
+    return _with_blocks(graph, replaced, added)
+
+
+def _block(port: Port, node: Node) -> Block:
+    start, stop = node.options["start"], node.options["stop"]
+    if port.block is None:
+        return Block(port.name, start, stop)
+    offset = port.block.start
+    moved = (tuple(o + a for o, a in zip(offset, ends, strict=True)) for ends in (start, stop))
+    return Block(port.block.of, *moved)
+
+
+def _with_blocks(graph: Graph, replaced: dict[str, Value], added: dict[str, list[Port]]) -> Graph:
+    def new(value: Value) -> Value:
+        return replaced.get(value.name, value)
+
+    nodes = tuple(replace(n, args=tuple(map(new, n.args))) for n in graph.nodes if n.value.name not in replaced)
+    results = tuple(replace(r, value=new(r.value)) for r in graph.results)
+    read = users(nodes, results)
+    ports: list[Port] = []
+    for port in graph.ports:
+        if read[port.name] or not added.get(port.name):
+            ports.append(port)
+        ports += added.get(port.name, [])
+    # an unread weight stays a port of the forward graph, so that its gradient is known to be zero
+    return replace(graph, ports=tuple(ports), nodes=live(nodes, results), results=results)
+
+
