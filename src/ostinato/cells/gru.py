@@ -1,0 +1,41 @@
+"""Gated recurrent units (Cho et al. 2014), with the reset gate after or before the recurrent product.
+
+Both keep the old state where z is 1: h(t) = z h(t-1) + (1 - z) n. (Chung et al. 2014 write z the other way around.)
+"""
+
+from ostinato import Bias, Input, State, Weight, cell, sigmoid, tanh
+
+
+@cell
+def gru(
+    x=Input("n_inputs"), h=State("n_neurons"),
+    W_r=Weight("n_inputs", "n_neurons"), U_r=Weight("n_neurons", "n_neurons"), b_r=Bias("n_neurons"),
+    W_z=Weight("n_inputs", "n_neurons"), U_z=Weight("n_neurons", "n_neurons"), b_z=Bias("n_neurons"),
+    W_n=Weight("n_inputs", "n_neurons"), U_n=Weight("n_neurons", "n_neurons"), b_n=Bias("n_neurons"),
+    b_hn=Bias("n_neurons"),
+):  # fmt: skip
+    """The reset gate after the product, as cuDNN, PyTorch and Keras compute it by default.
+
+    r, z = sigmoid(x W_* + h U_* + b_*);  n = tanh(x W_n + b_n + r (h U_n + b_hn));  h(t) = (1 - z) n + z h(t-1).
+    """
+    r = sigmoid(x @ W_r + h @ U_r + b_r)
+    z = sigmoid(x @ W_z + h @ U_z + b_z)
+    n = tanh(x @ W_n + b_n + r * (h @ U_n + b_hn))
+    return (1 - z) * n + z * h
+
+
+@cell
+def gru_reset_before(
+    x=Input("n_inputs"), h=State("n_neurons"),
+    W_r=Weight("n_inputs", "n_neurons"), U_r=Weight("n_neurons", "n_neurons"), b_r=Bias("n_neurons"),
+    W_z=Weight("n_inputs", "n_neurons"), U_z=Weight("n_neurons", "n_neurons"), b_z=Bias("n_neurons"),
+    W_n=Weight("n_inputs", "n_neurons"), U_n=Weight("n_neurons", "n_neurons"), b_n=Bias("n_neurons"),
+):  # fmt: skip
+    """The reset gate before the product, as the third version of the paper has it (arXiv 1406.1078v3).
+
+    r, z = sigmoid(x W_* + h U_* + b_*);  n = tanh(x W_n + (r h) U_n + b_n);  h(t) = (1 - z) n + z h(t-1).
+    """
+    r = sigmoid(x @ W_r + h @ U_r + b_r)
+    z = sigmoid(x @ W_z + h @ U_z + b_z)
+    n = tanh(x @ W_n + (r * h) @ U_n + b_n)
+    return (1 - z) * n + z * h

@@ -1,0 +1,212 @@
+"""What a user gives to a layer, checked and brought into the form that programs run on.
+
+Everything wrong is refused here, at once and with names, before anything is computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .boundary import DTYPES
+from .errors import DataError, known_names, lay_out
+from .graph import Graph, Port
+from .timeline import Timeline
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass
+class Call:
+    """The arguments of one call, ready to run.
+
+    Attributes:
+        timeline: the steps and instances.
+        n_leading: axes the user gave in front of an instance's own: 2 (steps and instances), 1 (steps), 0 (one instance).
+        values: port name -> rows, or one array per instance.
+        reset: (n_rows,) or None.
+    """
+
+    timeline: Timeline
+    n_leading: int
+    values: dict[str, Array] = field(default_factory=dict)
+    reset: Array | None = None
+
+
+def numbers(name: str, value: Any, dtype: Any, owner: str) -> Array:
+    """An array of the dtype the layer computes in; a copy only if it has to be.
+
+    Raises:
+        DataError: it holds no numbers, or rows of different lengths.
+    """
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        headline = f"{owner}: `{name}` is no array: its rows have different lengths"
+        raise DataError(lay_out(headline, hint="pad the sequences and give their `lengths`")) from None
+    if array.dtype.kind not in "fiub":
+        raise DataError(lay_out(f"{owner}: `{name}` holds no real numbers: its dtype is {array.dtype}"))
+    return np.ascontiguousarray(array, dtype).reshape(array.shape)
+
+
+class Sequences:
+    """Checks the arguments of calls of one layer."""
+
+    def __init__(self, graph: Graph, *, batch_first: bool, reverse: bool) -> None:
+        self.graph, self.batch_first, self.reverse = graph, batch_first, reverse
+        self.dtype = DTYPES[graph.dtype]
+        self.inputs = graph.with_role("input")
+        self.contexts = graph.with_role("context")
+
+    def call(
+        self, given: Sequence[Any], named: Mapping[str, Any], state: Any, lengths: Any, reset: Any
+    ) -> Call:  # fmt: skip
+        """Check everything a user gave to a call.
+
+        Raises:
+            DataError: something is missing, unknown, or of another shape or dtype.
+        """
+        arrays = self._named(given, named)
+        n_leading = self._leading(self.inputs[0], arrays[self.inputs[0].name])
+        shape: tuple[int, ...] = ()
+        steps: dict[str, Array] = {}
+        for port in self.inputs:
+            array = self._fitting(port, arrays[port.name], n_leading, self.steps_text(n_leading))
+            leading = array.shape[:n_leading]
+            if steps and leading != shape:
+                first = self.inputs[0].name
+                headline = f"{self.graph.name}: `{first}` has {self.steps_text(n_leading)} {shape}, `{port.name}` {leading}"
+                raise DataError(lay_out(headline))
+            shape = leading
+            steps[port.name] = self.time_first(array, n_leading)
+        n_steps = shape[1 if self.batch_first and n_leading == 2 else 0] if n_leading else 1
+        n_instances = shape[0 if self.batch_first else 1] if n_leading == 2 else 1
+        timeline = Timeline(n_steps, n_instances, self._lengths(lengths, n_steps, n_instances), reverse=self.reverse)
+        call = Call(timeline, n_leading)
+        call.values = {name: timeline.pack(array) for name, array in steps.items()}
+        batched = n_leading == 2
+        for port in self.contexts:
+            call.values[port.name] = timeline.sort(self._per_instance(port, arrays[port.name], n_instances, batched))
+        call.values |= {name: timeline.sort(a) for name, a in self.state(state, n_instances, batched).items()}
+        if reset is not None:
+            call.reset = self._reset(reset, shape, n_leading, timeline)
+        return call
+
+    def time_first(self, array: Array, n_leading: int) -> Array:
+        """(n_steps, n_instances, ...), whatever order and whichever axes the user gave."""
+        if n_leading == 2:
+            return array.swapaxes(0, 1) if self.batch_first else array
+        return array[:, None] if n_leading == 1 else array[None, None]
+
+    def as_given(self, array: Array, n_leading: int) -> Array:
+        """(n_steps, n_instances, ...) in the order and with the axes that the user gave."""
+        if n_leading == 2:
+            return np.ascontiguousarray(array.swapaxes(0, 1)) if self.batch_first else array
+        return array[:, 0] if n_leading == 1 else array[0, 0]
+
+    def steps_text(self, n_leading: int) -> str:
+        order = ["n_instances", "n_steps"] if self.batch_first else ["n_steps", "n_instances"]
+        return f"({', '.join(order if n_leading == 2 else ['n_steps'][:n_leading])})"
+
+    def _named(self, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        names = [p.name for p in (*self.inputs, *self.contexts)]
+        owner = self.graph.name
+        if len(given) > len(names):
+            listing = ", ".join(f"`{n}`" for n in names)
+            raise DataError(lay_out(f"{owner}: {len(given)} values are given, and it takes {len(names)}: {listing}"))
+        values = dict(zip(names, given, strict=False))
+        for name, value in named.items():
+            if name in values:
+                raise DataError(lay_out(f"{owner}: `{name}` is given twice"))
+            if name not in names:
+                raise DataError(lay_out(f"{owner}: there is no input `{name}`; {known_names(name, names, 'inputs')}"))
+            values[name] = value
+        missing = [f"`{n}`" for n in names if n not in values]
+        if missing:
+            raise DataError(lay_out(f"{owner}: no value is given for {', '.join(missing)}"))
+        return {name: numbers(name, value, self.dtype, owner) for name, value in values.items()}
+
+    def _leading(self, port: Port, array: Array) -> int:
+        n_leading = array.ndim - len(port.value.type.dims)
+        if n_leading in ((1, 2) if self.graph.states else (0, 1, 2)):
+            return n_leading
+        self._refuse(port, array, 2, self.steps_text(2))
+        raise AssertionError
+
+    def _fitting(self, port: Port, array: Array, n_leading: int, leading: str) -> Array:
+        if array.ndim != n_leading + len(port.value.type.dims) or array.shape[n_leading:] != port.value.type.sizes:
+            self._refuse(port, array, n_leading, leading)
+        return array
+
+    def _refuse(self, port: Port, array: Array, n_leading: int, leading: str) -> None:
+        parts = [p for p in leading.strip("()").split(", ") if p] + [str(d) for d in port.value.type.dims]
+        headline = f"{self.graph.name}: `{port.name}` has shape {array.shape}, and must be ({', '.join(parts)})"
+        if n_leading == 2 and self.graph.states and port.role == "input":
+            single = ", ".join(["n_steps", *map(str, port.value.type.dims)])
+            headline += f", or ({single}) for one instance"
+        raise DataError(lay_out(headline))
+
+    def _per_instance(self, port: Port, array: Array, n_instances: int, batched: bool) -> Array:
+        leading = f"(n_instances={n_instances})" if batched else "()"
+        self._fitting(port, array, int(batched), leading)
+        if batched and array.shape[0] != n_instances:
+            self._refuse(port, array, 1, leading)
+        return array if batched else array[None]
+
+    def state(self, given: Any, n_instances: int, batched: bool) -> dict[str, Array]:
+        """One array per state, (n_instances, ...): as given, or as it was declared to begin.
+
+        Raises:
+            DataError: a state that is unknown or of another shape.
+        """
+        states = {p.name: p for p in self.graph.states}
+        owner = self.graph.name
+        if given is None:
+            given = {}
+        elif not isinstance(given, Mapping):
+            if len(states) != 1:
+                names = ", ".join(f"`{n}`" for n in states)
+                raise DataError(lay_out(f"{owner}: `state` must be a dictionary with {names or 'nothing'}"))
+            given = dict.fromkeys(states, given)
+        for name in given:
+            if name not in states:
+                raise DataError(lay_out(f"{owner}: there is no state `{name}`; {known_names(name, states, 'states')}"))
+        result = {}
+        for name, port in states.items():
+            if name in given:
+                array = numbers(name, given[name], self.dtype, owner)
+                result[name] = self._per_instance(port, array, n_instances, batched)
+            else:
+                result[name] = np.full((n_instances, *port.value.type.sizes), port.initial, self.dtype)
+        return result
+
+    def _lengths(self, lengths: Any, n_steps: int, n_instances: int) -> Array | None:
+        if lengths is None:
+            return None
+        array = np.asarray(lengths)
+        owner = self.graph.name
+        if array.ndim == 0 and n_instances == 1:
+            array = array[None]
+        if array.shape != (n_instances,):
+            raise DataError(lay_out(f"{owner}: `lengths` has shape {array.shape}, and must be (n_instances={n_instances},)"))
+        if n_instances and array.dtype.kind not in "iu":
+            raise DataError(lay_out(f"{owner}: `lengths` must be whole numbers, and has dtype {array.dtype}"))
+        if n_instances and not (0 <= array.min() and array.max() <= n_steps):
+            wrong = next(int(n) for n in array if not 0 <= n <= n_steps)
+            raise DataError(lay_out(f"{owner}: `lengths` must lie between 0 and n_steps={n_steps}, and one is {wrong}"))
+        return array.astype(np.intp)
+
+    def _reset(self, reset: Any, shape: tuple[int, ...], n_leading: int, timeline: Timeline) -> Array:
+        array = np.asarray(reset)
+        owner = self.graph.name
+        if array.shape != shape:
+            wanted = f"{self.steps_text(n_leading)} = {shape}"
+            raise DataError(lay_out(f"{owner}: `reset` has shape {array.shape}, and must be {wanted}"))
+        if array.dtype != bool:
+            raise DataError(lay_out(f"{owner}: `reset` must be truth values (bool), and has dtype {array.dtype}"))
+        if self.reverse:
+            raise DataError(lay_out(f"{owner}: `reset` has no meaning in a reverse layer, which runs from the last step"))
+        return timeline.pack(self.time_first(array, n_leading))
