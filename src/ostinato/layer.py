@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
@@ -17,75 +17,25 @@ from .cell import Cell
 from .compiler import Compiled, compile_graph
 from .errors import DataError, FileError, OptionError, known_names, lay_out
 from .graph import Graph, Port, Program
-from .initialise import Glorot, Initialiser, Orthogonal, initialiser
+from .initialise import Initialiser, initialiser
 from .interpret import Outcome, run
+from .pullback import Gradients, Pullback
 from .read import read_graph
-from .sequences import Call, Sequences, numbers
+from .sequences import Call, Sequences
 from .shapes import Varies
-from .simplify import simplify, state_dependent
+from .simplify import simplify
+from .stream import Stream
+from .weights import Weights, draw_by_blocks
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+__all__ = ["BACKENDS", "Gradients", "Layer", "Pullback", "Stream", "Weights"]
 
 BACKENDS = {
     "numpy": "the compiled program, interpreted with NumPy",
     "reference": "the definition: the cell as it was written, no pass",
 }
 SHORT = {"float32": "f32", "float64": "f64"}
-
-
-class Weights(Mapping[str, Array]):
-    """The weights of a layer by the names the cell gives them. Assign to load your own.
-
-    The arrays are read-only, so that a layer always knows when a weight changes: `layer.weights["W"] = array`.
-    """
-
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: Any, owner: str) -> None:
-        self._shapes, self._dtype, self._owner = dict(shapes), dtype, owner
-        self._arrays: dict[str, Array] = {}
-
-    def __getitem__(self, name: str) -> Array:
-        self._known(name)
-        return self._arrays[name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self._known(name)
-        array = numbers(name, value, self._dtype, self._owner)
-        if array.shape != self._shapes[name]:
-            raise DataError(lay_out(f"{self._owner}: weight `{name}` has shape {self._shapes[name]}, not {array.shape}"))
-        array = array.copy() if array is value or array.base is not None else array
-        array.setflags(write=False)
-        self._arrays[name] = array
-
-    def update(self, arrays: Mapping[str, Any]) -> None:
-        """Assign several weights; all are checked before the first is changed."""
-        checked = Weights(self._shapes, self._dtype, self._owner)
-        for name, value in arrays.items():
-            checked[name] = value
-        self._arrays.update(checked._arrays)
-
-    def _known(self, name: str) -> None:
-        if name not in self._shapes:
-            headline = f"{self._owner}: there is no weight `{name}`; {known_names(name, self._shapes, 'weights')}"
-            raise OptionError(lay_out(headline))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._shapes)
-
-    def __len__(self) -> int:
-        return len(self._shapes)
-
-    def __repr__(self) -> str:
-        return f"<weights {', '.join(f'{name} {shape}' for name, shape in self._shapes.items())}>"
-
-
-@dataclass
-class Gradients:
-    """What flowed back: of a single input its array, of several a dictionary; dictionaries by name for the others."""
-
-    inputs: Any
-    contexts: dict[str, Array] = field(default_factory=dict)
-    state: dict[str, Array] = field(default_factory=dict)
-    weights: dict[str, Array] = field(default_factory=dict)
 
 
 class Layer:
@@ -127,7 +77,7 @@ class Layer:
         self._set_up(graphs, batch_first=batch_first, reverse=reverse, backend=backend, seed=seed)
         chosen = {name: initialiser(given) for name, given in (init or {}).items()}
         for name in chosen:
-            self.weights._known(name)
+            self.weights.check_name(name)
         self._initialise({name: chosen.get(name) or cell.declarations[name].init for name in self.weights})
 
     def _set_up(self, graphs: dict[bool, Graph], *, batch_first: bool, reverse: bool, backend: str, seed: int) -> None:
@@ -148,11 +98,11 @@ class Layer:
 
     def _initialise(self, chosen: Mapping[str, Initialiser | None]) -> None:
         simple = simplify(self._graphs[False])
-        for name, shape in self.weights._shapes.items():
+        for name, shape in self.weights.shapes.items():
             generator = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
             how = chosen[name]
             try:
-                self.weights[name] = _by_blocks(simple, name, shape, generator) if how is None else how.draw(shape, generator)
+                self.weights[name] = draw_by_blocks(simple, name, shape, generator) if how is None else how.draw(shape, generator)
             except DataError as error:
                 raise OptionError(lay_out(f"{self.name}: the initialiser of `{name}` drew something else: {error}")) from None
 
@@ -229,7 +179,7 @@ class Layer:
         """
         call = self._sequences.call(inputs, named, state, lengths, reset)
         outcome = self._forward(call, self.compiled(training=training).forward, rng)
-        return self._outputs(outcome, call), self._states(outcome.states, call)
+        return self._outputs(outcome, call), self._sequences.given_states(outcome.states, call)
 
     def vjp(
         self, *inputs: Any, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False,
@@ -243,7 +193,7 @@ class Layer:
         call = self._sequences.call(inputs, named, state, lengths, reset)
         compiled = self.compiled(training=training)
         outcome = self._forward(call, compiled.recording, rng)
-        pullback = Pullback(self, call, compiled.backward, outcome)
+        pullback = Pullback(self._sequences, compiled.backward, self.weights, call, outcome)
         return self._outputs(outcome, call), pullback
 
     def stream(self, *, state: Any = None, n_instances: int | None = None, **contexts: Any) -> Stream:
@@ -256,7 +206,7 @@ class Layer:
         """
         if self.reverse:
             raise OptionError(lay_out(f"{self.name}: a reverse layer begins at the last step, and can not be streamed"))
-        return Stream(self, state, n_instances, contexts)
+        return Stream(self, self._sequences, state, n_instances, contexts)
 
     def _forward(self, call: Call, program: Program, rng: Any) -> Outcome:
         masks = program.with_role("mask")
@@ -278,15 +228,8 @@ class Layer:
         return timeline.pack(keep) if per_step else timeline.sort(keep)
 
     def _outputs(self, outcome: Outcome, call: Call) -> Any:
-        outputs = {
-            name: self._sequences.as_given(call.timeline.unpack(rows), call.n_leading)
-            for name, rows in outcome.outputs.items()
-        }
+        outputs = {name: self._sequences.given_rows(rows, call) for name, rows in outcome.outputs.items()}
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
-
-    def _states(self, states: Mapping[str, Array], call: Call) -> dict[str, Array]:
-        unsorted = {name: call.timeline.unsort(array) for name, array in states.items()}
-        return unsorted if call.n_leading == 2 else {name: array[0] for name, array in unsorted.items()}
 
     # --- explaining, saving
 
@@ -340,167 +283,8 @@ class Layer:
         return layer
 
 
-class Pullback:
-    """Takes adjoints of the outputs back to the inputs, the initial state and the weights. May be called again and again."""
-
-    def __init__(self, layer: Layer, call: Call, program: Program, outcome: Outcome) -> None:
-        self._layer, self._call, self._program, self._outcome = layer, call, program, outcome
-        self._weights = dict(layer.weights)  # as they were in the forward pass
-        self.state = layer._states(outcome.states, call)
-
-    @property
-    def recorded_bytes(self) -> int:
-        """Bytes kept for the backward pass."""
-        return sum(array.nbytes for array in self._outcome.records.values())
-
-    def __call__(self, dY: Any = None, *, state: Any = None) -> Gradients:  # noqa: N803 - the name in the formula
-        """Back-propagation through time.
-
-        Args:
-            dY: the adjoint of the output, of its shape; a dictionary where there are several. None: zeros.
-            state: the adjoints of the final states by name; what is not given is 0.
-
-        Raises:
-            DataError: shapes that do not fit the outputs or states.
-        """
-        layer, call, program = self._layer, self._call, self._program
-        values = {**call.values, **self._outcome.records}
-        adjoints = self._adjoints(dY)
-        given = layer._sequences.state(state or {}, call.timeline.n_instances, call.n_leading == 2)
-        for port in program.states:
-            begin = given[port.of] if port.of in (state or {}) else np.zeros_like(given[port.of])
-            values[port.name] = call.timeline.sort(begin)
-        for port in program.with_role("adjoint"):
-            values[port.name] = adjoints[port.of]
-        outcome = run(program, call.timeline, values, self._weights, call.reset)
-        return self._gathered(outcome)
-
-    def _adjoints(self, given: Any) -> dict[str, Array]:
-        layer, call = self._layer, self._call
-        outputs = self._outcome.outputs
-        if not isinstance(given, Mapping):
-            given = {} if given is None else dict.fromkeys(list(outputs)[:1], given)
-        result = {}
-        for name in given:
-            if name not in outputs:
-                headline = f"{layer.name}: there is no output `{name}`; {known_names(name, outputs, 'outputs')}"
-                raise DataError(lay_out(headline))
-        for name, rows in outputs.items():
-            shape = layer._sequences.as_given(call.timeline.unpack(rows), call.n_leading).shape
-            if name not in given:
-                result[name] = np.zeros_like(rows)
-                continue
-            array = numbers(f"d{name}", given[name], rows.dtype, layer.name)
-            if array.shape != shape:
-                headline = f"{layer.name}: the adjoint of `{name}` has shape {array.shape}, and `{name}` has {shape}"
-                raise DataError(lay_out(headline))
-            result[name] = call.timeline.pack(layer._sequences.time_first(array, call.n_leading))
-        return result
-
-    def _gathered(self, outcome: Outcome) -> Gradients:
-        layer, call, program = self._layer, self._call, self._program
-        graph, timeline = layer.graph, call.timeline
-        weights = {name: np.zeros_like(array) for name, array in self._weights.items()}
-        rows: dict[str, Array] = {}
-        contexts: dict[str, Array] = {}
-        roles = {p.name: p.role for p in graph.ports}
-        for result, array in zip(program.results_with("gradient"), outcome.gradients, strict=True):
-            if roles[result.name] == "input":
-                rows[result.name] = array
-            elif roles[result.name] == "context":
-                contexts[result.name] = array
-            else:
-                part = result.block.slices if result.block else ...
-                weights[result.name][part] += array.reshape(weights[result.name][part].shape)
-        inputs = {}
-        for port in graph.with_role("input"):
-            given = rows.get(port.name, np.zeros((timeline.n_rows, *port.value.type.sizes), layer._sequences.dtype))
-            full = np.broadcast_to(given, (timeline.n_rows, *given.shape[1:]))
-            inputs[port.name] = layer._sequences.as_given(timeline.unpack(np.ascontiguousarray(full)), call.n_leading)
-        states = {p.of: outcome.states[p.name] for p in program.states}
-        by_name = {}
-        for port in graph.with_role("context"):
-            zeros = np.zeros((timeline.n_instances, *port.value.type.sizes), layer._sequences.dtype)
-            by_name[port.name] = np.array(np.broadcast_to(contexts.get(port.name, zeros), zeros.shape))
-        return Gradients(
-            next(iter(inputs.values())) if len(inputs) == 1 else inputs,
-            layer._states(by_name, call), layer._states(states, call), weights,
-        )  # fmt: skip
-
-
-class Stream:
-    """A layer running one step at a time. `state` is where it stands; `reset()` begins again."""
-
-    def __init__(self, layer: Layer, state: Any, n_instances: int | None, contexts: Mapping[str, Any]) -> None:
-        self._layer, self._n_instances = layer, n_instances
-        if n_instances is not None and (isinstance(n_instances, bool) or not isinstance(n_instances, int | np.integer) or n_instances < 0):
-            raise DataError(lay_out(f"{layer.name}: `n_instances` is a whole number from 0 up, not {n_instances!r}"))
-        self._contexts = dict(contexts)
-        self._begin = self._checked(state)
-        self._state = self._begin
-
-    def _checked(self, state: Any) -> dict[str, Array]:
-        batched = self._n_instances is not None
-        arrays = self._layer._sequences.state(state, self._n_instances or (0 if batched else 1), batched)
-        return {name: (array if batched else array[0]).copy() for name, array in arrays.items()}
-
-    @property
-    def state(self) -> dict[str, Array]:
-        """The state after the last step; a copy. Assign to continue from elsewhere."""
-        return {name: array.copy() for name, array in self._state.items()}
-
-    @state.setter
-    def state(self, state: Any) -> None:
-        self._state = self._checked(state)
-
-    def reset(self) -> None:
-        """Back to where the stream began."""
-        self._state = self._begin
-
-    def __call__(self, *inputs: Any, **named: Any) -> Any:
-        """One step: inputs (n_instances, ...), or (...) for one instance; the output likewise."""
-        axis = 1 if self._layer.batch_first and self._n_instances is not None else 0
-        ports = self._layer.graph.with_role("input")
-        lifted = [self._lift(x, axis, port) for x, port in zip(inputs, ports, strict=False)]
-        rest = {name: self._lift(x, axis, None) for name, x in named.items()}
-        outputs, self._state = self._layer.run(*lifted, *inputs[len(ports) :], state=self._state, **rest, **self._contexts)
-        if isinstance(outputs, dict):
-            return {name: y.take(0, axis) for name, y in outputs.items()}
-        return outputs.take(0, axis)
-
-    def _lift(self, x: Any, axis: int, port: Port | None) -> Array:
-        array = np.asarray(x)
-        if port is not None and array.ndim != len(port.value.type.dims) + (self._n_instances is not None):
-            dims = ", ".join([*(["n_instances"] if self._n_instances is not None else []), *map(str, port.value.type.dims)])
-            headline = f"{self._layer.name}: `{port.name}` has shape {array.shape}, and one step must be ({dims})"
-            raise DataError(lay_out(headline))
-        return np.expand_dims(array, axis)
-
-
 def _named_dtype(dtype: Any) -> str:
     try:
         return np.dtype(dtype).name
     except TypeError:
         return str(dtype)
-
-
-def _by_blocks(graph: Graph, name: str, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    """Orthogonal where a part of the weight multiplies what depends on a state, Glorot elsewhere."""
-    array = Glorot().draw(shape, generator)
-    moving = state_dependent(graph.nodes, [p.name for p in graph.states])
-    turned = {n.value.name: n.args[0].name for n in graph.nodes if n.op == "transpose"}
-    blocks = {p.name: p for p in graph.ports if p.parameter == name}
-    recurrent: dict[str, bool] = {}
-    for node in graph.nodes:
-        if node.op == "matmul":
-            right = turned.get(node.args[1].name, node.args[1].name)
-            if right in blocks:
-                recurrent[right] = recurrent.get(right, False) or node.args[0].name in moving
-    for block_name, is_recurrent in recurrent.items():
-        port = blocks[block_name]
-        part = port.block.slices if port.block else (slice(None),) * len(shape)
-        how: Initialiser = Orthogonal() if is_recurrent and len(shape) == 2 else Glorot()
-        array[part] = how.draw(array[part].shape, generator)
-    return array
-
-

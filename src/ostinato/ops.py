@@ -9,8 +9,8 @@ Conventions of the fields:
 * `shape(types, attributes)` gives (dtype, dims) or the `Reason` why there is none. It sees one instance at one step.
 * `numpy(*arrays, **attributes)` computes. Every array has one leading axis in front of the dimensions of its type: the
   instances, or instances and steps together, or 1 for what does not vary. Operands of elementwise ops come with equal ranks.
-* `derivative` has one formula per operand: `(d, y, *operands, **attributes) -> contribution`, where `d` is the adjoint of the
-  result `y`. It is written with the same ops, so that it reads as a formula and is compiled like any other. None means that
+* `derivative` has one formula per operand: `(d, y, *operands, **attributes) -> contribution`, where `d` is the adjoint of
+  the result `y`. It is written with the same ops, so that it reads as a formula and is compiled like any other. None means that
   nothing flows back. Where a formula gives too many dimensions, differentiate.py sums what broadcasting had stretched.
 * `equation` is how it is written: `{0}` and `{1}` are the operands.
 
@@ -21,18 +21,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from math import prod
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
 
 from . import boundary
-from .shapes import Dim, Dims, Reason, Type, Varies, broadcast, matmul_dims, named
+from . import op_numpy as compute
+from . import op_shapes as rules
+from .op_shapes import Attributes, Shape
+from .shapes import Dim, Dims, Reason, Type, Varies
 
 Array = np.ndarray[Any, np.dtype[Any]]
-Attributes = dict[str, Any]
-Shape = tuple[str, Dims] | Reason
 
 
 def _operands_only(*operands: Any) -> tuple[tuple[Any, ...], Attributes]:
@@ -89,244 +88,6 @@ def _record(name: str, n_operands: int | None, **fields: Any) -> Op:
     object.__setattr__(op, "__name__", name)
     OPS[name] = op
     return op
-
-
-# --- shape rules -------------------------------------------------------------------------------------------------------
-
-
-def _float_dtype(types: Sequence[Type]) -> str | Reason:
-    if any(t.dtype == "bool" for t in types):
-        return Reason("it needs numbers, and got a truth value", hint="turn it into numbers with `where(c, 1.0, 0.0)`")
-    return "f64" if any(t.dtype == "f64" for t in types) else "f32"
-
-
-def _same(types: Sequence[Type], _: Attributes) -> Shape:
-    dtype = _float_dtype(types)
-    dims = broadcast(types)
-    if isinstance(dtype, Reason):
-        return dtype
-    return dims if isinstance(dims, Reason) else (dtype, dims)
-
-
-def _compared(types: Sequence[Type], attributes: Attributes) -> Shape:
-    result = _same(types, attributes)
-    return result if isinstance(result, Reason) else ("bool", result[1])
-
-
-def _logical(types: Sequence[Type], _: Attributes) -> Shape:
-    if any(t.dtype != "bool" for t in types):
-        return Reason("it needs truth values, and got numbers", hint="compare first: `(a > 0) & (b > 0)`")
-    dims = broadcast(types)
-    return dims if isinstance(dims, Reason) else ("bool", dims)
-
-
-def _where_shape(types: Sequence[Type], _: Attributes) -> Shape:
-    if types[0].dtype != "bool":
-        return Reason("the first operand must be a truth value, and is a number", hint="compare: `where(x > 0, a, b)`")
-    dtype = _float_dtype(types[1:])
-    dims = broadcast(types)
-    if isinstance(dtype, Reason):
-        return dtype
-    return dims if isinstance(dims, Reason) else (dtype, dims)
-
-
-def _matmul_shape(types: Sequence[Type], _: Attributes) -> Shape:
-    dtype = _float_dtype(types)
-    dims = matmul_dims(types[0].dims, types[1].dims)
-    if isinstance(dtype, Reason):
-        return dtype
-    return dims if isinstance(dims, Reason) else (dtype, dims)
-
-
-def _reduced(types: Sequence[Type], attributes: Attributes) -> Shape:
-    dtype = _float_dtype(types)
-    if isinstance(dtype, Reason):
-        return dtype
-    dims, axes = types[0].dims, attributes["axes"]
-    if not dims:
-        return Reason("there is no dimension to reduce: the value is a single number")
-    if any(not -len(dims) <= axis < 0 for axis in axes) or len(set(axes)) != len(axes):
-        return Reason(f"the axes {axes} are not among the {len(dims)} dimensions of the value")
-    gone = {len(dims) + axis for axis in axes}
-    if attributes["keepdims"]:
-        return dtype, tuple(Dim.number(1) if i in gone else dim for i, dim in enumerate(dims))
-    return dtype, tuple(dim for i, dim in enumerate(dims) if i not in gone)
-
-
-def _concat_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
-    dtype = _float_dtype(types)
-    if isinstance(dtype, Reason):
-        return dtype
-    axis = attributes["axis"]
-    rank = len(types[0].dims)
-    if rank == 0:
-        return Reason("a value without dimensions can not be joined", hint="give it one with `reshape(v, 1)`")
-    if any(len(t.dims) != rank for t in types):
-        return Reason("the values have different numbers of dimensions")
-    if not -rank <= axis < 0:
-        return Reason(f"axis {axis} is not among the {rank} dimensions of the values")
-    dims = list(types[0].dims)
-    for t in types[1:]:
-        for i, (a, b) in enumerate(zip(dims, t.dims, strict=True)):
-            if i == rank + axis:
-                dims[i] = a + b
-            elif not a.agrees(b):
-                return Reason(f"`{a}` of one value meets `{b}` of another")
-            else:
-                dims[i] = named(a, b)
-    return dtype, tuple(dims)
-
-
-def _slice_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
-    dims = []
-    start, stop, step = (attributes[key] for key in ("start", "stop", "step"))
-    if not len(start) == len(stop) == len(step) == len(types[0].dims):
-        return Reason(f"{len(start)} ranges for a value of {len(types[0].dims)} dimensions")
-    for dim, a, b, by in zip(types[0].dims, start, stop, step, strict=True):
-        if not 0 <= a.size < b.size <= dim.size or by < 1:
-            return Reason(f"the range {a.expression}:{b.expression} is empty or lies outside `{dim}`")
-        dims.append((b - a) if by == 1 else Dim.number(-(-(b.size - a.size) // by)))
-    return types[0].dtype, tuple(dims)
-
-
-def _pad_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
-    inner = _slice_shape([types[0].with_dims(attributes["dims"])], attributes)
-    if isinstance(inner, Reason):
-        return inner
-    if [d.size for d in inner[1]] != [d.size for d in types[0].dims]:
-        return Reason("the value does not fill the range it is placed in")
-    return types[0].dtype, attributes["dims"]
-
-
-def _reshaped(types: Sequence[Type], attributes: Attributes) -> Shape:
-    size = prod(d.size for d in attributes["dims"])
-    if size != types[0].n_elements:
-        wanted = ", ".join(map(str, attributes["dims"]))
-        return Reason(f"{types[0].n_elements} elements do not fill ({wanted}), which has {size}")
-    return types[0].dtype, attributes["dims"]
-
-
-def _broadcast_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
-    dims = broadcast([types[0], types[0].with_dims(attributes["dims"])])
-    if isinstance(dims, Reason):
-        return dims
-    if len(dims) != len(attributes["dims"]):
-        return Reason("the value has more dimensions than it is stretched to")
-    return types[0].dtype, attributes["dims"]
-
-
-def _transposed(types: Sequence[Type], attributes: Attributes) -> Shape:
-    dims, axes = types[0].dims, attributes["axes"]
-    if sorted(axes) != list(range(-len(dims), 0)):
-        return Reason(f"the axes {axes} are no order of the {len(dims)} dimensions of the value")
-    return types[0].dtype, tuple(dims[axis] for axis in axes)
-
-
-def _patches_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
-    size, stride, padding = (attributes[key] for key in ("size", "stride", "padding"))
-    *space, channels = types[0].dims or [Dim.number(1)]
-    if len(space) != len(size) or not size:
-        return Reason(f"a patch of {len(size)} dimensions in a value of {len(space)} and channels (the last dimension)")
-    if min(*size, *stride) < 1 or min(min(pair) for pair in padding) < 0:
-        return Reason("the size and the stride of a patch are at least 1, the padding at least 0")
-    dims = []
-    for dim, k, s, pair in zip(space, size, stride, padding, strict=True):
-        room = dim + Dim.number(sum(pair) - k + 1)
-        if room.size < 1:
-            return Reason(f"a patch of {k} does not fit into `{dim}`", hint="use padding='same'")
-        dims.append(room if s == 1 else Dim.number(-(-room.size // s)))
-    return types[0].dtype, (*dims, channels * Dim.number(prod(size)))
-
-
-def _unpatched(types: Sequence[Type], attributes: Attributes) -> Shape:
-    inner = _patches_shape([types[0].with_dims(attributes["dims"])], attributes)
-    if isinstance(inner, Reason):
-        return inner
-    return types[0].dtype, attributes["dims"]
-
-
-def _totalled(types: Sequence[Type], _: Attributes) -> Shape:
-    return types[0].dtype, types[0].dims
-
-
-def _total_product_shape(types: Sequence[Type], _: Attributes) -> Shape:
-    a, b = types[0].dims, types[1].dims
-    if not a or not b or [d.size for d in a[:-1]] != [d.size for d in b[:-1]]:
-        return Reason("both operands need the same rows")
-    return types[0].dtype, (a[-1], b[-1])
-
-
-def _constant_shape(_: Sequence[Type], attributes: Attributes) -> Shape:
-    return attributes["dtype"], ()
-
-
-# --- what NumPy computes -------------------------------------------------------------------------------------------------
-
-
-def _sigmoid(x: Array) -> Array:
-    e = np.exp(-np.abs(x))  # never overflows
-    return np.where(x >= 0, 1, e) / (1 + e)
-
-
-def _matmul(a: Array, b: Array) -> Array:
-    if b.shape[0] == 1 and b.ndim <= 3:  # the right operand is shared: one product for all rows
-        rows = a.reshape(prod(a.shape[:-1]), a.shape[-1]) @ b[0]
-        return rows.reshape(*a.shape[:-1], *b.shape[2:])
-    left = a[:, None, :] if a.ndim == 2 else a
-    right = b[:, :, None] if b.ndim == 2 else b
-    rank = max(left.ndim, right.ndim)
-    left, right = (m.reshape(m.shape[0], *(1,) * (rank - m.ndim), *m.shape[1:]) for m in (left, right))
-    result = np.matmul(left, right)
-    if b.ndim == 2:
-        result = result[..., 0]
-    return result[..., 0] if a.ndim == b.ndim == 2 else result[..., 0, :] if a.ndim == 2 else result
-
-
-def _concat(*arrays: Array, axis: int) -> Array:
-    lead = max(a.shape[0] for a in arrays) if all(a.shape[0] for a in arrays) else 0
-    return np.concatenate([np.broadcast_to(a, (lead, *a.shape[1:])) for a in arrays], axis=axis)
-
-
-def _ranges(start: Dims, stop: Dims, step: tuple[int, ...]) -> tuple[slice, ...]:
-    return (slice(None), *(slice(a.size, b.size, by) for a, b, by in zip(start, stop, step, strict=True)))
-
-
-def _pad(x: Array, start: Dims, stop: Dims, step: tuple[int, ...], dims: Dims) -> Array:
-    result = np.zeros((x.shape[0], *(d.size for d in dims)), x.dtype)
-    result[_ranges(start, stop, step)] = x
-    return result
-
-
-def _patches(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[tuple[int, int], ...]) -> Array:
-    padded = np.pad(x, ((0, 0), *padding, (0, 0)))
-    n = len(size)
-    windows = sliding_window_view(padded, size, axis=tuple(range(1, n + 1)))  # type: ignore[call-overload]
-    windows = windows[(slice(None), *(slice(None, None, s) for s in stride))]
-    windows = np.moveaxis(windows, n + 1, -1)  # the channels last, as in the kernel
-    return np.ascontiguousarray(windows).reshape(*windows.shape[: n + 1], prod(windows.shape[n + 1 :]))
-
-
-def _unpatches(
-    x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[tuple[int, int], ...], dims: Dims
-) -> Array:
-    space = [d.size for d in dims[:-1]]
-    result = np.zeros(
-        (x.shape[0], *(n + sum(pair) for n, pair in zip(space, padding, strict=True)), dims[-1].size), x.dtype
-    )
-    counts = x.shape[1:-1]
-    windows = x.reshape(*x.shape[:-1], *size, dims[-1].size)
-    for offset in np.ndindex(*size):
-        target = tuple(slice(o, o + s * (c - 1) + 1, s) for o, s, c in zip(offset, stride, counts, strict=True))
-        result[(slice(None), *target)] += windows[(*(slice(None),) * (1 + len(size)), *offset)]
-    inside = tuple(slice(low, low + n) for n, (low, _) in zip(space, padding, strict=True))
-    return result[(slice(None), *inside)]
-
-
-def _total_product(a: Array, b: Array) -> Array:
-    rows = max(a.shape[0], b.shape[0]) if a.shape[0] and b.shape[0] else 0
-    a, b = (np.broadcast_to(m, (rows, *m.shape[1:])) for m in (a, b))
-    flat = [m.reshape(prod(m.shape[:-1]), m.shape[-1]) for m in (a, b)]
-    return (flat[0].T @ flat[1])[None]
 
 
 # --- derivatives that are longer than a formula --------------------------------------------------------------------------
@@ -427,9 +188,9 @@ def _call_patches(x: Any, size: Any, *, stride: Any = 1, padding: Any = "valid")
 
 # --- the table ---------------------------------------------------------------------------------------------------------
 
-_unary: Attributes = {"n_operands": 1, "shape": _same, "elementwise": True}
-_binary: Attributes = {"n_operands": 2, "shape": _same, "elementwise": True}
-_comparison: Attributes = {"n_operands": 2, "shape": _compared, "elementwise": True, "derivative": (None, None)}
+_unary: Attributes = {"n_operands": 1, "shape": rules.same_shape, "elementwise": True}
+_binary: Attributes = {"n_operands": 2, "shape": rules.same_shape, "elementwise": True}
+_comparison: Attributes = {"n_operands": 2, "shape": rules.compared_shape, "elementwise": True, "derivative": (None, None)}
 
 add = _record("add", **_binary, numpy=np.add, derivative=(lambda d, y, a, b: d, lambda d, y, a, b: d),
               equation="{0} + {1}", infix="+", doc="a + b")  # fmt: skip
@@ -465,7 +226,7 @@ sqrt = _record("sqrt", **_unary, numpy=np.sqrt, derivative=(lambda d, y, x: d * 
                equation="√({0})", doc="The square root")  # fmt: skip
 tanh = _record("tanh", **_unary, numpy=np.tanh, derivative=(lambda d, y, x: d * (1 - y * y),),
                equation="tanh({0})", doc="The hyperbolic tangent")  # fmt: skip
-sigmoid = _record("sigmoid", **_unary, numpy=_sigmoid, derivative=(lambda d, y, x: d * (y * (1 - y)),),
+sigmoid = _record("sigmoid", **_unary, numpy=compute.sigmoid, derivative=(lambda d, y, x: d * (y * (1 - y)),),
                   equation="σ({0})", doc="The logistic function 1 / (1 + exp(-x))")  # fmt: skip
 relu = _record("relu", **_unary, numpy=lambda x: np.maximum(x, 0), derivative=(lambda d, y, x: where(y > 0, d, 0.0),),
                equation="relu({0})", doc="max(x, 0); its derivative at 0 is 0")  # fmt: skip
@@ -475,72 +236,77 @@ softplus = _record("softplus", **_unary, numpy=lambda x: np.logaddexp(x, np.zero
 less = _record("less", **_comparison, numpy=np.less, equation="{0} < {1}", infix="<", doc="a < b")
 less_equal = _record("less_equal", **_comparison, numpy=np.less_equal, equation="{0} ≤ {1}", infix="<=", doc="a <= b")
 equal = _record("equal", **_comparison, numpy=np.equal, equation="{0} = {1}", infix="==", doc="a == b")
-logical_and = _record("logical_and", 2, shape=_logical, elementwise=True, numpy=np.logical_and,
+logical_and = _record("logical_and", 2, shape=rules.logical_shape, elementwise=True, numpy=np.logical_and,
                       derivative=(None, None), equation="{0} ∧ {1}", infix="&", doc="a & b, of truth values")  # fmt: skip
-logical_or = _record("logical_or", 2, shape=_logical, elementwise=True, numpy=np.logical_or,
+logical_or = _record("logical_or", 2, shape=rules.logical_shape, elementwise=True, numpy=np.logical_or,
                      derivative=(None, None), equation="{0} ∨ {1}", infix="|", doc="a | b, of truth values")  # fmt: skip
-logical_not = _record("logical_not", 1, shape=_logical, elementwise=True, numpy=np.logical_not,
+logical_not = _record("logical_not", 1, shape=rules.logical_shape, elementwise=True, numpy=np.logical_not,
                       derivative=(None,), equation="¬{0}", doc="~a, of a truth value")  # fmt: skip
-where = _record("where", 3, shape=_where_shape, elementwise=True, numpy=np.where,
+where = _record("where", 3, shape=rules.where_shape, elementwise=True, numpy=np.where,
                 derivative=(None, lambda d, y, c, a, b: where(c, d, 0.0), lambda d, y, c, a, b: where(c, 0.0, d)),
                 equation="{1} if {0} else {2}", doc="a where the condition is true, b elsewhere")  # fmt: skip
 stop_gradient = _record("stop_gradient", **_unary, numpy=lambda x: x, derivative=(None,), equation="{0}",
                         doc="The value itself; nothing flows back through it")  # fmt: skip
-matmul = _record("matmul", 2, shape=_matmul_shape, numpy=_matmul, derivative=(_matmul_left, _matmul_right),
+matmul = _record("matmul", 2, shape=rules.matmul_shape, numpy=compute.matmul, derivative=(_matmul_left, _matmul_right),
                  equation="{0} {1}", infix="@", doc="a @ b by NumPy's rules, for one instance")  # fmt: skip
-sum_ = _record("sum", 1, shape=_reduced, call=_call_reduce, equation="Σ({0})",
+sum_ = _record("sum", 1, shape=rules.reduce_shape, call=_call_reduce, equation="Σ({0})",
               numpy=lambda x, axes, keepdims: np.sum(x, axis=axes, keepdims=keepdims),
               derivative=(lambda d, y, x, axes, keepdims: stretch(
                   d if keepdims else _kept(d, x.type.dims, axes), *x.type.dims),),
               doc="The sum over the last dimension (or `axis`)")  # fmt: skip
-max_ = _record("max", 1, shape=_reduced, call=_call_reduce, equation="max({0})",
+max_ = _record("max", 1, shape=rules.reduce_shape, call=_call_reduce, equation="max({0})",
               numpy=lambda x, axes, keepdims: np.max(x, axis=axes, keepdims=keepdims), derivative=(_max_derivative,),
               doc="The largest value along the last dimension (or `axis`)")  # fmt: skip
-concat = _record("concat", None, shape=_concat_shape, call=_call_concat, numpy=_concat,
+concat = _record("concat", None, shape=rules.concat_shape, call=_call_concat, numpy=compute.concat,
                  derivative=(_concat_derivative,), equation="[{0} {1}]",
                  doc="The values side by side along the last dimension (or `axis`)")  # fmt: skip
-slice_ = _record("slice", 1, shape=_slice_shape, call=_call_slice, equation="{0}[..]", dim_attributes=("start", "stop"),
-                 numpy=lambda x, start, stop, step: x[_ranges(start, stop, step)],
+slice_ = _record("slice", 1, shape=rules.slice_shape, call=_call_slice, equation="{0}[..]", dim_attributes=("start", "stop"),
+                 numpy=lambda x, start, stop, step: x[compute.ranges(start, stop, step)],
                  derivative=(lambda d, y, x, start, stop, step: pad(d, start, stop, step, x.type.dims),),
                  doc="x[a:b]: a static part of a value")  # fmt: skip
-pad = _record("pad", 1, shape=_pad_shape, numpy=_pad, equation="pad({0})", dim_attributes=("start", "stop", "dims"),
+pad = _record("pad", 1, shape=rules.pad_shape, numpy=compute.pad, equation="pad({0})",
+              dim_attributes=("start", "stop", "dims"),
               call=lambda x, start, stop, step, dims: (
                   (x,), {"start": start, "stop": stop, "step": step, "dims": dims}),
               derivative=(lambda d, y, x, start, stop, step, dims: slice_(d, start, stop, step),),
               doc="Zeros of the given dimensions with x placed in the range: the adjoint of a slice")  # fmt: skip
-reshape = _record("reshape", 1, shape=_reshaped, call=_call_reshape, equation="reshape({0})", dim_attributes=("dims",),
+reshape = _record("reshape", 1, shape=rules.reshape_shape, call=_call_reshape, equation="reshape({0})",
+                  dim_attributes=("dims",),
                   numpy=lambda x, dims: x.reshape(x.shape[0], *(d.size for d in dims)),
                   derivative=(lambda d, y, x, dims: reshape(d, *x.type.dims),),
                   doc="The same elements, row by row, in other dimensions (names or numbers)")  # fmt: skip
-stretch = _record("stretch", 1, shape=_broadcast_shape, call=_call_reshape, equation="{0}", dim_attributes=("dims",),
+stretch = _record("stretch", 1, shape=rules.stretch_shape, call=_call_reshape, equation="{0}", dim_attributes=("dims",),
                   numpy=lambda x, dims: np.broadcast_to(
                       x.reshape(x.shape[0], *(1,) * (len(dims) + 1 - x.ndim), *x.shape[1:]),
                       (x.shape[0], *(d.size for d in dims))),
                   derivative=(lambda d, y, x, dims: unbroadcast(d, x.type.dims),),
                   doc="The value repeated along new dimensions: the adjoint of a sum")  # fmt: skip
-transpose = _record("transpose", 1, shape=_transposed, call=_call_transpose, equation="{0}ᵀ",
+transpose = _record("transpose", 1, shape=rules.transpose_shape, call=_call_transpose, equation="{0}ᵀ",
                     numpy=lambda x, axes: np.transpose(x, (0, *(x.ndim + axis for axis in axes))),
                     derivative=(lambda d, y, x, axes: transpose(
                         d, tuple(axes.index(axis) - len(axes) for axis in range(-len(axes), 0))),),
                     doc="x.T: the dimensions in reverse order (or in the order `axes`)")  # fmt: skip
-patches = _record("patches", 1, shape=_patches_shape, call=_call_patches, numpy=_patches, equation="patches({0})",
+patches = _record("patches", 1, shape=rules.patches_shape, call=_call_patches, numpy=compute.patches,
+                  equation="patches({0})",
                   derivative=(lambda d, y, x, size, stride, padding: unpatches(d, size, stride, padding, x.type.dims),),
-                  doc="Every patch of an image (height, width, channels), flattened: a convolution is patches(x) @ K")  # fmt: skip
-unpatches = _record("unpatches", 1, shape=_unpatched, numpy=_unpatches, equation="unpatches({0})",
+                  doc="Every patch of an image (height, width, channels), flattened; a convolution is patches(x) @ K")  # fmt: skip
+unpatches = _record("unpatches", 1, shape=rules.unpatches_shape, numpy=compute.unpatches, equation="unpatches({0})",
                     dim_attributes=("dims",), call=lambda x, size, stride, padding, dims: (
                         (x,), {"size": size, "stride": stride, "padding": padding, "dims": dims}),
                     derivative=(lambda d, y, x, size, stride, padding, dims: patches(
                         d, size, stride=stride, padding=padding),),
                     doc="Patches added back into place: the adjoint of patches")  # fmt: skip
-constant = _record("constant", 0, shape=_constant_shape, numpy=lambda value, dtype: np.full(1, value, boundary.DTYPES[dtype]),
+constant = _record("constant", 0, shape=rules.constant_shape,
+                   numpy=lambda value, dtype: np.full(1, value, boundary.DTYPES[dtype]),
                    equation="{value}", result_varies=Varies.NEVER, doc="A number of the cell's text",
                    call=lambda value, dtype: ((), {"value": value, "dtype": dtype}))  # fmt: skip
-total = _record("total", 1, shape=_totalled, numpy=lambda x: np.sum(x, axis=0, keepdims=True), derivative=(None,),
+total = _record("total", 1, shape=rules.total_shape, numpy=lambda x: np.sum(x, axis=0, keepdims=True), derivative=(None,),
                 equation="Σ_t,instances {0}", result_varies=Varies.NEVER,
                 doc="The sum over all steps and instances (in a backward program)")  # fmt: skip
-total_per_instance = _record("total_per_instance", 1, shape=_totalled, numpy=lambda x: x, derivative=(None,),
+total_per_instance = _record("total_per_instance", 1, shape=rules.total_shape, numpy=lambda x: x, derivative=(None,),
                              equation="Σ_t {0}", result_varies=Varies.INSTANCE,
                              doc="The sum over all steps, for each instance (in a backward program)")  # fmt: skip
-total_product = _record("total_product", 2, shape=_total_product_shape, numpy=_total_product, derivative=(None, None),
+total_product = _record("total_product", 2, shape=rules.total_product_shape, numpy=compute.total_product,
+                        derivative=(None, None),
                         equation="Σ_t {0}ᵀ {1}", result_varies=Varies.NEVER,
                         doc="Xᵀ D over all steps, instances and rows as one product: a weight gradient")  # fmt: skip

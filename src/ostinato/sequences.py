@@ -107,6 +107,16 @@ class Sequences:
             return np.ascontiguousarray(array.swapaxes(0, 1)) if self.batch_first else array
         return array[:, 0] if n_leading == 1 else array[0, 0]
 
+    def given_rows(self, rows: Array, call: Call) -> Array:
+        """Rows as the user gave the sequences: padded with zeros, in their order and with their axes."""
+        return self.as_given(call.timeline.unpack(rows), call.n_leading)
+
+    @staticmethod
+    def given_states(states: Mapping[str, Array], call: Call) -> dict[str, Array]:
+        """States or contexts in the user's order of instances; without the axis of instances if none was given."""
+        unsorted = {name: call.timeline.unsort(array) for name, array in states.items()}
+        return unsorted if call.n_leading == 2 else {name: array[0] for name, array in unsorted.items()}
+
     def steps_text(self, n_leading: int) -> str:
         order = ["n_instances", "n_steps"] if self.batch_first else ["n_steps", "n_instances"]
         return f"({', '.join(order if n_leading == 2 else ['n_steps'][:n_leading])})"

@@ -1,0 +1,127 @@
+"""Back-propagation through time over a recorded run: what flows back, and to whom."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .errors import DataError, known_names, lay_out
+from .graph import Program
+from .interpret import Outcome, run
+from .sequences import Call, Sequences, numbers
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+@dataclass
+class Gradients:
+    """What flowed back: of a single input its array, of several a dictionary; dictionaries by name for the others."""
+
+    inputs: Any
+    contexts: dict[str, Array] = field(default_factory=dict)
+    state: dict[str, Array] = field(default_factory=dict)
+    weights: dict[str, Array] = field(default_factory=dict)
+
+
+class Pullback:
+    """Takes adjoints of the outputs back to the inputs, the initial state and the weights. May be called again and again."""
+
+    def __init__(
+        self, sequences: Sequences, program: Program, weights: Mapping[str, Array], call: Call, outcome: Outcome
+    ) -> None:  # fmt: skip
+        self._sequences, self._program, self._call, self._outcome = sequences, program, call, outcome
+        self._weights = dict(weights)  # as they were in the forward pass
+        self.state = sequences.given_states(outcome.states, call)
+
+    @property
+    def recorded_bytes(self) -> int:
+        """Bytes kept for the backward pass."""
+        return sum(array.nbytes for array in self._outcome.records.values())
+
+    def __call__(self, dY: Any = None, *, state: Any = None) -> Gradients:  # noqa: N803 - the name in the formula
+        """Back-propagation through time.
+
+        Args:
+            dY: the adjoint of the output, of its shape; a dictionary where there are several. None: zeros.
+            state: the adjoints of the final states by name; what is not given is 0.
+
+        Raises:
+            DataError: shapes that do not fit the outputs or states.
+        """
+        call, program = self._call, self._program
+        values = {**call.values, **self._outcome.records}
+        adjoints = self._adjoints(dY)
+        given = self._final_states(state)
+        for port in program.states:
+            values[port.name] = call.timeline.sort(given[port.of])
+        for port in program.with_role("adjoint"):
+            values[port.name] = adjoints[port.of]
+        outcome = run(program, call.timeline, values, self._weights, call.reset)
+        return self._gathered(outcome)
+
+    def _final_states(self, given: Any) -> dict[str, Array]:
+        """The adjoints of the final states, zeros where none is given."""
+        call, sequences = self._call, self._sequences
+        states = [p.name for p in sequences.graph.states]
+        given = given if given is not None else {}
+        if isinstance(given, Mapping):
+            shapes = {p.name: p.value.type.sizes for p in sequences.graph.states}
+            leading = (call.timeline.n_instances,) if call.n_leading == 2 else ()
+            given = {**{n: np.zeros((*leading, *shapes[n]), sequences.dtype) for n in states if n not in given}, **given}
+        return sequences.state(given, call.timeline.n_instances, call.n_leading == 2)
+
+    def _adjoints(self, given: Any) -> dict[str, Array]:
+        """The adjoints of the outputs as rows, zeros where none is given."""
+        call, sequences, outputs = self._call, self._sequences, self._outcome.outputs
+        name_of_cell = sequences.graph.name
+        if not isinstance(given, Mapping):
+            given = {} if given is None else dict.fromkeys(list(outputs)[:1], given)
+        for name in given:
+            if name not in outputs:
+                headline = f"{name_of_cell}: there is no output `{name}`; {known_names(name, outputs, 'outputs')}"
+                raise DataError(lay_out(headline))
+        result = {}
+        for name, rows in outputs.items():
+            if name not in given:
+                result[name] = np.zeros_like(rows)
+                continue
+            array = numbers(f"d{name}", given[name], rows.dtype, name_of_cell)
+            shape = sequences.given_rows(rows, call).shape
+            if array.shape != shape:
+                headline = f"{name_of_cell}: the adjoint of `{name}` has shape {array.shape}, and `{name}` has {shape}"
+                raise DataError(lay_out(headline))
+            result[name] = call.timeline.pack(sequences.time_first(array, call.n_leading))
+        return result
+
+    def _gathered(self, outcome: Outcome) -> Gradients:
+        """Gradients by name; zeros for what nothing depends on."""
+        call, sequences, timeline = self._call, self._sequences, self._call.timeline
+        ports = {p.name: p for p in sequences.graph.ports}
+        weights = {name: np.zeros_like(array) for name, array in self._weights.items()}
+        found: dict[str, Array] = {}
+        for result, array in zip(self._program.results_with("gradient"), outcome.gradients, strict=True):
+            if ports[result.name].role in ("input", "context"):
+                found[result.name] = array
+            else:
+                part = result.block.slices if result.block else ...
+                weights[result.name][part] += array.reshape(weights[result.name][part].shape)
+        inputs = {}
+        for port in sequences.inputs:
+            rows = self._spread(found.get(port.name), (timeline.n_rows, *port.value.type.sizes))
+            inputs[port.name] = sequences.given_rows(rows, call)
+        contexts = {
+            p.name: self._spread(found.get(p.name), (timeline.n_instances, *p.value.type.sizes)) for p in sequences.contexts
+        }
+        return Gradients(
+            inputs=next(iter(inputs.values())) if len(inputs) == 1 else inputs,
+            contexts=sequences.given_states(contexts, call),
+            state=sequences.given_states({p.of: outcome.states[p.name] for p in self._program.states}, call),
+            weights=weights,
+        )
+
+    def _spread(self, array: Array | None, shape: tuple[int, ...]) -> Array:
+        """An array of its own of the given shape."""
+        return np.array(np.broadcast_to(np.zeros((), self._sequences.dtype) if array is None else array, shape))
