@@ -1,5 +1,6 @@
-"""Ostinato: a compiler for recurrent neural networks. Write one step; it checks, explains, fuses, differentiates and runs it."""
+"""Ostinato: a compiler for recurrent neural networks. Write one step; it is checked, explained, differentiated and run."""
 
+from . import initialise
 from .cell import Cell, cell
 from .declarations import Bias, Context, Input, Output, State, Weight
 from .errors import (
@@ -29,6 +30,7 @@ from .functions import (
     split,
     thresholded_relu,
 )
+from .layer import Gradients, Layer, Stream
 from .ops import abs_ as abs
 from .ops import (
     concat,
@@ -53,5 +55,68 @@ from .ops import (
 )
 from .ops import max_ as max
 from .ops import sum_ as sum
-from .layer import Gradients, Layer, Stream  # isort: skip
-from . import cells  # isort: skip  - cells import the names above
+
+from . import cells  # isort: skip - the cells of the library are written with the names above
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Bias",
+    "Cell",
+    "CellError",
+    "Context",
+    "DataError",
+    "DimensionError",
+    "FileError",
+    "Gradients",
+    "Input",
+    "InternalError",
+    "Layer",
+    "MissingExtraError",
+    "OptionError",
+    "OstinatoError",
+    "Output",
+    "ShapeError",
+    "State",
+    "Stream",
+    "SymbolError",
+    "Weight",
+    "abs",
+    "affine",
+    "cell",
+    "cells",
+    "concat",
+    "dropout",
+    "elu",
+    "exp",
+    "hard_sigmoid",
+    "identity",
+    "initialise",
+    "layer_norm",
+    "leaky_relu",
+    "log",
+    "logical_and",
+    "logical_not",
+    "logical_or",
+    "max",
+    "maximum",
+    "mean",
+    "minimum",
+    "patches",
+    "relu",
+    "reshape",
+    "scaled_tanh",
+    "sigmoid",
+    "sign",
+    "softmax",
+    "softplus",
+    "softsign",
+    "split",
+    "sqrt",
+    "stop_gradient",
+    "sum",
+    "tanh",
+    "thresholded_relu",
+    "transpose",
+    "where",
+]

@@ -1,6 +1,6 @@
 """The boundary between what a user writes and the table of ops: symbols are traced, arrays are computed at once.
 
-Here shapes are refused: the rules of shapes.py and ops.py return a `Reason`, and this module raises it, with the user's own line.
+Here shapes are refused: the rules return a `Reason`, and this module raises it, with the user's own line.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from types import FrameType, MappingProxyType
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DTYPES: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "bool": np.bool_}
 
-_sizes: ContextVar[Mapping[str, int]] = ContextVar("sizes", default={})
+_sizes: ContextVar[Mapping[str, int]] = ContextVar("sizes", default=MappingProxyType({}))
 
 
 class Symbolic:
@@ -92,7 +92,7 @@ def refuse(
     reason: Reason,
     values: Sequence[tuple[str, str, str]] = (),
     sizes: Mapping[str, tuple[int, str]] | None = None,
-) -> None:
+) -> NoReturn:
     """Raise a ShapeError about the user's own expression."""
     headline = f"{what}: {reason.text}"
     raise ShapeError(lay_out(headline, source=user_source(), values=values, sizes=sizes, hint=reason.hint))
@@ -125,7 +125,7 @@ def dim(expression: Any) -> Dim:
 
 def user_frame() -> FrameType | None:
     """The innermost frame outside of Ostinato; its cells count as outside, since they are written as a user writes."""
-    frame: FrameType | None = sys._getframe(1)
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to find the user's line
     while frame is not None:
         module = str(frame.f_globals.get("__name__", ""))
         if not (module == "ostinato" or module.startswith("ostinato.")) or module.startswith("ostinato.cells"):

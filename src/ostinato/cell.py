@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -75,8 +75,8 @@ class Cell:
     def __repr__(self) -> str:
         parts = []
         for role in ("input", "context", "state", "weight", "bias"):
-            for name in self.with_role(role):
-                parts.append(f"{name}: {role}[{', '.join(map(str, self.declarations[name].dims))}]")
+            names = self.with_role(role)
+            parts += [f"{name}: {role}[{', '.join(map(str, self.declarations[name].dims))}]" for name in names]
         return f"<cell {self.name}({', '.join(parts)})>"
 
     def settle(self, given: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:
@@ -179,11 +179,11 @@ class Cell:
             for dim, size in zip(self.declarations[name].dims, array.shape, strict=True):
                 expected = parse_dim(dim, sizes)
                 if expected.size != size:
-                    self._refuse(name, expected, array.shape, size, owners, arrays, sizes)
+                    self._refuse(name, expected, size, owners, arrays, sizes)
         return sizes
 
     def _refuse(
-        self, name: str, dim: Dim, shape: Sequence[int], size: int, owners: Mapping[str, str], arrays: Any, sizes: Any
+        self, name: str, dim: Dim, size: int, owners: Mapping[str, str], arrays: Any, sizes: Any
     ) -> None:
         simple = dim.expression in owners
         owner = owners.get(dim.expression, "")
@@ -237,4 +237,4 @@ def cell(function: Callable[..., Any]) -> Cell:
     >>> float(neuron(np.ones(3), np.float64(0), np.zeros(3), np.float64(1)))
     0.0
     """
-    return cast(Cell, Cell(function))
+    return Cell(function)

@@ -128,7 +128,7 @@ class _Adjoint:
 
     def _zero(self, port: Port) -> Symbol:
         zero = self.tracer.number(0.0)
-        return ops.stretch(zero, *port.value.type.dims) if port.value.type.dims else zero  # type: ignore[no-any-return]
+        return ops.stretch(zero, *port.value.type.dims) if port.value.type.dims else zero
 
     def _names(self) -> dict[str, str]:
         """`d_v` for the adjoint of `v`; clear of the names that come in."""

@@ -19,9 +19,9 @@ from __future__ import annotations
 
 import difflib
 import linecache
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 
 
@@ -103,7 +103,7 @@ class Source:
 
     @property
     def place(self) -> str:
-        return f"{os.path.basename(self.file)}:{self.line}"
+        return f"{Path(self.file).name}:{self.line}"
 
     def excerpt(self) -> list[str]:
         """The place, the source line, and a caret under the expression."""

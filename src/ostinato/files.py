@@ -61,7 +61,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         umask = os.umask(0)
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)  # as a plain open() would have it; mkstemp is private
-        os.replace(temporary, target)
+        Path(temporary).replace(target)
     except OSError as error:
         if temporary:
             with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]
         description = json.loads(header["__metadata__"][KEY])
     except KeyError:
         raise FileError(lay_out(f"`{path}` is no file of Ostinato: it holds arrays, and no description")) from None
-    except Exception as error:  # whatever the library says of a damaged file
+    except Exception as error:  # noqa: BLE001 - whatever the library says of a damaged file
         raise FileError(lay_out(f"`{path}` is no file of Ostinato, or it is damaged: {error}")) from None
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         found = description.get("format") if isinstance(description, dict) else None

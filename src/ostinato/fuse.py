@@ -137,9 +137,9 @@ class _Fusion:
         for (section, rank), values in products.items():
             if len(values) < 2 or len({v.type.sizes for v in values}) > 1 or rank > 1:
                 continue
-            made = sorted((self.nodes[v.name] for v in values), key=lambda n: self.place(n.args[0]))
-            lefts = self.make("joined", "concat", [n.args[0] for n in made], section, node, axis=-1)
-            rights = self.make("stacked_weights", "concat", [n.args[1] for n in made], "before", node, axis=-2)
+            parts = sorted((self.nodes[v.name] for v in values), key=lambda n: self.place(n.args[0]))
+            lefts = self.make("joined", "concat", [n.args[0] for n in parts], section, node, axis=-1)
+            rights = self.make("stacked_weights", "concat", [n.args[1] for n in parts], "before", node, axis=-2)
             product = self.make("product_of_joined", "matmul", (lefts, rights), section, node)
             addends = [*(a for a in addends if a not in values), product]
             self._chain(node, addends)

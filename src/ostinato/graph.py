@@ -8,13 +8,14 @@
     Value    ::= name, Type                        a Type is dtype, named dimensions, and with what it varies (shapes.py)
 
 A Program computes `before` for all steps at once, `loop` step by step (in the order of time, or against it if `direction` is
-"backward"), and `after` for all steps at once. text.py prints both, read.py reads them back; `verify` says whether they are well made.
+"backward"), and `after` for all steps at once. text.py prints both, read.py reads them back; `verify` checks both.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Any
 
 from .errors import InternalError, Source
@@ -250,11 +251,9 @@ def _size_problems(graph: Graph | Program) -> Iterator[str]:
     def size(dim: Dim) -> int | None:
         total = 0
         for monomial, coefficient in dim.terms:
-            for name in monomial:
-                if name not in sizes:
-                    return None
-                coefficient *= sizes[name]
-            total += coefficient
+            if not set(monomial) <= set(sizes):
+                return None
+            total += coefficient * prod(sizes[name] for name in monomial)
         return total
 
     values = [p.value for p in graph.ports] + [n.value for n in graph.nodes]

@@ -36,6 +36,7 @@ class Constant:
     value: float = 0.0
 
     def draw(self, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+        del generator
         return np.full(shape, self.value)
 
 
@@ -71,6 +72,7 @@ class Identity:
     gain: float = 1.0
 
     def draw(self, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
+        del generator
         if len(shape) != 2:
             raise OptionError(lay_out(f"Identity: it fills a matrix, and the weight has {len(shape)} dimensions"))
         return self.gain * np.eye(*shape)

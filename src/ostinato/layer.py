@@ -102,9 +102,11 @@ class Layer:
             generator = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
             how = chosen[name]
             try:
-                self.weights[name] = draw_by_blocks(simple, name, shape, generator) if how is None else how.draw(shape, generator)
+                drawn = draw_by_blocks(simple, name, shape, generator) if how is None else how.draw(shape, generator)
+                self.weights[name] = drawn
             except DataError as error:
-                raise OptionError(lay_out(f"{self.name}: the initialiser of `{name}` drew something else: {error}")) from None
+                headline = f"{self.name}: the initialiser of `{name}` drew something else: {error}"
+                raise OptionError(lay_out(headline)) from None
 
     # --- what the compiler made of it
 
@@ -262,14 +264,13 @@ class Layer:
         Raises:
             FileError: something is missing or does not fit.
         """
-
         doc = files.field(description, "doc", str)
         texts = {False: "graph", True: "training_graph"}
         graphs = {t: replace(read_graph(files.field(description, key, str)), doc=doc) for t, key in texts.items()}
         layer = cls.__new__(cls)
         layer.cell, layer.sizes = None, dict(graphs[False].sizes)
         layer.options = dict(files.field(description, "options", dict))
-        layer._set_up(
+        layer._set_up(  # noqa: SLF001 - its own class
             graphs, batch_first=files.field(description, "batch_first", bool),
             reverse=files.field(description, "reverse", bool), backend="numpy", seed=files.field(description, "seed", int),
         )  # fmt: skip
@@ -285,6 +286,6 @@ class Layer:
 
 def _named_dtype(dtype: Any) -> str:
     try:
-        return np.dtype(dtype).name
+        return str(np.dtype(dtype).name)
     except TypeError:
         return str(dtype)

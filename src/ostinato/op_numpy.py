@@ -18,18 +18,20 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 def sigmoid(x: Array) -> Array:
     e = np.exp(-np.abs(x))  # never overflows
-    return np.where(x >= 0, 1, e) / (1 + e)
+    result: Array = np.where(x >= 0, 1, e) / (1 + e)
+    return result
 
 
 def matmul(a: Array, b: Array) -> Array:
     if b.shape[0] == 1 and b.ndim <= 3:  # the right operand is shared: one product for all rows
         rows = a.reshape(prod(a.shape[:-1]), a.shape[-1]) @ b[0]
-        return rows.reshape(*a.shape[:-1], *b.shape[2:])
+        shared: Array = rows.reshape(*a.shape[:-1], *b.shape[2:])
+        return shared
     left = a[:, None, :] if a.ndim == 2 else a
     right = b[:, :, None] if b.ndim == 2 else b
     rank = max(left.ndim, right.ndim)
     left, right = (m.reshape(m.shape[0], *(1,) * (rank - m.ndim), *m.shape[1:]) for m in (left, right))
-    result = np.matmul(left, right)
+    result: Array = np.matmul(left, right)
     if b.ndim == 2:
         result = result[..., 0]
     return result[..., 0] if a.ndim == b.ndim == 2 else result[..., 0, :] if a.ndim == 2 else result
@@ -53,7 +55,7 @@ def pad(x: Array, start: Dims, stop: Dims, step: tuple[int, ...], dims: Dims) ->
 def patches(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[tuple[int, int], ...]) -> Array:
     padded = np.pad(x, ((0, 0), *padding, (0, 0)))
     n = len(size)
-    windows = sliding_window_view(padded, size, axis=tuple(range(1, n + 1)))  # type: ignore[call-overload]
+    windows = sliding_window_view(padded, size, axis=tuple(range(1, n + 1)))
     windows = windows[(slice(None), *(slice(None, None, s) for s in stride))]
     windows = np.moveaxis(windows, n + 1, -1)  # the channels last, as in the kernel
     return np.ascontiguousarray(windows).reshape(*windows.shape[: n + 1], prod(windows.shape[n + 1 :]))
@@ -79,4 +81,5 @@ def total_product(a: Array, b: Array) -> Array:
     rows = max(a.shape[0], b.shape[0]) if a.shape[0] and b.shape[0] else 0
     a, b = (np.broadcast_to(m, (rows, *m.shape[1:])) for m in (a, b))
     flat = [m.reshape(prod(m.shape[:-1]), m.shape[-1]) for m in (a, b)]
-    return (flat[0].T @ flat[1])[None]
+    result: Array = (flat[0].T @ flat[1])[None]
+    return result

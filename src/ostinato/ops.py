@@ -192,121 +192,122 @@ _unary: Attributes = {"n_operands": 1, "shape": rules.same_shape, "elementwise":
 _binary: Attributes = {"n_operands": 2, "shape": rules.same_shape, "elementwise": True}
 _comparison: Attributes = {"n_operands": 2, "shape": rules.compared_shape, "elementwise": True, "derivative": (None, None)}
 
-add = _record("add", **_binary, numpy=np.add, derivative=(lambda d, y, a, b: d, lambda d, y, a, b: d),
+add: Op = _record("add", **_binary, numpy=np.add, derivative=(lambda d, y, a, b: d, lambda d, y, a, b: d),
               equation="{0} + {1}", infix="+", doc="a + b")  # fmt: skip
-subtract = _record("subtract", **_binary, numpy=np.subtract, derivative=(lambda d, y, a, b: d, lambda d, y, a, b: -d),
+subtract: Op = _record("subtract", **_binary, numpy=np.subtract, derivative=(lambda d, y, a, b: d, lambda d, y, a, b: -d),
                    equation="{0} - {1}", infix="-", doc="a - b")  # fmt: skip
-multiply = _record("multiply", **_binary, numpy=np.multiply,
+multiply: Op = _record("multiply", **_binary, numpy=np.multiply,
                    derivative=(lambda d, y, a, b: d * b, lambda d, y, a, b: d * a),
                    equation="{0} ⊙ {1}", infix="*", doc="a * b, elementwise (the Hadamard product)")  # fmt: skip
-divide = _record("divide", **_binary, numpy=np.divide,
+divide: Op = _record("divide", **_binary, numpy=np.divide,
                  derivative=(lambda d, y, a, b: d / b, lambda d, y, a, b: -(d * y) / b),
                  equation="{0} / {1}", infix="/", doc="a / b, elementwise")  # fmt: skip
-power = _record("power", **_binary, numpy=np.power,
+power: Op = _record("power", **_binary, numpy=np.power,
                 derivative=(lambda d, y, a, b: d * b * a ** (b - 1), lambda d, y, a, b: d * y * log(a)),
                 equation="{0}^{1}", infix="**", doc="a ** b, elementwise")  # fmt: skip
-negative = _record("negative", **_unary, numpy=np.negative, derivative=(lambda d, y, x: -d,),
+negative: Op = _record("negative", **_unary, numpy=np.negative, derivative=(lambda d, y, x: -d,),
                    equation="-{0}", doc="-x")  # fmt: skip
-maximum = _record("maximum", **_binary, numpy=np.maximum,
+maximum: Op = _record("maximum", **_binary, numpy=np.maximum,
                   derivative=(lambda d, y, a, b: where(a > b, d, where(equal(a, b), d * 0.5, 0.0)),
                               lambda d, y, a, b: where(b > a, d, where(equal(a, b), d * 0.5, 0.0))),
                   equation="max({0}, {1})", doc="The larger of a and b, elementwise")  # fmt: skip
-minimum = _record("minimum", **_binary, numpy=np.minimum,
+minimum: Op = _record("minimum", **_binary, numpy=np.minimum,
                   derivative=(lambda d, y, a, b: where(a < b, d, where(equal(a, b), d * 0.5, 0.0)),
                               lambda d, y, a, b: where(b < a, d, where(equal(a, b), d * 0.5, 0.0))),
                   equation="min({0}, {1})", doc="The smaller of a and b, elementwise")  # fmt: skip
-abs_ = _record("abs", **_unary, numpy=np.abs, derivative=(lambda d, y, x: d * sign(x),),
+abs_: Op = _record("abs", **_unary, numpy=np.abs, derivative=(lambda d, y, x: d * sign(x),),
               equation="|{0}|", doc="|x|")  # fmt: skip
-sign = _record("sign", **_unary, numpy=np.sign, derivative=(None,), equation="sign({0})", doc="-1, 0 or 1")
-exp = _record("exp", **_unary, numpy=np.exp, derivative=(lambda d, y, x: d * y,),
+sign: Op = _record("sign", **_unary, numpy=np.sign, derivative=(None,), equation="sign({0})", doc="-1, 0 or 1")
+exp: Op = _record("exp", **_unary, numpy=np.exp, derivative=(lambda d, y, x: d * y,),
               equation="exp({0})", doc="e to the power of x")  # fmt: skip
-log = _record("log", **_unary, numpy=np.log, derivative=(lambda d, y, x: d / x,),
+log: Op = _record("log", **_unary, numpy=np.log, derivative=(lambda d, y, x: d / x,),
               equation="log({0})", doc="The natural logarithm")  # fmt: skip
-sqrt = _record("sqrt", **_unary, numpy=np.sqrt, derivative=(lambda d, y, x: d * 0.5 / y,),
+sqrt: Op = _record("sqrt", **_unary, numpy=np.sqrt, derivative=(lambda d, y, x: d * 0.5 / y,),
                equation="√({0})", doc="The square root")  # fmt: skip
-tanh = _record("tanh", **_unary, numpy=np.tanh, derivative=(lambda d, y, x: d * (1 - y * y),),
+tanh: Op = _record("tanh", **_unary, numpy=np.tanh, derivative=(lambda d, y, x: d * (1 - y * y),),
                equation="tanh({0})", doc="The hyperbolic tangent")  # fmt: skip
-sigmoid = _record("sigmoid", **_unary, numpy=compute.sigmoid, derivative=(lambda d, y, x: d * (y * (1 - y)),),
+sigmoid: Op = _record("sigmoid", **_unary, numpy=compute.sigmoid, derivative=(lambda d, y, x: d * (y * (1 - y)),),
                   equation="σ({0})", doc="The logistic function 1 / (1 + exp(-x))")  # fmt: skip
-relu = _record("relu", **_unary, numpy=lambda x: np.maximum(x, 0), derivative=(lambda d, y, x: where(y > 0, d, 0.0),),
+relu: Op = _record("relu", **_unary, numpy=lambda x: np.maximum(x, 0), derivative=(lambda d, y, x: where(y > 0, d, 0.0),),
                equation="relu({0})", doc="max(x, 0); its derivative at 0 is 0")  # fmt: skip
-softplus = _record("softplus", **_unary, numpy=lambda x: np.logaddexp(x, np.zeros((), x.dtype)),
+softplus: Op = _record("softplus", **_unary, numpy=lambda x: np.logaddexp(x, np.zeros((), x.dtype)),
                    derivative=(lambda d, y, x: d * sigmoid(x),),
                    equation="softplus({0})", doc="log(1 + exp(x)), without overflow")  # fmt: skip
-less = _record("less", **_comparison, numpy=np.less, equation="{0} < {1}", infix="<", doc="a < b")
-less_equal = _record("less_equal", **_comparison, numpy=np.less_equal, equation="{0} ≤ {1}", infix="<=", doc="a <= b")
-equal = _record("equal", **_comparison, numpy=np.equal, equation="{0} = {1}", infix="==", doc="a == b")
-logical_and = _record("logical_and", 2, shape=rules.logical_shape, elementwise=True, numpy=np.logical_and,
+less: Op = _record("less", **_comparison, numpy=np.less, equation="{0} < {1}", infix="<", doc="a < b")
+less_equal: Op = _record("less_equal", **_comparison, numpy=np.less_equal, equation="{0} ≤ {1}", infix="<=", doc="a <= b")
+equal: Op = _record("equal", **_comparison, numpy=np.equal, equation="{0} = {1}", infix="==", doc="a == b")
+logical_and: Op = _record("logical_and", 2, shape=rules.logical_shape, elementwise=True, numpy=np.logical_and,
                       derivative=(None, None), equation="{0} ∧ {1}", infix="&", doc="a & b, of truth values")  # fmt: skip
-logical_or = _record("logical_or", 2, shape=rules.logical_shape, elementwise=True, numpy=np.logical_or,
+logical_or: Op = _record("logical_or", 2, shape=rules.logical_shape, elementwise=True, numpy=np.logical_or,
                      derivative=(None, None), equation="{0} ∨ {1}", infix="|", doc="a | b, of truth values")  # fmt: skip
-logical_not = _record("logical_not", 1, shape=rules.logical_shape, elementwise=True, numpy=np.logical_not,
+logical_not: Op = _record("logical_not", 1, shape=rules.logical_shape, elementwise=True, numpy=np.logical_not,
                       derivative=(None,), equation="¬{0}", doc="~a, of a truth value")  # fmt: skip
-where = _record("where", 3, shape=rules.where_shape, elementwise=True, numpy=np.where,
+where: Op = _record("where", 3, shape=rules.where_shape, elementwise=True, numpy=np.where,
                 derivative=(None, lambda d, y, c, a, b: where(c, d, 0.0), lambda d, y, c, a, b: where(c, 0.0, d)),
                 equation="{1} if {0} else {2}", doc="a where the condition is true, b elsewhere")  # fmt: skip
-stop_gradient = _record("stop_gradient", **_unary, numpy=lambda x: x, derivative=(None,), equation="{0}",
+stop_gradient: Op = _record("stop_gradient", **_unary, numpy=lambda x: x, derivative=(None,), equation="{0}",
                         doc="The value itself; nothing flows back through it")  # fmt: skip
-matmul = _record("matmul", 2, shape=rules.matmul_shape, numpy=compute.matmul, derivative=(_matmul_left, _matmul_right),
+matmul: Op = _record("matmul", 2, shape=rules.matmul_shape, numpy=compute.matmul, derivative=(_matmul_left, _matmul_right),
                  equation="{0} {1}", infix="@", doc="a @ b by NumPy's rules, for one instance")  # fmt: skip
-sum_ = _record("sum", 1, shape=rules.reduce_shape, call=_call_reduce, equation="Σ({0})",
+sum_: Op = _record("sum", 1, shape=rules.reduce_shape, call=_call_reduce, equation="Σ({0})",
               numpy=lambda x, axes, keepdims: np.sum(x, axis=axes, keepdims=keepdims),
               derivative=(lambda d, y, x, axes, keepdims: stretch(
                   d if keepdims else _kept(d, x.type.dims, axes), *x.type.dims),),
               doc="The sum over the last dimension (or `axis`)")  # fmt: skip
-max_ = _record("max", 1, shape=rules.reduce_shape, call=_call_reduce, equation="max({0})",
+max_: Op = _record("max", 1, shape=rules.reduce_shape, call=_call_reduce, equation="max({0})",
               numpy=lambda x, axes, keepdims: np.max(x, axis=axes, keepdims=keepdims), derivative=(_max_derivative,),
               doc="The largest value along the last dimension (or `axis`)")  # fmt: skip
-concat = _record("concat", None, shape=rules.concat_shape, call=_call_concat, numpy=compute.concat,
+concat: Op = _record("concat", None, shape=rules.concat_shape, call=_call_concat, numpy=compute.concat,
                  derivative=(_concat_derivative,), equation="[{0} {1}]",
                  doc="The values side by side along the last dimension (or `axis`)")  # fmt: skip
-slice_ = _record("slice", 1, shape=rules.slice_shape, call=_call_slice, equation="{0}[..]", dim_attributes=("start", "stop"),
+slice_: Op = _record("slice", 1, shape=rules.slice_shape, call=_call_slice, equation="{0}[..]",
+                 dim_attributes=("start", "stop"),
                  numpy=lambda x, start, stop, step: x[compute.ranges(start, stop, step)],
                  derivative=(lambda d, y, x, start, stop, step: pad(d, start, stop, step, x.type.dims),),
                  doc="x[a:b]: a static part of a value")  # fmt: skip
-pad = _record("pad", 1, shape=rules.pad_shape, numpy=compute.pad, equation="pad({0})",
+pad: Op = _record("pad", 1, shape=rules.pad_shape, numpy=compute.pad, equation="pad({0})",
               dim_attributes=("start", "stop", "dims"),
               call=lambda x, start, stop, step, dims: (
                   (x,), {"start": start, "stop": stop, "step": step, "dims": dims}),
               derivative=(lambda d, y, x, start, stop, step, dims: slice_(d, start, stop, step),),
               doc="Zeros of the given dimensions with x placed in the range: the adjoint of a slice")  # fmt: skip
-reshape = _record("reshape", 1, shape=rules.reshape_shape, call=_call_reshape, equation="reshape({0})",
+reshape: Op = _record("reshape", 1, shape=rules.reshape_shape, call=_call_reshape, equation="reshape({0})",
                   dim_attributes=("dims",),
                   numpy=lambda x, dims: x.reshape(x.shape[0], *(d.size for d in dims)),
                   derivative=(lambda d, y, x, dims: reshape(d, *x.type.dims),),
                   doc="The same elements, row by row, in other dimensions (names or numbers)")  # fmt: skip
-stretch = _record("stretch", 1, shape=rules.stretch_shape, call=_call_reshape, equation="{0}", dim_attributes=("dims",),
+stretch: Op = _record("stretch", 1, shape=rules.stretch_shape, call=_call_reshape, equation="{0}", dim_attributes=("dims",),
                   numpy=lambda x, dims: np.broadcast_to(
                       x.reshape(x.shape[0], *(1,) * (len(dims) + 1 - x.ndim), *x.shape[1:]),
                       (x.shape[0], *(d.size for d in dims))),
                   derivative=(lambda d, y, x, dims: unbroadcast(d, x.type.dims),),
                   doc="The value repeated along new dimensions: the adjoint of a sum")  # fmt: skip
-transpose = _record("transpose", 1, shape=rules.transpose_shape, call=_call_transpose, equation="{0}ᵀ",
+transpose: Op = _record("transpose", 1, shape=rules.transpose_shape, call=_call_transpose, equation="{0}ᵀ",
                     numpy=lambda x, axes: np.transpose(x, (0, *(x.ndim + axis for axis in axes))),
                     derivative=(lambda d, y, x, axes: transpose(
                         d, tuple(axes.index(axis) - len(axes) for axis in range(-len(axes), 0))),),
                     doc="x.T: the dimensions in reverse order (or in the order `axes`)")  # fmt: skip
-patches = _record("patches", 1, shape=rules.patches_shape, call=_call_patches, numpy=compute.patches,
+patches: Op = _record("patches", 1, shape=rules.patches_shape, call=_call_patches, numpy=compute.patches,
                   equation="patches({0})",
                   derivative=(lambda d, y, x, size, stride, padding: unpatches(d, size, stride, padding, x.type.dims),),
-                  doc="Every patch of an image (height, width, channels), flattened; a convolution is patches(x) @ K")  # fmt: skip
-unpatches = _record("unpatches", 1, shape=rules.unpatches_shape, numpy=compute.unpatches, equation="unpatches({0})",
+                  doc="Every patch of an image (height, width, channels), flattened; patches(x) @ K is a convolution")  # fmt: skip
+unpatches: Op = _record("unpatches", 1, shape=rules.unpatches_shape, numpy=compute.unpatches, equation="unpatches({0})",
                     dim_attributes=("dims",), call=lambda x, size, stride, padding, dims: (
                         (x,), {"size": size, "stride": stride, "padding": padding, "dims": dims}),
                     derivative=(lambda d, y, x, size, stride, padding, dims: patches(
                         d, size, stride=stride, padding=padding),),
                     doc="Patches added back into place: the adjoint of patches")  # fmt: skip
-constant = _record("constant", 0, shape=rules.constant_shape,
+constant: Op = _record("constant", 0, shape=rules.constant_shape,
                    numpy=lambda value, dtype: np.full(1, value, boundary.DTYPES[dtype]),
                    equation="{value}", result_varies=Varies.NEVER, doc="A number of the cell's text",
                    call=lambda value, dtype: ((), {"value": value, "dtype": dtype}))  # fmt: skip
-total = _record("total", 1, shape=rules.total_shape, numpy=lambda x: np.sum(x, axis=0, keepdims=True), derivative=(None,),
+total: Op = _record("total", 1, shape=rules.total_shape, numpy=lambda x: np.sum(x, axis=0, keepdims=True), derivative=(None,),
                 equation="Σ_t,instances {0}", result_varies=Varies.NEVER,
                 doc="The sum over all steps and instances (in a backward program)")  # fmt: skip
-total_per_instance = _record("total_per_instance", 1, shape=rules.total_shape, numpy=lambda x: x, derivative=(None,),
+total_per_instance: Op = _record("total_per_instance", 1, shape=rules.total_shape, numpy=lambda x: x, derivative=(None,),
                              equation="Σ_t {0}", result_varies=Varies.INSTANCE,
                              doc="The sum over all steps, for each instance (in a backward program)")  # fmt: skip
-total_product = _record("total_product", 2, shape=rules.total_product_shape, numpy=compute.total_product,
+total_product: Op = _record("total_product", 2, shape=rules.total_product_shape, numpy=compute.total_product,
                         derivative=(None, None),
                         equation="Σ_t {0}ᵀ {1}", result_varies=Varies.NEVER,
                         doc="Xᵀ D over all steps, instances and rows as one product: a weight gradient")  # fmt: skip

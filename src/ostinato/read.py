@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
 from typing import Any
 
 from .errors import FileError, lay_out
 from .graph import Block, Graph, Node, Port, Program, Result, Value, problems, result_type
 from .ops import OPS
 from .shapes import Dim, Reason, Type, Varies, parse_dim
-from .text import HEADINGS, INFIX
+from .text import HEADINGS
 
 _BINARY = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.Pow: "power", ast.MatMult: "matmul",
@@ -36,15 +35,15 @@ def read_graph(text: str) -> Graph:
     Raises:
         FileError: the text is no graph, or the graph is not well made.
     """
-    return _checked(_Reader(text, "graph"), text)  # type: ignore[return-value]
+    return _checked(_Reader(text, "graph"))  # type: ignore[return-value]
 
 
 def read_program(text: str) -> Program:
     """The program that a text describes; see `read_graph`."""
-    return _checked(_Reader(text, "program"), text)  # type: ignore[return-value]
+    return _checked(_Reader(text, "program"))  # type: ignore[return-value]
 
 
-def _checked(reader: _Reader, text: str) -> Graph | Program:
+def _checked(reader: _Reader) -> Graph | Program:
     try:
         graph = reader.read()
     except (_Unreadable, ValueError, KeyError, IndexError, SyntaxError, TypeError, AttributeError, RecursionError) as error:
@@ -97,9 +96,11 @@ class _Reader:
             role, name, value, block = result.groups()
             self.results.append(Result(name, self.values[value], role, self.block(block) if block else None))
         elif node and not line.startswith(("weight ", "bias ")):
-            self.read_node(*node.groups(), section)  # type: ignore[arg-type]
+            name, expression, type_text = node.groups()
+            self.read_node(name, expression, type_text, section)
         elif port:
-            self.read_port(*port.groups())  # type: ignore[arg-type]
+            role, name, type_text, details = port.groups()
+            self.read_port(role, name, type_text, details)
         else:
             raise _Unreadable("no port, node or result")
 
@@ -182,7 +183,7 @@ class _Reader:
     def value(self, node: ast.expr) -> Value:
         return self.values[ast.unparse(node)]
 
-    def ranges(self, value: Value, node: ast.expr) -> Mapping[str, Any]:
+    def ranges(self, value: Value, node: ast.expr) -> dict[str, Any]:
         items = node.elts if isinstance(node, ast.Tuple) else [node]
         start, stop, step = [], [], []
         for item, dim in zip(items, value.type.dims, strict=True):
@@ -206,5 +207,3 @@ class _Reader:
             return tuple(map(self.dim, node.elts))
         return self.dim(node)
 
-
-assert set(_BINARY.values()) == set(INFIX)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -147,9 +148,11 @@ class Builder:
         if any(s is None or s.args[0] != slices[0].args[0] for s in slices):  # type: ignore[union-attr]
             return None
         options = [s.options for s in slices if s is not None]
-        for a, b in zip(options, options[1:], strict=False):
-            others = all(a[k][i].size == b[k][i].size for k in ("start", "stop") for i in range(len(a["start"])) if i != axis % len(a["start"]))
-            if not others or set(a["step"] + b["step"]) != {1} or a["stop"][axis].size != b["start"][axis].size:
+        rank = len(options[0]["start"])
+        others = [i for i in range(rank) if i != axis + rank]
+        for a, b in pairwise(options):
+            aligned = all(a[key][i].size == b[key][i].size for key in ("start", "stop") for i in others)
+            if not aligned or set(a["step"] + b["step"]) != {1} or a["stop"][axis].size != b["start"][axis].size:
                 return None
         stop = list(options[0]["stop"])
         stop[axis] = options[-1]["stop"][axis]
@@ -159,7 +162,8 @@ class Builder:
     def _slice(self, args: Any, _c: Any, attributes: Any, _t: Any, source: Any) -> Value | None:
         start, stop, step = (attributes[k] for k in ("start", "stop", "step"))
         value: Value = args[0]
-        if all(a.size == 0 and b.size == d.size and s == 1 for a, b, s, d in zip(start, stop, step, value.type.dims, strict=True)):
+        ranges = zip(start, stop, step, value.type.dims, strict=True)
+        if all(a.size == 0 and b.size == dim.size and by == 1 for a, b, by, dim in ranges):
             return value
         if set(step) != {1}:
             return None
@@ -181,7 +185,8 @@ class Builder:
         first = Dim.number(0)
         for part in joined.args:
             last = first + part.type.dims[axis]
-            if first.size <= start[axis].size and stop[axis].size <= last.size and part.type.varies == joined.value.type.varies:
+            inside = first.size <= start[axis].size and stop[axis].size <= last.size
+            if inside and part.type.varies == joined.value.type.varies:
                 begin, end = list(start), list(stop)
                 begin[axis], end[axis] = start[axis] - first, stop[axis] - first
                 attributes = {"start": tuple(begin), "stop": tuple(end), "step": (1,) * len(begin)}

@@ -17,7 +17,9 @@ from .rewrite import live
 from .shapes import Varies
 
 
-def schedule(graph: Graph, *, direction: str = "forward", record: Mapping[str, Value] | None = None, hoist: bool = True) -> Program:
+def schedule(
+    graph: Graph, *, direction: str = "forward", record: Mapping[str, Value] | None = None, hoist: bool = True
+) -> Program:  # fmt: skip
     """The program of a graph.
 
     Args:

@@ -204,7 +204,7 @@ class Sequences:
             raise DataError(lay_out(f"{owner}: `lengths` has shape {array.shape}, and must be (n_instances={n_instances},)"))
         if n_instances and array.dtype.kind not in "iu":
             raise DataError(lay_out(f"{owner}: `lengths` must be whole numbers, and has dtype {array.dtype}"))
-        if n_instances and not (0 <= array.min() and array.max() <= n_steps):
+        if n_instances and not (array.min() >= 0 and array.max() <= n_steps):
             wrong = next(int(n) for n in array if not 0 <= n <= n_steps)
             raise DataError(lay_out(f"{owner}: `lengths` must lie between 0 and n_steps={n_steps}, and one is {wrong}"))
         return array.astype(np.intp)

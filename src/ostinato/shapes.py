@@ -242,7 +242,8 @@ def broadcast(types: Sequence[Type]) -> Dims | Reason:
                 return Reason(f"`{a}` of one operand meets `{b}` of another")
         return tuple(result)
 
-    return reduce(two, (t.dims for t in types), ())
+    nothing: Dims | Reason = ()
+    return reduce(two, (t.dims for t in types), nothing)
 
 
 def matmul_dims(left: Dims, right: Dims) -> Dims | Reason:

@@ -144,7 +144,7 @@ class _OrderSums(Pass):
         if node.op != "add" or node.value.name in self.inside:
             return self.again(node)
         addends = self.addends(node.value)
-        if len(addends) < 3 and not self.is_product(addends[0]) or not any(map(self.is_product, addends)):
+        if (len(addends) < 3 and not self.is_product(addends[0])) or not any(map(self.is_product, addends)):
             return self.again(node)
         ordered = sorted(addends, key=self.rank)
         total = self.new(ordered[0])

@@ -54,8 +54,9 @@ class Stream:
         axis = 1 if self._layer.batch_first and self._n_instances is not None else 0
         ports = self._layer.graph.with_role("input")
         lifted = [self._lift(x, axis, port) for x, port in zip(inputs, ports, strict=False)]
-        rest = {name: self._lift(x, axis, None) for name, x in named.items()}
-        outputs, self._state = self._layer.run(*lifted, *inputs[len(ports) :], state=self._state, **rest, **self._contexts)
+        rest: dict[str, Any] = {name: self._lift(x, axis, None) for name, x in named.items()}
+        named = rest | self._contexts
+        outputs, self._state = self._layer.run(*lifted, *inputs[len(ports) :], state=self._state, **named)
         if isinstance(outputs, dict):
             return {name: y.take(0, axis) for name, y in outputs.items()}
         return outputs.take(0, axis)

@@ -28,16 +28,15 @@ class Timeline:
 
     def __init__(self, n_steps: int, n_instances: int, lengths: Array | None = None, *, reverse: bool = False) -> None:
         self.n_steps, self.n_instances, self.reverse = n_steps, n_instances, reverse
-        self._order: Array | None = None
+        self._order: Array | None = None if lengths is None else np.argsort(-lengths, kind="stable")
         self._places: Array | None = None
         if lengths is None:
             self.counts = np.full(n_steps, n_instances)
         else:
-            self._order = np.argsort(-lengths, kind="stable")
             self.counts = (lengths[None, :] > np.arange(n_steps)[:, None]).sum(axis=1)
         self.offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(int)
         self.n_rows = int(self.offsets[-1])
-        if lengths is not None:
+        if lengths is not None and self._order is not None:
             sorted_lengths = lengths[self._order]
             steps = np.repeat(np.arange(n_steps), self.counts)
             instances = self.instance_of_row

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from itertools import count
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from . import ops
 from .boundary import Symbolic, bind, sizes_known, user_frame, user_source
@@ -71,7 +71,7 @@ class Symbol(Symbolic):
 
     @property
     def T(self) -> Symbol:  # noqa: N802 - the name that arrays have
-        return self if self.ndim < 2 else ops.transpose(self)  # type: ignore[no-any-return]
+        return self if self.ndim < 2 else ops.transpose(self)
 
     @property
     def mT(self) -> Symbol:  # noqa: N802 - the name that arrays have
@@ -106,8 +106,13 @@ class Symbol(Symbolic):
     __setattr__ = __delattr__ = _forbidden("the symbolic value `{}` can not be given attributes", "")
 
 
-def _operator(op: ops.Op, *, swapped: bool = False) -> Callable[[Any, Any], Any]:
-    return (lambda a, b: op(b, a)) if swapped else (lambda a, b: op(a, b))
+def _operator(function: Callable[..., Any], *, swapped: bool = False) -> Callable[..., Any]:
+    """A method for an operator; an op by itself would not bind to the symbol as a method does."""
+
+    def method(*operands: Any) -> Any:
+        return function(*(reversed(operands) if swapped else operands))
+
+    return method
 
 
 for _name, _op in {
@@ -121,12 +126,12 @@ for _name, _op, _swapped in (
     ("eq", ops.equal, False),
 ):  # fmt: skip
     setattr(Symbol, f"__{_name}__", _operator(_op, swapped=_swapped))
-for _name, _function in {
+_others: dict[str, Callable[..., Any]] = {
     "neg": ops.negative, "abs": ops.abs_, "invert": ops.logical_not, "pos": lambda a: a,
     "ne": lambda a, b: ops.logical_not(ops.equal(a, b)),
-}.items():  # fmt: skip
-    # a function, so that it binds to the symbol as a method does
-    setattr(Symbol, f"__{_name}__", (lambda f: lambda *args: f(*args))(_function))
+}  # fmt: skip
+for _name, _function in _others.items():
+    setattr(Symbol, f"__{_name}__", _operator(_function))
 
 
 class Tracer:
@@ -165,7 +170,7 @@ class Tracer:
         if isinstance(type_, Reason):
             rows = {self.display_value(v): self.row(v) for v in values if v.name in self.declared or not self._is_number(v)}
             sizes = {name: (size, f"`{self.owners[name]}`") for name, size in self.sizes.items() if name in self.owners}
-            headline = f"{op.name}: {self.in_names(op, type_, values)}"
+            headline = f"{op.name}: {self.in_names(type_, values)}"
             hint = type_.hint
             raise ShapeError(lay_out(headline, source=user_source(), values=[*rows.values()], sizes=sizes, hint=hint))
         return self.node(op, values, attributes, type_)
@@ -198,7 +203,8 @@ class Tracer:
         if isinstance(operand, Symbol):
             if operand.tracer is not self or self.closed:
                 headline = f"{op.name}: a symbolic value of another cell, {operand.tracer.name}, was used in {self.name}"
-                raise SymbolError(lay_out(headline, source=user_source(), hint="a cell keeps nothing from one call to another"))
+                hint = "a cell keeps nothing from one call to another"
+                raise SymbolError(lay_out(headline, source=user_source(), hint=hint))
             return operand.value
         array = operand if isinstance(operand, int | float) else None
         if array is None and getattr(operand, "ndim", None) == 0 and hasattr(operand, "item"):
@@ -233,19 +239,22 @@ class Tracer:
                 if not -dim.size <= place < dim.size:
                     self.refuse_index(symbol, f"the index {place} lies outside `{dim}`")
                 at = place % dim.size
-                start.append(Dim.number(at)), stop.append(Dim.number(at + 1)), step.append(1)
-            elif isinstance(place, slice) and all(p is None or isinstance(p, int) for p in (place.start, place.stop, place.step)):
+                first, last, by = Dim.number(at), Dim.number(at + 1), 1
+            elif isinstance(place, slice) and all(p is None or isinstance(p, int) for p in _ends(place)):
                 a, b, by = place.indices(dim.size)
                 if by < 1 or a >= b:
                     self.refuse_index(symbol, f"the range {_range_text(place)} of `{dim}` is empty or goes backwards")
-                start.append(Dim.number(a)), stop.append(dim if b == dim.size else Dim.number(b)), step.append(by)
-                kept.append(stop[-1] - start[-1] if by == 1 else Dim.number(-(-(b - a) // by)))
+                first, last = Dim.number(a), dim if b == dim.size else Dim.number(b)
+                kept.append(last - first if by == 1 else Dim.number(-(-(b - a) // by)))
             else:
                 self.refuse_index(symbol, f"an index is a whole number or a range of them, not {type(place).__name__}")
+            start.append(first)
+            stop.append(last)
+            step.append(by)
         part = ops.slice_(symbol, tuple(start), tuple(stop), tuple(step))
         return ops.reshape(part, *kept)  # type: ignore[no-any-return]
 
-    def refuse_index(self, symbol: Symbol, reason: str) -> None:
+    def refuse_index(self, symbol: Symbol, reason: str) -> NoReturn:
         raise ShapeError(lay_out(f"slice: {reason}", source=user_source(), values=[self.row(symbol.value)]))
 
     def dropout(self, symbol: Symbol, rate: float, per: str) -> Symbol:
@@ -292,7 +301,7 @@ class Tracer:
             origin = f"result of {node.op}" + (f", {node.source.place}" if node.source else "")
         return shown, value.type.one_instance, origin
 
-    def in_names(self, op: ops.Op, reason: Reason, values: Sequence[Value]) -> str:
+    def in_names(self, reason: Reason, values: Sequence[Value]) -> str:
         """The reason, with the operands called by their names where there are two of them."""
         if len(values) != 2 or self.display_value(values[0]) == self.display_value(values[1]):
             return reason.text
@@ -307,8 +316,12 @@ class Tracer:
         return text
 
 
+def _ends(place: slice) -> tuple[Any, ...]:
+    return place.start, place.stop, place.step
+
+
 def _range_text(place: slice) -> str:
-    parts = [place.start, place.stop, *([place.step] if place.step is not None else [])]
+    parts = _ends(place) if place.step is not None else _ends(place)[:2]
     return ":".join("" if p is None else str(p) for p in parts)
 
 

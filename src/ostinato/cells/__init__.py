@@ -2,7 +2,7 @@
 
 from .basic import dense, neuron, recurrent
 from .gru import gru, gru_reset_before
-from .lstm import lstm
 from .irnn import IRNN
+from .lstm import lstm
 
 __all__ = ["IRNN", "dense", "gru", "gru_reset_before", "lstm", "neuron", "recurrent"]
