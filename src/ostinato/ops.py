@@ -290,7 +290,7 @@ transpose: Op = _record("transpose", 1, shape=rules.transpose_shape, call=_call_
 patches: Op = _record("patches", 1, shape=rules.patches_shape, call=_call_patches, numpy=compute.patches,
                   equation="patches({0})",
                   derivative=(lambda d, y, x, size, stride, padding: unpatches(d, size, stride, padding, x.type.dims),),
-                  doc="Every patch of an image (height, width, channels), flattened; patches(x) @ K is a convolution")  # fmt: skip
+                  doc="Every patch of an image (height, width, channels), flattened")  # fmt: skip
 unpatches: Op = _record("unpatches", 1, shape=rules.unpatches_shape, numpy=compute.unpatches, equation="unpatches({0})",
                     dim_attributes=("dims",), call=lambda x, size, stride, padding, dims: (
                         (x,), {"size": size, "stride": stride, "padding": padding, "dims": dims}),
