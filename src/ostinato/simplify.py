@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import pairwise
 
 from .graph import Block, Graph, Node, Port, Value, verify
 from .rewrite import Pass, is_matrix_of_weights, live, users
@@ -81,11 +82,13 @@ class _PushSlices(Pass):
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph)
-        sliced: dict[str, int] = {}
+        parts: dict[str, list[tuple[int, int]]] = {}
         for node in graph.nodes:
             if node.op == "slice" and _last_only(node):
-                sliced[node.args[0].name] = sliced.get(node.args[0].name, 0) + 1
-        self.only_sliced = {name for name, n in sliced.items() if n == self.uses[name]}
+                options = node.options
+                parts.setdefault(node.args[0].name, []).append((options["start"][-1].size, options["stop"][-1].size))
+        # parts that overlap would be computed twice
+        self.only_sliced = {name for name, ranges in parts.items() if len(ranges) == self.uses[name] and _disjoint(ranges)}
         self.made = {n.value.name: n for n in graph.nodes}
 
     def visit(self, node: Node) -> Value:
@@ -113,6 +116,11 @@ class _PushSlices(Pass):
         begin = (*(Dim.number(0),) * (rank - 1), start)
         end = (*value.type.dims[:-1], stop)
         return self.builder.emit("slice", (value,), {"start": begin, "stop": end, "step": (1,) * rank})
+
+
+def _disjoint(ranges: Iterable[tuple[int, int]]) -> bool:
+    """Whether no two ranges share a place."""
+    return all(before[1] <= after[0] for before, after in pairwise(sorted(ranges)))
 
 
 def _last_only(node: Node) -> bool:

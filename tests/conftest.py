@@ -1,0 +1,115 @@
+"""What all tests share: golden files, and the guard that every `raise` of the package is run.
+
+    pytest --update-golden        rewrites the golden files of the tests that run (in one process, not with -n)
+
+The guard looks at a whole, successful run only: nothing chosen by path or by name, nothing failed. It then lists the `raise`
+statements of src/ostinato that no test has reached, and the run fails. It works under `pytest -n` too: the workers hand their
+sites to the first process.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import ostinato
+from ostinato import read
+
+SOURCE = Path(ostinato.__file__).parent
+GOLDEN = Path(__file__).parent / "golden"
+
+# `raise` statements that no test can reach, or whose class is not ours to watch: (file, class) -> why
+EXPLAINED = {
+    ("boundary.py", "NotImplementedError"): "the method of the abstract Symbolic; every symbol has its own",
+    ("shapes.py", "ValueError"): "tests/test_shapes.py and the messages built from it",
+    ("declarations.py", "ValueError"): "caught three lines below; the message is pinned in tests/golden/errors_cell.txt",
+    ("sequences.py", "AssertionError"): "the line above always raises",
+}
+
+reached: set[tuple[str, int]] = set()
+
+
+def _watch(error: type[BaseException]) -> None:
+    """Note the file and line in which an exception of this class is made."""
+    original = error.__init__
+
+    def noting(self: BaseException, *args: object, **options: object) -> None:
+        frame = sys._getframe(1)
+        reached.add((Path(frame.f_code.co_filename).name, frame.f_lineno))
+        original(self, *args, **options)
+
+    error.__init__ = noting  # type: ignore[method-assign]
+
+
+_watch(ostinato.OstinatoError)
+_watch(read._Unreadable)
+
+
+def raise_statements() -> Iterator[tuple[Path, ast.Raise, str]]:
+    """Every `raise X(...)` of the package, with the name of X. What only raises again is not among them."""
+    for path in sorted(SOURCE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Raise) and node.exc is not None:
+                made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
+                yield path, node, ast.unparse(made)
+
+
+def unreached(sites: set[tuple[str, int]]) -> list[str]:
+    """The `raise` statements that are neither reached nor explained, as file:line: statement."""
+    found = []
+    for path, node, name in raise_statements():
+        lines = {line for file, line in sites if file == path.name}
+        seen = lines & set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        if not seen and (path.name, name) not in EXPLAINED:
+            found.append(f"{path.relative_to(SOURCE.parent)}:{node.lineno}: {ast.unparse(node)[:120]}")
+    return found
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-golden", action="store_true", help="rewrite the golden files")
+
+
+def _is_whole(session: pytest.Session) -> bool:
+    """Whether nothing was chosen: the run is that of `pytest`, in whatever number of processes."""
+    config = session.config
+    chosen = config.args_source != pytest.Config.ArgsSource.TESTPATHS
+    narrowed = any(config.getoption(name, None) for name in ("keyword", "markexpr", "lf", "deselect", "collectonly", "ignore"))
+    return not chosen and not narrowed and not config.getoption("update_golden")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: object, error: object) -> None:
+    """In the first process under xdist: what a worker has reached."""
+    for file, line in getattr(node, "workeroutput", {}).get("raise_sites", ()):
+        reached.add((file, line))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["raise_sites"] = sorted(reached)
+        return
+    if exitstatus == 0 and session.testscollected and _is_whole(session):
+        missing = unreached(reached)
+        if missing:
+            sys.stderr.write("\n\n`raise` statements that no test has run:\n  " + "\n  ".join(missing) + "\n")
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden("file.txt", text)`: the text is that of the file in tests/golden, to the letter."""
+
+    def check(name: str, text: str) -> None:
+        path = GOLDEN / name
+        if request.config.getoption("update_golden"):
+            path.write_text(text.rstrip("\n") + "\n")
+        assert path.exists(), f"{name} is not there: run pytest --update-golden, and read what it wrote"
+        assert path.read_text() == text.rstrip("\n") + "\n"
+
+    return check

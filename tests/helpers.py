@@ -1,0 +1,125 @@
+"""Shared by tests: cases of messages kept in golden files, and comparison of results."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import ostinato
+from ostinato.graph import Program, Value
+
+GOLDEN = Path(__file__).parent / "golden"
+
+
+class Messages:
+    """Wrong things a user may do, and what they are told, word for word, in a golden file.
+
+        case = Messages("errors_cell.txt")
+
+        @case(ShapeError)
+        def wrong_sizes(): ...
+
+        @pytest.mark.parametrize("name", case.names)
+        def test_message(name, request): case.check(name, request)
+    """
+
+    def __init__(self, file: str) -> None:
+        self.path = GOLDEN / file
+        self.cases: dict[str, tuple[type[Exception], Callable[..., Any]]] = {}
+
+    def __call__(self, error: type[Exception]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+        def keep(function: Callable[..., Any]) -> Callable[..., Any]:
+            assert function.__name__ not in self.cases, f"two cases are called {function.__name__}"
+            self.cases[function.__name__] = (error, function)
+            return function
+
+        return keep
+
+    @property
+    def names(self) -> list[str]:
+        return list(self.cases)
+
+    def known(self) -> dict[str, str]:
+        """Case name -> text."""
+        if not self.path.exists():
+            return {}
+        parts = re.split(r"^=== (\w+)\n", self.path.read_text(), flags=re.MULTILINE)[1:]
+        return {name: text.strip("\n") for name, text in zip(parts[::2], parts[1::2], strict=True)}
+
+    def check(self, name: str, request: pytest.FixtureRequest, *arguments: Any) -> None:
+        error, function = self.cases[name]
+        with pytest.raises(ostinato.OstinatoError) as caught:
+            function(*arguments)
+        text = f"{type(caught.value).__name__}: {without_lines(str(caught.value))}"
+        known = self.known()
+        if request.config.getoption("update_golden"):
+            known[name] = text
+            self.path.write_text("\n".join(f"=== {n}\n{known[n]}\n" for n in self.names if n in known))
+        assert type(caught.value) is error, text
+        assert name in known, f"{self.path.name} has no `{name}`: run pytest --update-golden, and read what it wrote"
+        assert text == known[name]
+
+    def check_complete(self) -> None:
+        """The golden file holds the cases of the test file, and nothing else."""
+        assert sorted(self.known()) == sorted(self.names)
+
+
+def without_lines(text: str) -> str:
+    """A message without line numbers, which change whenever a test file does."""
+    return re.sub(r"\b(\w+\.py):\d+", r"\1:LINE", text)
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    """The same shape, dtype and numbers to the last bit."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    assert found.dtype == expected.dtype
+    np.testing.assert_array_equal(found, expected)
+
+
+def assert_close(found: Any, expected: Any, tolerance: float = 1e-12) -> None:
+    """The same shape, and numbers within the tolerance."""
+    found, expected = np.asarray(found), np.asarray(expected)
+    assert found.shape == expected.shape
+    np.testing.assert_allclose(found, expected, rtol=tolerance, atol=tolerance)
+
+
+def canonical(program: Program) -> str:
+    """A program with its values named by the order in which they appear: equal for two spellings of one cell.
+
+    Weights are read through their blocks: which part of which array a product takes is a matter of spelling, so that a part
+    of a weight counts as a weight of its own, by its shape alone. Names of dimensions are replaced by their sizes.
+    """
+    names: dict[str, str] = {}
+
+    def name(value: Value) -> str:
+        sizes = ",".join(map(str, value.type.sizes))
+        return names.setdefault(value.name, f"v{len(names)}") + f":{value.type.dtype}[{sizes}]/{int(value.type.varies)}"
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, tuple):
+            return tuple(map(plain, item))
+        return getattr(item, "size", item)
+
+    lines = [f"{program.direction} {program.dtype}"]
+    for port in program.ports:
+        if port.role not in ("weight", "bias"):
+            lines.append(f"{port.role} {name(port.value)} {port.rate} {port.initial}")
+    for section, nodes in program.sections.items():
+        lines.append(section)
+        for node in nodes:
+            operands = " ".join(name(arg) for arg in node.args)
+            attributes = " ".join(f"{key}={plain(value)}" for key, value in node.attributes)
+            lines.append(f"  {name(node.value)} = {node.op} {operands} {attributes}".rstrip())
+    lines += [f"{result.role} = {name(result.value)}" for result in program.results if result.role != "gradient"]
+    return "\n".join(lines)
+
+
+def random(shape: Sequence[int], seed: int = 0, dtype: Any = np.float64) -> np.ndarray[Any, Any]:
+    """Standard normal numbers."""
+    return np.random.default_rng(seed).standard_normal(tuple(shape)).astype(dtype)
