@@ -19,7 +19,7 @@ def recurrent_joined(
 
 @cell
 def dense_joined(x=Input("n_inputs"), W=Weight("n_inputs + 1", "n_outputs"), *, phi=tanh):
-    return phi(concat(x, 1.0 + 0.0 * x[:1]) @ W)
+    return phi(concat(x, reshape(1.0 + 0.0 * x[0], 1)) @ W)
 
 
 @cell
@@ -118,8 +118,8 @@ def projected_lstm_joined(
     x=Input("n_inputs"), h=State("n_projected"), c=State("n_neurons"),
     W=Weight("n_inputs + n_projected", "4*n_neurons"), b=Bias("4*n_neurons"), P=Weight("n_neurons", "n_projected"),
 ):  # fmt: skip
-    z = concat(x, h) @ W + b
-    i, f, g, o = (z[a : a + c.shape[0]] for a in range(0, 4 * c.shape[0], c.shape[0]))
+    i, f, go = split(concat(x, h) @ W + b, ["n_neurons", "n_neurons", "2*n_neurons"])
+    g, o = split(go, 2)
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)
     return (sigmoid(o) * tanh(c)) @ P, c
 

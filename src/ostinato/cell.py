@@ -14,7 +14,7 @@ import numpy as np
 
 from .boundary import Symbolic, sizes_known, user_source
 from .declarations import Declaration, Output
-from .errors import CellError, DataError, DimensionError, OptionError, ShapeError, known_names, lay_out
+from .errors import CellError, DataError, DimensionError, OptionError, OstinatoError, ShapeError, known_names, lay_out
 from .graph import Graph
 from .shapes import Dim, Type, names_in, parse_dim
 from .trace import trace
@@ -37,7 +37,7 @@ class Cell:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.name = function.__name__
+        self.name = function.__name__.strip("<>")  # a lambda has a name too
         self.doc = inspect.getdoc(function) or ""
         self.declarations: dict[str, Declaration] = {}
         self.options: dict[str, Any] = {}
@@ -61,6 +61,10 @@ class Cell:
                 raise CellError(lay_out(headline, hint=hint))
             else:
                 self.declarations[name] = default
+        for name in self.dimensions:
+            if name in RESERVED:
+                headline = f"{self.name}: `{name}` is a word of the layer; call the dimension something else"
+                raise CellError(lay_out(headline))
         if not self.with_role("input"):
             raise CellError(lay_out(f"{self.name}: it declares no Input", hint="x=Input('n_inputs')"))
 
@@ -97,6 +101,11 @@ class Cell:
             if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
                 raise DimensionError(lay_out(f"{self.name}: `{name}` must be a whole number from 1 up, and is {size!r}"))
             sizes[name] = int(size)
+        for name, declaration in self.declarations.items():
+            for dim in declaration.dims_with(sizes):
+                if dim.size < 1:
+                    headline = f"{self.name}: the dimension `{dim.expression}` of `{name}` would be {dim.size}"
+                    raise DimensionError(lay_out(headline + _sum_of(dim, sizes)))
         for name in given:
             if name not in dimensions and name not in self.options:
                 known = known_names(name, [*dimensions, *self.options], "dimensions and options")
@@ -129,8 +138,15 @@ class Cell:
         if any(isinstance(a, Symbolic) for a in arrays.values()):
             return self.function(**arrays, **options)
         arrays = {name: self._array(name, a) for name, a in arrays.items()}
-        with sizes_known(self._sizes_of(arrays)):
-            returned = self.function(**arrays, **options)
+        sizes = self._sizes_of(arrays)
+        with sizes_known(sizes):
+            try:
+                returned = self.function(**arrays, **options)
+            except OstinatoError:
+                raise
+            except Exception:
+                self.trace(**sizes, **options)  # says in our own words what is wrong with the cell, if it is the cell
+                raise
         return _unmarked(returned)
 
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -41,6 +41,8 @@ def _checked(role: str, dims: tuple[str | int, ...]) -> tuple[str | int, ...]:
             names_in(dim)
         except ValueError:
             headline = f"{role}: {dim!r} is no dimension; write a sum of names and whole numbers, such as 'n_inputs + 1'"
+            if isinstance(dim, int) and not isinstance(dim, bool):
+                headline = f"{role}: a dimension is at least 1, and not {dim}"
             raise DimensionError(lay_out(headline)) from None
     return dims
 

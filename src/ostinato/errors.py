@@ -102,6 +102,11 @@ class Source:
         return linecache.getline(self.file, self.line).rstrip()
 
     @property
+    def expression(self) -> str:
+        """The expression itself, where Python knows the columns and it stands on one line."""
+        return self.text[self.column : self.end_column] if self.column is not None and self.end_column is not None else ""
+
+    @property
     def place(self) -> str:
         return f"{Path(self.file).name}:{self.line}"
 
@@ -163,4 +168,15 @@ def known_names(unknown: str, known: Iterable[str], what: str) -> str:
     close = difflib.get_close_matches(unknown, known, n=1)
     question = f"did you mean `{close[0]}`? " if close else ""
     listing = ", ".join(f"`{name}`" for name in known)
-    return f"{question}The {what} are {listing}" if known else f"{question}There are no {what}"
+    if not known:
+        return f"there are no {what}"
+    return f"{question}{'The' if question else 'the'} {what} are {listing}"
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """A number of things.
+
+    >>> counted(0, "dimension"), counted(1, "dimension"), counted(2, "dimension")
+    ('no dimensions', '1 dimension', '2 dimensions')
+    """
+    return f"{number or 'no'} {one if number == 1 else several or one + 's'}"

@@ -13,7 +13,7 @@ from functools import reduce, wraps
 from typing import Any, TypeVar
 
 from . import boundary
-from .errors import CellError, lay_out
+from .errors import CellError, counted, lay_out
 from .ops import abs_, exp, max_, maximum, minimum, relu, sigmoid, slice_, softplus, sqrt, stop_gradient, sum_, tanh, where
 from .shapes import Dim, Reason
 
@@ -121,18 +121,18 @@ def split(x: Any, parts: int | Sequence[int | str], axis: int = -1) -> tuple[Any
     """
     rank = boundary.rank(x)
     if not -rank <= axis < rank:
-        boundary.refuse("split", Reason(f"axis {axis} is not among the {rank} dimensions of the value"))
+        boundary.refuse("split", Reason(f"there is no axis {axis}: the value has {counted(rank, 'dimension')}"))
     place = axis % rank
     dims = x.type.dims if isinstance(x, boundary.Symbolic) else boundary.type_of(x).dims
     whole = dims[place]
     if isinstance(parts, int):
-        if parts < 1 or whole.size % parts:
+        if isinstance(parts, bool) or parts < 1 or whole.size % parts:
             boundary.refuse("split", Reason(f"`{whole}` can not be cut into {parts} equal parts"))
         pieces = [whole.divided_by(parts)] * parts
     else:
         pieces = list(boundary.dims(parts))
         if reduce(lambda n, p: n + p.size, pieces, 0) != whole.size:
-            named = " + ".join(map(str, pieces))
+            named = ", ".join(f"`{piece}`" for piece in pieces)
             boundary.refuse("split", Reason(f"the parts {named} do not fill `{whole}`"))
     result, start = [], Dim.number(0)
     for piece in pieces:
@@ -156,8 +156,8 @@ def dropout(x: Any, rate: float, *, per: str = "step") -> Any:
     On which connections it acts is what the cell's author writes: `dropout(x, 0.5) @ W_x` drops feed-forward connections
     alone (Pham et al. 2013), `dropout(h, 0.5) @ W_h` recurrent ones. The masks come from the generator of the call that trains.
     """
-    if not isinstance(rate, int | float) or not 0 <= rate < 1:
-        headline = f"dropout: the rate is a number from 0 up to, not including, 1, and is {rate!r}"
+    if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
+        headline = f"dropout: the rate is a number from 0 up to, but not including, 1, and is {rate!r}"
         raise CellError(lay_out(headline, source=boundary.user_source()))
     if per not in ("step", "sequence"):
         headline = f"dropout: per is 'step' or 'sequence', not {per!r}"

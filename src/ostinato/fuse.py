@@ -135,7 +135,7 @@ class _Fusion:
             if made and made.op == "matmul" and uses[value.name] == 1 and is_matrix_of_weights(made.args[1]):
                 products[self.section[value.name], len(made.args[0].type.dims)].append(value)
         for (section, rank), values in products.items():
-            if len(values) < 2 or len({v.type.sizes for v in values}) > 1 or rank > 1:
+            if len(values) < 2 or len({v.type.sizes for v in values}) > 1:
                 continue
             parts = sorted((self.nodes[v.name] for v in values), key=lambda n: self.place(n.args[0]))
             lefts = self.make("joined", "concat", [n.args[0] for n in parts], section, node, axis=-1)
@@ -185,7 +185,7 @@ class _Fusion:
         partners = [next(a for a in n.args if a != s.value) if n.args[0] != n.args[1] else None
                     for n, s in zip(adds, slices, strict=True)]  # fmt: skip
         known = [p for p in partners if p is not None]
-        if len(known) < len(partners) or any(p.type.sizes != s.value.type.sizes for p, s in zip(known, slices, strict=True)):
+        if len(known) < len(partners) or not _alike([p.type.sizes for p in known], [s.value.type.sizes for s in slices]):
             return False
         made = [self.nodes.get(p.name) for p in known]
         of_one = all(m is not None and m.op == "slice" and m.args == made[0].args for m in made)  # type: ignore[union-attr]
@@ -202,7 +202,7 @@ class _Fusion:
     def join_weight_gradients(self) -> None:
         groups: dict[tuple[str, str], list[Node]] = defaultdict(list)
         for node in self.nodes.values():
-            if node.op == "total_product" and len(node.args[1].type.dims) == 1:
+            if node.op == "total_product":
                 groups[node.args[0].name, self.section[node.value.name]].append(node)
         for (left, section), gradients in groups.items():
             if len(gradients) < 2 or len({g.args[1].name for g in gradients}) != len(gradients):
@@ -212,6 +212,11 @@ class _Fusion:
             right = self.make("joined", "concat", parts, self.section.get(parts[0].name, "before"), gradients[0], axis=-1)
             whole = self.make(f"gradients_of_{left}", "total_product", (gradients[0].args[0], right), section, gradients[0])
             self.become_slices(gradients, whole)
+
+
+def _alike(partners: Sequence[tuple[int, ...]], parts: Sequence[tuple[int, ...]]) -> bool:
+    """Whether every partner has the sizes of its part, or every one those of its part's last dimension alone."""
+    return list(partners) == list(parts) or list(partners) == [sizes[-1:] for sizes in parts]
 
 
 def _fills(slices: Sequence[Node], whole: Value) -> bool:

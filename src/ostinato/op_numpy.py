@@ -52,25 +52,26 @@ def pad(x: Array, start: Dims, stop: Dims, step: tuple[int, ...], dims: Dims) ->
     return result
 
 
-def patches(x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[tuple[int, int], ...]) -> Array:
+def patches(x: Array, size: Dims, stride: tuple[int, ...], padding: tuple[tuple[int, int], ...]) -> Array:
     padded = np.pad(x, ((0, 0), *padding, (0, 0)))
     n = len(size)
-    windows = sliding_window_view(padded, size, axis=tuple(range(1, n + 1)))
+    windows = sliding_window_view(padded, tuple(k.size for k in size), axis=tuple(range(1, n + 1)))
     windows = windows[(slice(None), *(slice(None, None, s) for s in stride))]
     windows = np.moveaxis(windows, n + 1, -1)  # the channels last, as in the kernel
     return np.ascontiguousarray(windows).reshape(*windows.shape[: n + 1], prod(windows.shape[n + 1 :]))
 
 
 def unpatches(
-    x: Array, size: tuple[int, ...], stride: tuple[int, ...], padding: tuple[tuple[int, int], ...], dims: Dims
+    x: Array, size: Dims, stride: tuple[int, ...], padding: tuple[tuple[int, int], ...], dims: Dims
 ) -> Array:
     space = [d.size for d in dims[:-1]]
     result = np.zeros(
         (x.shape[0], *(n + sum(pair) for n, pair in zip(space, padding, strict=True)), dims[-1].size), x.dtype
     )
     counts = x.shape[1:-1]
-    windows = x.reshape(*x.shape[:-1], *size, dims[-1].size)
-    for offset in np.ndindex(*size):
+    kernel = tuple(k.size for k in size)
+    windows = x.reshape(*x.shape[:-1], *kernel, dims[-1].size)
+    for offset in np.ndindex(*kernel):
         target = tuple(slice(o, o + s * (c - 1) + 1, s) for o, s, c in zip(offset, stride, counts, strict=True))
         result[(slice(None), *target)] += windows[(*(slice(None),) * (1 + len(size)), *offset)]
     inside = tuple(slice(low, low + n) for n, (low, _) in zip(space, padding, strict=True))

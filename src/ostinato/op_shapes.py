@@ -7,9 +7,12 @@ A rule takes the types of the operands, for one instance at one step, and the at
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from math import prod
+from operator import mul
 from typing import Any
 
+from .errors import counted
 from .shapes import Dim, Dims, Reason, Type, broadcast, matmul_dims, named
 
 Attributes = dict[str, Any]
@@ -68,11 +71,17 @@ def reduce_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
     if not dims:
         return Reason("there is no dimension to reduce: the value is a single number")
     if any(not -len(dims) <= axis < 0 for axis in axes) or len(set(axes)) != len(axes):
-        return Reason(f"the axes {axes} are not among the {len(dims)} dimensions of the value")
+        return Reason(f"{_axes_text(axes)}: the value has {counted(len(dims), 'dimension')}")
     gone = {len(dims) + axis for axis in axes}
     if attributes["keepdims"]:
         return dtype, tuple(Dim.number(1) if i in gone else dim for i, dim in enumerate(dims))
     return dtype, tuple(dim for i, dim in enumerate(dims) if i not in gone)
+
+
+def _axes_text(axes: tuple[int, ...]) -> str:
+    if len(axes) == 1:
+        return f"there is no axis {axes[0]}"
+    return f"an axis is named twice in {axes}" if len(set(axes)) < len(axes) else f"not all of the axes {axes} are there"
 
 
 def concat_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
@@ -86,7 +95,7 @@ def concat_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
     if any(len(t.dims) != rank for t in types):
         return Reason("the values have different numbers of dimensions")
     if not -rank <= axis < 0:
-        return Reason(f"axis {axis} is not among the {rank} dimensions of the values")
+        return Reason(f"there is no axis {axis}: each value has {counted(rank, 'dimension')}")
     dims = list(types[0].dims)
     for t in types[1:]:
         for i, (a, b) in enumerate(zip(dims, t.dims, strict=True)):
@@ -103,7 +112,7 @@ def slice_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
     dims = []
     start, stop, step = (attributes[key] for key in ("start", "stop", "step"))
     if not len(start) == len(stop) == len(step) == len(types[0].dims):
-        return Reason(f"{len(start)} ranges for a value of {len(types[0].dims)} dimensions")
+        return Reason(f"{counted(len(start), 'range')} for a value of {counted(len(types[0].dims), 'dimension')}")
     for dim, a, b, by in zip(types[0].dims, start, stop, step, strict=True):
         if not 0 <= a.size < b.size <= dim.size or by < 1:
             return Reason(f"the range {a.expression}:{b.expression} is empty or lies outside `{dim}`")
@@ -140,7 +149,7 @@ def stretch_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
 def transpose_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
     dims, axes = types[0].dims, attributes["axes"]
     if sorted(axes) != list(range(-len(dims), 0)):
-        return Reason(f"the axes {axes} are no order of the {len(dims)} dimensions of the value")
+        return Reason(f"the axes {axes} are no order of the axes of a value of {counted(len(dims), 'dimension')}")
     return types[0].dtype, tuple(dims[axis] for axis in axes)
 
 
@@ -148,16 +157,20 @@ def patches_shape(types: Sequence[Type], attributes: Attributes) -> Shape:
     size, stride, padding = (attributes[key] for key in ("size", "stride", "padding"))
     *space, channels = types[0].dims or [Dim.number(1)]
     if len(space) != len(size) or not size:
-        return Reason(f"a patch of {len(size)} dimensions in a value of {len(space)} and channels (the last dimension)")
-    if min(*size, *stride) < 1 or min(min(pair) for pair in padding) < 0:
+        wanted = f"a value of {counted(len(size) + 1, 'dimension')}: {len(size)} of space, then the channels"
+        return Reason(f"a patch of {counted(len(size), 'dimension')} is cut from {wanted}")
+    if not len(size) == len(stride) == len(padding) or any(len(pair) != 2 for pair in padding):
+        return Reason("the stride needs a number, and the padding a pair of numbers, for each dimension of the patch")
+    if min(*(k.size for k in size), *stride) < 1 or min(min(pair) for pair in padding) < 0:
         return Reason("the size and the stride of a patch are at least 1, the padding at least 0")
     dims = []
     for dim, k, s, pair in zip(space, size, stride, padding, strict=True):
-        room = dim + Dim.number(sum(pair) - k + 1)
+        # with padding="same" the dimension keeps its name
+        room = dim if sum(pair) == k.size - 1 else dim + Dim.number(sum(pair) + 1) - k
         if room.size < 1:
             return Reason(f"a patch of {k} does not fit into `{dim}`", hint="use padding='same'")
         dims.append(room if s == 1 else Dim.number(-(-room.size // s)))
-    return types[0].dtype, (*dims, channels * Dim.number(prod(size)))
+    return types[0].dtype, (*dims, reduce(mul, size, channels))
 
 
 def unpatches_shape(types: Sequence[Type], attributes: Attributes) -> Shape:

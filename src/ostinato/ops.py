@@ -152,12 +152,17 @@ def _concat_derivative(index: int, d: Any, _: Any, *operands: Any, axis: int) ->
 
 def _call_reduce(x: Any, *, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Any:
     rank = boundary.rank(x)
-    axes = tuple(a - rank if a >= 0 else a for a in ((axis,) if isinstance(axis, int) else axis))
+    axes = tuple(_from_the_end(a, rank) for a in ((axis,) if isinstance(axis, int) else axis))
     return (x,), {"axes": axes, "keepdims": bool(keepdims)}
 
 
+def _from_the_end(axis: int, rank: int) -> int:
+    """An axis counted from the last one; what does not exist stays as it is, for the message."""
+    return axis - rank if 0 <= axis < rank else axis
+
+
 def _call_concat(*values: Any, axis: int = -1) -> Any:
-    return values, {"axis": axis - boundary.rank(values[0]) if axis >= 0 and values else axis}
+    return values, {"axis": _from_the_end(axis, boundary.rank(values[0])) if values else axis}
 
 
 def _call_reshape(x: Any, *dims: Any) -> Any:
@@ -167,7 +172,8 @@ def _call_reshape(x: Any, *dims: Any) -> Any:
 def _call_transpose(x: Any, axes: tuple[int, ...] | None = None) -> Any:
     rank = boundary.rank(x)
     order = range(rank - 1, -1, -1) if axes is None else axes
-    return (x,), {"axes": tuple(a - rank if a >= 0 else a for a in order)}
+    counted = tuple(_from_the_end(a, rank) for a in order)
+    return (x,), {"axes": counted if len(set(counted)) == rank else tuple(order)}
 
 
 def _call_slice(x: Any, start: Dims, stop: Dims, step: tuple[int, ...]) -> Any:
@@ -175,15 +181,25 @@ def _call_slice(x: Any, start: Dims, stop: Dims, step: tuple[int, ...]) -> Any:
 
 
 def _call_patches(x: Any, size: Any, *, stride: Any = 1, padding: Any = "valid") -> Any:
-    size = (size,) if isinstance(size, int) else tuple(size)
-    strides = (stride,) * len(size) if isinstance(stride, int) else tuple(stride)
+    size = boundary.dims(size if isinstance(size, tuple | list) else (size,))  # names or numbers
+    strides = _whole_numbers("stride", stride, len(size))
     if padding == "valid":
         padding = ((0, 0),) * len(size)
     elif padding == "same":  # the larger half behind, as TensorFlow and PyTorch do
-        padding = tuple(((k - 1) // 2, k - 1 - (k - 1) // 2) for k in size)
-    elif isinstance(padding, str):
-        boundary.refuse("patches", Reason(f"padding is 'valid', 'same' or pairs of numbers, not {padding!r}"))
-    return (x,), {"size": size, "stride": strides, "padding": tuple(map(tuple, padding))}
+        padding = tuple(((k.size - 1) // 2, k.size // 2) for k in size)
+    elif isinstance(padding, str) or not isinstance(padding, Sequence) or not all(isinstance(p, Sequence) for p in padding):
+        wanted = "padding is 'valid', 'same' or a pair of numbers for each dimension"
+        boundary.refuse("patches", Reason(f"{wanted}, not {padding!r}"))
+    pairs = tuple(_whole_numbers("padding", pair, 2) for pair in padding)
+    return (x,), {"size": size, "stride": strides, "padding": pairs}
+
+
+def _whole_numbers(what: str, given: Any, count: int) -> tuple[int, ...]:
+    """A whole number for all dimensions, or one for each."""
+    numbers = (given,) * count if not isinstance(given, Sequence) or isinstance(given, str) else tuple(given)
+    if any(not boundary.is_whole(n) for n in numbers):
+        boundary.refuse("patches", Reason(f"the {what} is made of whole numbers, and is {given!r}"))
+    return tuple(map(int, numbers))
 
 
 # --- the table ---------------------------------------------------------------------------------------------------------
@@ -288,11 +304,11 @@ transpose: Op = _record("transpose", 1, shape=rules.transpose_shape, call=_call_
                         d, tuple(axes.index(axis) - len(axes) for axis in range(-len(axes), 0))),),
                     doc="x.T: the dimensions in reverse order (or in the order `axes`)")  # fmt: skip
 patches: Op = _record("patches", 1, shape=rules.patches_shape, call=_call_patches, numpy=compute.patches,
-                  equation="patches({0})",
+                  equation="patches({0})", dim_attributes=("size",),
                   derivative=(lambda d, y, x, size, stride, padding: unpatches(d, size, stride, padding, x.type.dims),),
                   doc="Every patch of an image (height, width, channels), flattened")  # fmt: skip
 unpatches: Op = _record("unpatches", 1, shape=rules.unpatches_shape, numpy=compute.unpatches, equation="unpatches({0})",
-                    dim_attributes=("dims",), call=lambda x, size, stride, padding, dims: (
+                    dim_attributes=("size", "dims"), call=lambda x, size, stride, padding, dims: (
                         (x,), {"size": size, "stride": stride, "padding": padding, "dims": dims}),
                     derivative=(lambda d, y, x, size, stride, padding, dims: patches(
                         d, size, stride=stride, padding=padding),),

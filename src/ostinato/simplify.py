@@ -102,20 +102,21 @@ class _PushSlices(Pass):
         start, stop = node.options["start"][-1], node.options["stop"][-1]
         if inner.op == "matmul" and len(inner.args[1].type.dims) == 2 and inner.args[1].type.varies == Varies.NEVER:
             left, right = (self.new(a) for a in inner.args)
-            columns = self.cut(right, start, stop)
+            columns = self.cut(right, start, stop, node)
             return self.builder.emit("matmul", (left, columns), name=node.value.name, source=node.source)
         whole = inner.value.type.dims[-1].size
         if inner.record.elementwise and inner.args:
             args = [self.new(a) for a in inner.args]
-            parts = [self.cut(a, start, stop) if a.type.dims and a.type.dims[-1].size == whole else a for a in args]
+            parts = [self.cut(a, start, stop, inner) if a.type.dims and a.type.dims[-1].size == whole else a for a in args]
             return self.builder.emit(inner.op, parts, inner.options, name=node.value.name, source=inner.source)
         return None
 
-    def cut(self, value: Value, start: Dim, stop: Dim) -> Value:
+    def cut(self, value: Value, start: Dim, stop: Dim, like: Node) -> Value:
         rank = len(value.type.dims)
         begin = (*(Dim.number(0),) * (rank - 1), start)
         end = (*value.type.dims[:-1], stop)
-        return self.builder.emit("slice", (value,), {"start": begin, "stop": end, "step": (1,) * rank})
+        attributes = {"start": begin, "stop": end, "step": (1,) * rank}
+        return self.builder.emit("slice", (value,), attributes, source=like.source)
 
 
 def _disjoint(ranges: Iterable[tuple[int, int]]) -> bool:

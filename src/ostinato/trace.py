@@ -18,12 +18,13 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from . import ops
-from .boundary import Symbolic, bind, sizes_known, user_frame, user_source
+from .boundary import Symbolic, bind, is_whole, kind, sizes_known, user_frame, user_source
 from .declarations import Declaration, Output
-from .errors import CellError, ShapeError, Source, SymbolError, lay_out
+from .errors import CellError, ShapeError, Source, SymbolError, counted, lay_out
 from .graph import Graph, Node, Port, Result, Value, rename, result_type, verify
 from .shapes import Dim, Reason, Type, Varies
 
+LONGEST_SHOWN = 32  # characters of the author's own text that stand for a value without a name
 VARIES = {
     "input": Varies.STEP, "state": Varies.STEP, "context": Varies.INSTANCE, "weight": Varies.NEVER, "bias": Varies.NEVER,
 }  # fmt: skip
@@ -96,10 +97,12 @@ class Symbol(Symbolic):
         "the symbolic value `{}` is no number while the cell is traced", "use the functions of ostinato, not those of math"
     )
     __array__ = __array_ufunc__ = __array_function__ = _forbidden(
-        "a NumPy function was called on the symbolic value `{}`", "use the function of the same name in ostinato"
+        "NumPy was asked to compute with the symbolic value `{}`",
+        "use the functions of ostinato; an array is declared as a Weight, and assigned to the layer",
     )
-    __iter__ = __len__ = _forbidden("the symbolic value `{}` can not be walked through", "cut it with `split(value, parts)`")
-    __contains__ = _forbidden("`in` can not be asked of the symbolic value `{}`", "compare with `where`")
+    __iter__ = _forbidden("the symbolic value `{}` can not be walked through", "cut it with `split(value, parts)`")
+    __len__ = _forbidden("the symbolic value `{}` has no length", "its sizes are in `.shape`")
+    __contains__ = _forbidden("`in` can not be asked of the symbolic value `{}`", "compare with `==`, choose with `where`")
     __setitem__ = __delitem__ = _forbidden(
         "the symbolic value `{}` can not be changed in place", "make a new value: `concat`, `where`, or an expression"
     )
@@ -168,7 +171,7 @@ class Tracer:
         values = [self.value_of(operand, op) for operand in operands]
         type_ = result_type(op, values, attributes)
         if isinstance(type_, Reason):
-            rows = {self.display_value(v): self.row(v) for v in values if v.name in self.declared or not self._is_number(v)}
+            rows = {v.name: self.row(v) for v in values if v.name in self.declared or not self._is_number(v)}
             sizes = {name: (size, f"`{self.owners[name]}`") for name, size in self.sizes.items() if name in self.owners}
             headline = f"{op.name}: {self.in_names(type_, values)}"
             hint = type_.hint
@@ -203,6 +206,8 @@ class Tracer:
         if isinstance(operand, Symbol):
             if operand.tracer is not self or self.closed:
                 headline = f"{op.name}: a symbolic value of another cell, {operand.tracer.name}, was used in {self.name}"
+                if operand.tracer is self:
+                    headline = f"{op.name}: a symbolic value of {self.name} was used after the cell had been traced"
                 hint = "a cell keeps nothing from one call to another"
                 raise SymbolError(lay_out(headline, source=user_source(), hint=hint))
             return operand.value
@@ -210,9 +215,8 @@ class Tracer:
         if array is None and getattr(operand, "ndim", None) == 0 and hasattr(operand, "item"):
             array = operand.item()
         if isinstance(array, bool) or not isinstance(array, int | float):
-            kind = type(operand).__name__
-            headline = f"{op.name}: an operand is of type {kind}; in a cell it is a symbolic value or a number"
-            hint = "declare the array as a Weight and assign it to the layer" if kind == "ndarray" else ""
+            headline = f"{op.name}: an operand is {kind(operand)}; in a cell it is a symbolic value or a number"
+            hint = "declare the array as a Weight and assign it to the layer" if getattr(operand, "ndim", 0) else ""
             raise SymbolError(lay_out(headline, source=user_source(), hint=hint))
         attributes = {"value": float(array), "dtype": self.dtype}
         type_ = result_type(ops.constant, (), attributes)
@@ -232,22 +236,24 @@ class Tracer:
             places[where_ : where_ + 1] = [slice(None)] * (len(dims) - len(places) + 1)
         places += [slice(None)] * (len(dims) - len(places))
         if len(places) > len(dims):
-            self.refuse_index(symbol, f"{len(places)} indices for {len(dims)} dimensions")
+            self.refuse_index(symbol, f"{counted(len(places), 'index', 'indices')} for {counted(len(dims), 'dimension')}")
         start, stop, step, kept = [], [], [], []
         for place, dim in zip(places, dims, strict=True):
-            if isinstance(place, int) and not isinstance(place, bool):
+            if is_whole(place):
                 if not -dim.size <= place < dim.size:
                     self.refuse_index(symbol, f"the index {place} lies outside `{dim}`")
                 at = place % dim.size
                 first, last, by = Dim.number(at), Dim.number(at + 1), 1
-            elif isinstance(place, slice) and all(p is None or isinstance(p, int) for p in _ends(place)):
-                a, b, by = place.indices(dim.size)
+            elif isinstance(place, slice) and all(p is None or is_whole(p) for p in _ends(place)):
+                a, b, by = place.indices(dim.size) if place.step != 0 else (0, 0, 0)
                 if by < 1 or a >= b:
                     self.refuse_index(symbol, f"the range {_range_text(place)} of `{dim}` is empty or goes backwards")
                 first, last = Dim.number(a), dim if b == dim.size else Dim.number(b)
                 kept.append(last - first if by == 1 else Dim.number(-(-(b - a) // by)))
             else:
-                self.refuse_index(symbol, f"an index is a whole number or a range of them, not {type(place).__name__}")
+                ends = _ends(place) if isinstance(place, slice) else (place,)
+                wrong = next(kind(p) for p in ends if (p is not None or p is place) and not is_whole(p))
+                self.refuse_index(symbol, f"an index is a whole number or a range of them, and not {wrong}")
             start.append(first)
             stop.append(last)
             step.append(by)
@@ -281,7 +287,10 @@ class Tracer:
                 if isinstance(local, Symbol) and local.value == value:
                     return name
         node = next(n for n in self.nodes if n.value == value)
-        return repr(node.options["value"]) if node.op == "constant" else f"({node.op})"
+        if node.op == "constant":
+            return repr(node.options["value"])
+        written = node.source.expression if node.source else ""
+        return written if 0 < len(written) <= LONGEST_SHOWN else f"({node.op})"
 
     def display(self, symbol: Symbol) -> str:
         return self.display_value(symbol.value)

@@ -1,0 +1,347 @@
+"""A graph as mathematics: one line for every value that the author named, the others inlined, each with its time index.
+
+    x(t)      an input at this step            h(t-1)   a state as the step finds it
+    h(t)      a state as the step leaves it    W, c     weights and contexts are the same at every step
+
+A product is written side by side, `x(t) W`; of two vectors as `⟨x(t), w⟩`; elementwise as `⊙`. Composed functions (softmax,
+layer_norm) go by their names. Other ops are written as their records say (ops.py, `equation`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+from ..graph import Graph, Node, Port, Program, Value
+from ..ops import OPS
+from ..shapes import Varies
+from ..text import expression
+
+Meanings = Mapping[str, tuple[str, tuple[str, ...]]]
+
+# how strongly an expression binds; an operand that binds less is put into parentheses
+CHOICE, OR, AND, NOT, COMPARED, SUM, TERM, SIGN, PRODUCT, POWER, ATOM = range(11)
+BINDING = {
+    "where": CHOICE, "logical_or": OR, "logical_and": AND, "logical_not": NOT, "less": COMPARED, "less_equal": COMPARED,
+    "equal": COMPARED, "add": SUM, "subtract": SUM, "multiply": TERM, "divide": TERM, "negative": SIGN, "matmul": PRODUCT,
+    "power": POWER, "transpose": POWER,
+}  # fmt: skip
+INLINED = ("concat",)  # a name for values side by side says less than the values
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One line: `left = right`. `name` is the value's own name in the graph."""
+
+    left: str
+    right: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.left} = {self.right}"
+
+
+@dataclass
+class Written:
+    """Text with the strength of its outermost binding."""
+
+    text: str
+    binding: int
+
+    def within(self, least: int) -> str:
+        return self.text if self.binding >= least else f"({self.text})"
+
+
+def named_by_author(graph: Graph) -> set[str]:
+    """The values of a traced graph that go by a name from the cell's text: not by `t1`, `t2`, ..., which trace.py gave."""
+    ports = {p.name for p in graph.ports}
+    given = (f"t{i}" for i in count(1))
+    fresh = (name for name in given if name not in ports)
+    return {node.value.name for node, name in zip(graph.nodes, fresh, strict=False) if node.value.name != name}
+
+
+@dataclass
+class Notation:
+    """Writes the values of one graph or program.
+
+    Attributes:
+        graph: whose values are written.
+        named: values that stand under their own names.
+        meanings: values made by composed functions: the function's name and operands.
+        batch: capital letters for what has a row for each instance, where a single letter is free.
+        joined: write a sum of products as one product, `[x h] [W_x; W_h]`.
+    """
+
+    graph: Graph | Program
+    named: set[str]
+    meanings: Meanings = field(default_factory=dict)
+    batch: bool = False
+    joined: bool = False
+
+    def __post_init__(self) -> None:
+        self.ports: dict[str, Port] = {p.name: p for p in self.graph.ports}
+        self.made: dict[str, Node] = {n.value.name: n for n in self.graph.nodes}
+        self.new: dict[str, str] = {}
+        for result in self.graph.results:
+            if result.role == "state" and result.value.name not in self.ports:
+                self.new.setdefault(result.value.name, result.name)
+        outputs = [r for r in self.graph.results if r.role == "output" and r.value.name not in self.ports]
+        self.outputs = {r.value.name: r.name for r in outputs if r.value.name not in self.new}
+        self.known = {*self.ports, *self.made}
+        meant = {n: m for n, m in self.meanings.items() if n in self.made and n not in m[1] and self.known >= set(m[1])}
+        self.meant: dict[str, tuple[str, tuple[str, ...]]] = meant
+        self.lines = self._lines()
+
+    # --- which values get a line
+
+    def operands(self, name: str) -> tuple[str, ...]:
+        """What the text of a value reads."""
+        if name in self.meant:
+            return self.meant[name][1]
+        node = self.made.get(name)
+        return tuple(arg.name for arg in node.args) if node else ()
+
+    def _lines(self) -> set[str]:
+        uses: Counter[str] = Counter()
+        waiting = [r.value.name for r in self.graph.results]
+        seen = set(waiting)
+        while waiting:
+            operands = self.operands(waiting.pop())
+            uses.update(operands)
+            waiting += [o for o in dict.fromkeys(operands) if o not in seen]
+            seen.update(operands)
+        shared = {n for n in seen if uses[n] > 1 and n in self.made and self.made[n].op not in ("constant", "concat")}
+        lines = {n for n in seen & self.named if self._worth_a_line(n)} | shared | set(self.new) | set(self.outputs)
+        return {n for n in lines if n in self.made}
+
+    def _worth_a_line(self, name: str) -> bool:
+        node = self.made.get(name)
+        return node is not None and not (node.op in INLINED and all(arg.name in self.ports for arg in node.args))
+
+    # --- names
+
+    def symbol(self, name: str) -> str:
+        """A value by its name, with the time index it has."""
+        if name in self.new:
+            return f"{self.letter(self.new[name])}(t)"
+        if name in self.outputs:
+            own = name if name in self.named else self.outputs[name]
+            return f"{self.letter(own)}(t)"
+        port = self.ports.get(name)
+        if port is None:
+            return self.letter(name)
+        index = {"input": "(t)", "state": "(t-1)"}.get(port.role, "")
+        rows = port.block
+        if rows is not None:
+            return str(rows).replace(", 0:" + rows.stop[-1].expression, "") if len(rows.stop) == 2 else str(rows)
+        return self.letter(name) + index
+
+    def letter(self, name: str) -> str:
+        taken = name.upper() in self.known or name.upper() in self.new.values()
+        if not self.batch or len(name) > 1 or not name.islower() or taken or self._shared_by_all(name):
+            return name
+        return name.upper()
+
+    def _shared_by_all(self, name: str) -> bool:
+        port, node = self.ports.get(name), self.made.get(name)
+        value = port.value if port else node.value if node else None
+        return value is not None and value.type.varies == Varies.NEVER
+
+    # --- expressions
+
+    def equations(self) -> list[Equation]:
+        """The lines, in the order in which the step computes them; then the states that only pass something on."""
+        lines = [Equation(self.symbol(n), self.right(n), n) for n in self.made if n in self.lines]
+        shown = set(self.new.values())
+        for result in self.graph.results:
+            if result.role == "state" and result.name not in shown:
+                lines.append(Equation(f"{self.letter(result.name)}(t)", self.symbol(result.value.name), result.value.name))
+            elif result.role == "output" and result.value.name in self.ports:
+                lines.append(Equation(f"{result.name}(t)", self.symbol(result.value.name), result.value.name))
+        return lines
+
+    def right(self, name: str) -> str:
+        """What a value is, whether or not it has a line."""
+        return self._spelled(name).text
+
+    def written(self, value: Value | str) -> Written:
+        """A value as an operand: its name if it has a line or comes in, else what it is."""
+        name = value if isinstance(value, str) else value.name
+        if name in self.ports or name in self.lines or name not in self.made:
+            return Written(self.symbol(name), ATOM)
+        return self._spelled(name)
+
+    def _spelled(self, name: str) -> Written:
+        if name in self.meant:
+            function, operands = self.meant[name]
+            return Written(f"{function}({', '.join(self.written(o).text for o in operands)})", ATOM)
+        node = self.made[name]
+        method = getattr(self, f"_{node.op}", None)
+        if method is not None:
+            written: Written = method(node)
+            return written
+        binding = BINDING.get(node.op, ATOM)
+        template = OPS[node.op].equation
+        if binding == ATOM:
+            return Written(template.format(*(self.written(a).text for a in node.args), **node.options), ATOM)
+        return Written(template.format(*(self.written(a).within(binding + 1) for a in node.args)), binding)
+
+    def _constant(self, node: Node) -> Written:
+        value = node.options["value"]
+        text = f"{value:.12g}".replace("inf", "∞")
+        return Written(text, SIGN if text.startswith("-") else ATOM)
+
+    def _add(self, node: Node) -> Written:
+        if self.joined:
+            addends = self.addends(node)
+            joined = self.join(addends)
+            if joined is not None:
+                return joined
+        left, right = (self.written(a) for a in node.args)
+        return Written(f"{left.within(SUM)} + {right.within(SUM)}", SUM)
+
+    def addends(self, node: Node) -> list[Value]:
+        """What is added, however it is nested; a value with a line of its own is one addend."""
+        found = []
+        for arg in node.args:
+            inner = self.made.get(arg.name)
+            nested = inner is not None and inner.op == "add" and arg.name not in self.lines and arg.name not in self.meant
+            found += self.addends(inner) if nested and inner else [arg]
+        return found
+
+    def can_join(self, addends: Sequence[Value]) -> list[Node]:
+        """The products of vectors with matrices of weights among addends of the same shape."""
+        nodes = [self.made[v.name] for v in addends if v.name in self.made and v.name not in self.lines]
+        parts = [
+            n for n in nodes
+            if n.op == "matmul" and len(n.args[0].type.dims) == 1 and len(n.args[1].type.dims) == 2
+            and n.args[1].type.varies == Varies.NEVER and n.args[0].type.varies != Varies.NEVER
+        ]  # fmt: skip
+        return parts if len(parts) > 1 else []
+
+    def join(self, addends: Sequence[Value]) -> Written | None:
+        parts = self.can_join(addends)
+        if not parts:
+            return None
+        left = " ".join(self._beside(n.args[0]) for n in parts)
+        right = "; ".join(self._beside(n.args[1]) for n in parts)
+        texts, names = [], {n.value.name for n in parts}
+        for value in addends:
+            if value.name not in names:
+                texts.append(self.written(value).within(SUM))
+            elif value.name == parts[0].value.name:
+                texts.append(f"[{left}] [{right}]")
+        return Written(" + ".join(texts), SUM if len(texts) > 1 else PRODUCT)
+
+    def _subtract(self, node: Node) -> Written:
+        left, right = (self.written(a) for a in node.args)
+        return Written(f"{left.within(SUM)} - {right.within(TERM)}", SUM)
+
+    def _multiply(self, node: Node) -> Written:
+        if all(arg.type.dims for arg in node.args):
+            left, right = (self.written(a) for a in node.args)
+            return Written(f"{left.within(TERM)} ⊙ {right.within(SIGN)}", TERM)
+        args = list(node.args)
+        number = self.made.get(args[1].name)
+        if number is not None and number.op == "constant":
+            args.reverse()  # 2 x, not x 2
+        left, right = (self.written(a) for a in args)
+        return Written(f"{left.within(PRODUCT)} {right.within(POWER)}", PRODUCT)
+
+    def _divide(self, node: Node) -> Written:
+        left, right = (self.written(a) for a in node.args)
+        return Written(f"{left.within(TERM)} / {right.within(SIGN)}", TERM)
+
+    def _negative(self, node: Node) -> Written:
+        return Written(f"-{self.written(node.args[0]).within(PRODUCT)}", SIGN)
+
+    def _matmul(self, node: Node) -> Written:
+        left, right = (self.written(a) for a in node.args)
+        if all(len(arg.type.dims) == 1 for arg in node.args):
+            return Written(f"⟨{left.text}, {right.text}⟩", ATOM)
+        return Written(f"{left.within(PRODUCT)} {right.within(POWER)}", PRODUCT)
+
+    def _total_product(self, node: Node) -> Written:
+        left, right = (self.written(a) for a in node.args)
+        return Written(f"Σ_t {left.within(ATOM)}ᵀ {right.within(POWER)}", PRODUCT)
+
+    def _power(self, node: Node) -> Written:
+        left, right = (self.written(a) for a in node.args)
+        return Written(f"{left.within(ATOM)}^{right.within(ATOM)}", POWER)
+
+    def _stop_gradient(self, node: Node) -> Written:
+        return self.written(node.args[0])
+
+    _stretch = _stop_gradient
+
+    def _transpose(self, node: Node) -> Written:
+        rank, axes = len(node.args[0].type.dims), node.options["axes"]
+        inner = self.written(node.args[0])
+        last_two = (*range(-rank, -2), -1, -2)
+        if axes in (last_two, tuple(-1 - i for i in range(rank))):
+            return Written(f"{inner.within(ATOM)}ᵀ", POWER)
+        return Written(f"transpose({inner.text}; {', '.join(str(rank + a) for a in axes)})", ATOM)
+
+    def _concat(self, node: Node) -> Written:
+        axis = node.options["axis"]
+        between = {-1: " ", -2: "; "}.get(axis, ", ")
+        inner = between.join(self._beside(a) for a in node.args)
+        return Written(f"[{inner}]" if axis >= -2 else f"concat({inner}; axis={axis})", ATOM)
+
+    def _beside(self, value: Value) -> str:
+        return self.written(value).within(ATOM)
+
+    def _slice(self, node: Node) -> Written:
+        ranges = expression(node)[len(node.args[0].name) :]
+        return Written(self.written(node.args[0]).within(ATOM) + ranges, ATOM)
+
+    def _reshape(self, node: Node) -> Written:
+        inner = self.made.get(node.args[0].name)
+        dims, old = node.options["dims"], node.args[0].type.dims
+        if inner is not None and inner.op == "slice" and len(dims) < len(old) and inner.value.name not in self.lines:
+            return self._place(inner)
+        shape = ", ".join(d.expression for d in dims)
+        return Written(f"reshape({self.written(node.args[0]).text}; {shape})" if dims else self.written(node.args[0]).text, ATOM)
+
+    def _place(self, node: Node) -> Written:
+        """`x[:, 2]`: a slice of one place whose dimension was dropped."""
+        ranges = expression(node)[len(node.args[0].name) :]
+        options = zip(node.options["start"], node.options["stop"], strict=True)
+        for a, b in options:
+            if b.size == a.size + 1:
+                ranges = ranges.replace(f"{a.expression}:{b.expression}", a.expression)
+        return Written(self.written(node.args[0]).within(ATOM) + ranges, ATOM)
+
+    def _sum(self, node: Node) -> Written:
+        return self._reduced("Σ", node)
+
+    def _max(self, node: Node) -> Written:
+        return self._reduced("max", node)
+
+    def _reduced(self, name: str, node: Node) -> Written:
+        """The dimensions that go are named where there is more than one to choose from."""
+        dims = node.args[0].type.dims
+        gone = [dims[axis].expression for axis in node.options["axes"]]
+        index = f"_{{{', '.join(gone)}}}" if len(dims) > 1 else ""
+        return Written(f"{name}{index}({self.written(node.args[0]).text})", ATOM)
+
+
+def joined_sums(notation: Notation) -> Iterable[list[Node]]:
+    """The sums of a graph in which several products meet; each as its products."""
+    inside: set[str] = set()
+    for node in reversed(notation.graph.nodes):
+        if node.op != "add":
+            continue
+        if node.value.name not in inside:
+            parts = notation.can_join(notation.addends(node))
+            if parts:
+                yield parts
+        inside |= {arg.name for arg in node.args} - notation.lines
+
+
+def is_generated(name: str) -> bool:
+    """Whether a name was made by a pass: it says nothing to a reader."""
+    return re.fullmatch(r"[tub]_*\d+", name) is not None

@@ -1,0 +1,144 @@
+"""What the compiler made of a cell, in words: read from the programs alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ..compiler import Compiled
+from ..graph import Graph, Node, Program, Value
+from ..shapes import Varies
+from .cost import contracted, is_product, products
+from .equations import Meanings, Notation, is_generated
+
+PLACES = {
+    "before": "before the loop, once per sequence: all steps in one product",
+    "loop": "in the loop, at every step",
+    "after": "after the loop, once per sequence: all steps in one product",
+}
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A product that runs: where, and why there."""
+
+    section: str
+    text: str
+    node: Node
+    joined: int  # how many products of the program before fusing it stands for
+    reason: str
+
+    @property
+    def place(self) -> str:
+        varies = self.node.value.type.varies
+        if self.section == "before" and varies == Varies.INSTANCE:
+            return "before the loop, once per sequence for each instance"
+        if self.section == "before" and varies == Varies.NEVER and self.node.op == "matmul":
+            return "before the loop, once per call: it is made of weights alone"
+        return PLACES[self.section]
+
+
+def _parts(program: Program, value: Value, axis: int) -> tuple[Value, ...]:
+    """The values that stand side by side in a value."""
+    made = {n.value.name: n for n in program.nodes}
+    node = made.get(value.name)
+    return node.args if node is not None and node.op == "concat" and node.options["axis"] == axis else ()
+
+
+def placed_products(program: Program, notation: Notation) -> list[Placed]:
+    """Every product that the program runs."""
+    found = []
+    for section, nodes in program.sections.items():
+        for node in filter(is_product, nodes):
+            reason = program.reasons.get(node.value.name, "")
+            found.append(Placed(section, notation.right(node.value.name), node, how_many(program, node), reason))
+    return found
+
+
+def how_many(program: Program, node: Node) -> int:
+    """How many products stand side by side in one: the blocks of its weights (or, of a weight gradient, of its right)."""
+    right = node.args[1]
+    if node.op == "total_product":
+        return max(1, len(_parts(program, right, -1)))
+    columns, rows = _parts(program, right, -1), _parts(program, right, -2)
+    return max(1, len(columns), len(rows))
+
+
+def fusing(program: Program, notation: Notation) -> list[str]:
+    """Which products became one, each a sentence."""
+    sentences = []
+    for placed in placed_products(program, notation):
+        if placed.joined < 2:
+            continue
+        left, right = placed.node.args
+        beside = bool(_parts(program, right, -1))
+        why = "they have the same left operand, so their weights stand side by side" if beside else (
+            "they were added together, so their operands stand side by side and their weights one above the other"
+        )
+        del left
+        sentences.append(f"{placed.joined} products became one, {placed.text}: {why}.")
+    return sentences
+
+
+def elementwise_count(nodes: Iterable[Node]) -> int:
+    """How many elementwise ops there are."""
+    return sum(node.record.elementwise for node in nodes)
+
+
+def kept(
+    compiled: Compiled, traced: Graph, named: set[str], meanings: Meanings
+) -> list[tuple[str, Value]]:  # fmt: skip
+    """What the forward pass keeps for the backward pass: each as the cell's text would write it, and its value."""
+    simple = compiled.stages.get("simplify", traced)
+    texts = [
+        Notation(traced, named, meanings),
+        Notation(simple, named, meanings) if isinstance(simple, Graph) else Notation(traced, named, meanings),
+        Notation(compiled.recording, named, meanings),
+    ]
+    rows: dict[str, tuple[str, Value]] = {}
+    for result in compiled.recording.results_with("record"):
+        rows.setdefault(result.value.name, (_text(result.name, result.value.name, texts), result.value))
+    return [*rows.values()]
+
+
+def _text(name: str, other: str, notations: Iterable[Notation]) -> str:
+    """A value in the first notation that knows it; under its own name where it has one."""
+    for notation in notations:
+        for candidate in (name, other):
+            if candidate in notation.known:
+                return notation.right(candidate) if is_generated(candidate) else notation.symbol(candidate)
+    return name
+
+
+def counted(program: Program) -> Mapping[str, int]:
+    """How many products run in each section; those of weights alone are counted apart, as "weights"."""
+    numbers = {section: 0 for section in program.sections} | {"weights": 0}
+    for section, nodes in program.sections.items():
+        for node in products(nodes):
+            alone = node.op == "matmul" and node.value.type.varies == Varies.NEVER
+            numbers["weights" if alone else section] += 1
+    return numbers
+
+
+def contraction(node: Node) -> str:
+    """How a dimension disappears: "(m, n_inputs=3) @ (n_inputs=3, n_neurons=5) -> (m, n_neurons=5)"."""
+    left, right = (shape_of_batch(arg) for arg in node.args)
+    return f"{left} @ {right} -> {shape_of_batch(node.value)}"
+
+
+def summed_over(node: Node) -> str:
+    """Which dimension a product sums over, and over how many numbers: "n_inputs is summed over (3 terms)"."""
+    dim = contracted(node)
+    name = f"{dim.expression} is summed over: it stands in both operands, and not in the result"
+    return name if not dim.is_number else f"the {dim.size} numbers that meet are summed over"
+
+
+def shape_of_batch(value: Value) -> str:
+    """The shape for a batch of m instances."""
+    return shape(value, leading=value.type.varies != Varies.NEVER)
+
+
+def shape(value: Value, *, leading: bool = False) -> str:
+    """The shape with names and sizes: "(m, n_inputs=3)"; a single number has the shape "()"."""
+    parts = [*(["m"] if leading else []), *map(str, value.type.dims)]
+    return f"({', '.join(parts)}{',' if len(parts) == 1 and leading else ''})"
