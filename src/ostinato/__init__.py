@@ -1,6 +1,6 @@
 """Ostinato: a compiler for recurrent neural networks. Write one step; it is checked, explained, differentiated and run."""
 
-from . import initialise
+from . import initialise, ops
 from .cell import Cell, cell
 from .declarations import Bias, Context, Input, Output, State, Weight
 from .errors import (
@@ -31,7 +31,6 @@ from .functions import (
     thresholded_relu,
 )
 from .layer import Gradients, Layer, Stream
-from .ops import abs_ as abs
 from .ops import (
     concat,
     exp,
@@ -53,10 +52,14 @@ from .ops import (
     transpose,
     where,
 )
-from .ops import max_ as max
-from .ops import sum_ as sum
 
 from . import cells  # isort: skip - the cells of the library are written with the names above
+
+# as attributes alone: `from ostinato import *` must not take the place of builtins
+abs = ops.abs_  # noqa: A001
+max = ops.max_  # noqa: A001
+sum = ops.sum_  # noqa: A001
+
 
 __version__ = "0.1.0"
 
@@ -81,7 +84,6 @@ __all__ = [
     "Stream",
     "SymbolError",
     "Weight",
-    "abs",
     "affine",
     "cell",
     "cells",
@@ -98,7 +100,6 @@ __all__ = [
     "logical_and",
     "logical_not",
     "logical_or",
-    "max",
     "maximum",
     "mean",
     "minimum",
@@ -114,7 +115,6 @@ __all__ = [
     "split",
     "sqrt",
     "stop_gradient",
-    "sum",
     "tanh",
     "thresholded_relu",
     "transpose",

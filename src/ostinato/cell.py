@@ -54,6 +54,9 @@ class Cell:
             if parameter.kind is parameter.KEYWORD_ONLY:
                 if default is parameter.empty:
                     raise CellError(lay_out(f"{self.name}: the option `{name}` has no default value"))
+                if isinstance(default, Declaration):
+                    headline = f"{self.name}: `{name}` stands after `*`, among the options, and is declared as a {default.role}"
+                    raise CellError(lay_out(headline, hint="put declared parameters before `*`"))
                 self.options[name] = default
             elif not isinstance(default, Declaration):
                 headline = f"{self.name}: the parameter `{name}` is not declared"
@@ -62,9 +65,9 @@ class Cell:
             else:
                 self.declarations[name] = default
         for name in self.dimensions:
-            if name in RESERVED:
-                headline = f"{self.name}: `{name}` is a word of the layer; call the dimension something else"
-                raise CellError(lay_out(headline))
+            if name in RESERVED or name in self.options:
+                whose = "a word of the layer" if name in RESERVED else "an option of the cell"
+                raise CellError(lay_out(f"{self.name}: `{name}` is {whose}; call the dimension something else"))
         if not self.with_role("input"):
             raise CellError(lay_out(f"{self.name}: it declares no Input", hint="x=Input('n_inputs')"))
 
@@ -168,9 +171,12 @@ class Cell:
         return values, options
 
     def _array(self, name: str, value: Any) -> Any:
-        array = np.asarray(value)
+        try:
+            array = np.asarray(value)
+        except ValueError:
+            raise DataError(lay_out(f"{self.name}: `{name}` is no array: its rows have different lengths")) from None
         if array.dtype.kind not in "fiub":
-            raise DataError(lay_out(f"{self.name}: `{name}` is no array of numbers, but of dtype {array.dtype}"))
+            raise DataError(lay_out(f"{self.name}: `{name}` holds no real numbers: its dtype is {array.dtype}"))
         return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
     def _sizes_of(self, arrays: Mapping[str, Any]) -> dict[str, int]:
@@ -205,6 +211,9 @@ class Cell:
         owner = owners.get(dim.expression, "")
         first = f"is {dim.size} in `{owner}`" if simple else f"is {dim.size}" + _sum_of(dim, sizes)
         headline = f"{self.name}: `{dim.expression}` {first} but {size} in `{name}`"
+        if dim.is_number:
+            wanted = ", ".join(map(str, self.declarations[name].dims))
+            headline = f"{self.name}: `{name}` has shape {arrays[name].shape}, and was declared [{wanted}]"
         rows = []
         for key in dict.fromkeys([*([owner] if simple else []), name]):
             declaration = self.declarations[key]
@@ -253,4 +262,6 @@ def cell(function: Callable[..., Any]) -> Cell:
     >>> float(neuron(np.ones(3), np.float64(0), np.zeros(3), np.float64(1)))
     0.0
     """
+    if not inspect.isfunction(function):
+        raise CellError(lay_out(f"cell: it decorates a function of one step, and was given {function!r}"))
     return Cell(function)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import isnan
 from typing import Any
 
-from .errors import DimensionError, OptionError, lay_out
+from .errors import DimensionError, OptionError, counted, lay_out
 from .initialise import Initialiser, initialiser
 from .shapes import Dims, names_in, parse_dim
 
@@ -58,8 +59,8 @@ def Context(*dims: str | int) -> Any:  # noqa: N802
 
 
 def State(*dims: str | int, initial: float = 0.0) -> Any:  # noqa: N802
-    """A value carried from step to step. It begins as `initial` (0), unless a state is given to the layer."""
-    if not isinstance(initial, int | float):
+    """A value carried from step to step. It begins as `initial` (0; may be infinite), unless a state is given to the layer."""
+    if isinstance(initial, bool) or not isinstance(initial, int | float) or isnan(initial):
         raise OptionError(lay_out(f"State: `initial` is a number, not {initial!r}"))
     return Declaration("state", _checked("State", dims), initial=float(initial))
 
@@ -83,7 +84,8 @@ class Output:
 
     def __init__(self, *values: Any, **named: Any) -> None:
         if len(values) > 1 or not (values or named):
-            raise OptionError(lay_out("Output: it takes one unnamed value, and any number of named ones"))
+            given = counted(len(values), "unnamed value")
+            raise OptionError(lay_out(f"Output: it takes one unnamed value or named ones, and was called with {given}"))
         self.values, self.named_values = values, named
 
     def named(self) -> dict[str, Any]:

@@ -405,8 +405,8 @@ def _results(tracer: Tracer, returned: Any, declarations: Mapping[str, Declarati
         declared = f"{len(states)} state{'s'[: len(states) != 1]} ({wanted})" if states else "no state"
         headline = f"{tracer.name}: it declares {declared}, and returns {len(new_states)} value{'s'[: len(new_states) != 1]}"
         headline += " beside its outputs" if marked else ""
-        hint = "mark what is no state: `return Output(p), h`" if len(new_states) > len(states) else ""
-        raise CellError(lay_out(headline, source=source, hint=hint or f"return {wanted}"))
+        hint = "mark what is no state: `return Output(p), h`" if len(new_states) > len(states) else f"return {wanted}"
+        raise CellError(lay_out(headline, source=source, hint=hint if states else "give outputs names: `return Output(p, q=q)`"))
     for state, item in zip(states, new_states, strict=True):
         yield Result(state, _returned(tracer, item, f"the new value of state `{state}`", declarations[state]), "state")
     outputs: dict[str, Any] = {}
@@ -422,14 +422,14 @@ def _results(tracer: Tracer, returned: Any, declarations: Mapping[str, Declarati
 
 
 def _return_source(tracer: Tracer) -> Any:
-    if tracer.frame is None:
-        return None
+    if tracer.frame is None:  # it has made no value at all
+        return Source(tracer.code.co_filename, tracer.code.co_firstlineno, tracer.code.co_name)
     return replace(Source.of_frame(tracer.frame), column=None, end_column=None)
 
 
 def _returned(tracer: Tracer, item: Any, what: str, declaration: Declaration | None) -> Value:
     if not isinstance(item, Symbol) and not isinstance(item, int | float):
-        headline = f"{tracer.name}: {what} is of type {type(item).__name__}, not a value of the cell"
+        headline = f"{tracer.name}: {what} is {kind(item)}, not a value of the cell"
         raise CellError(lay_out(headline, source=_return_source(tracer)))
     symbol = item if isinstance(item, Symbol) else Symbol(tracer, tracer.value_of(item, ops.constant))
     value = tracer.value_of(symbol, ops.stop_gradient)

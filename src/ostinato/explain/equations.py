@@ -71,7 +71,7 @@ class Notation:
         graph: whose values are written.
         named: values that stand under their own names.
         meanings: values made by composed functions: the function's name and operands.
-        batch: capital letters for what has a row for each instance, where a single letter is free.
+        batch: capital letters for inputs, contexts, states and outputs, which have a row for each instance.
         joined: write a sum of products as one product, `[x h] [W_x; W_h]`.
     """
 
@@ -106,7 +106,7 @@ class Notation:
 
     def _lines(self) -> set[str]:
         uses: Counter[str] = Counter()
-        waiting = [r.value.name for r in self.graph.results]
+        waiting = [*{r.value.name: None for r in self.graph.results}]
         seen = set(waiting)
         while waiting:
             operands = self.operands(waiting.pop())
@@ -134,21 +134,13 @@ class Notation:
         if port is None:
             return self.letter(name)
         index = {"input": "(t)", "state": "(t-1)"}.get(port.role, "")
-        rows = port.block
-        if rows is not None:
-            return str(rows).replace(", 0:" + rows.stop[-1].expression, "") if len(rows.stop) == 2 else str(rows)
         return self.letter(name) + index
 
     def letter(self, name: str) -> str:
         taken = name.upper() in self.known or name.upper() in self.new.values()
-        if not self.batch or len(name) > 1 or not name.islower() or taken or self._shared_by_all(name):
-            return name
-        return name.upper()
-
-    def _shared_by_all(self, name: str) -> bool:
-        port, node = self.ports.get(name), self.made.get(name)
-        value = port.value if port else node.value if node else None
-        return value is not None and value.type.varies == Varies.NEVER
+        moves = name in self.ports and self.ports[name].role in ("input", "context", "state")
+        outside = moves or name in self.outputs or name in self.outputs.values()
+        return name.upper() if self.batch and len(name) == 1 and name.islower() and outside and not taken else name
 
     # --- expressions
 

@@ -25,6 +25,7 @@ def unrolled(graph: Graph, steps: Sequence[str] = ("1", "2", "3")) -> tuple[str,
     ]
     width = max(len(text) for column in columns for text in column)
     between = [f" ─ {_at(states, str(m))} → " if states else "" for m in moments]
+    between[0] = between[0].removeprefix(" ─ ")
     rows: list[str] = [""] * 5
     for (above, box, below), arrow in zip(columns, between, strict=True):
         for i, text in enumerate((above, "↑", box, "↑", below)):

@@ -70,14 +70,28 @@ def fusing(program: Program, notation: Notation) -> list[str]:
     for placed in placed_products(program, notation):
         if placed.joined < 2:
             continue
-        left, right = placed.node.args
-        beside = bool(_parts(program, right, -1))
+        beside = bool(_parts(program, placed.node.args[1], -1))
         why = "they have the same left operand, so their weights stand side by side" if beside else (
             "they were added together, so their operands stand side by side and their weights one above the other"
         )
-        del left
         sentences.append(f"{placed.joined} products became one, {placed.text}: {why}.")
     return sentences
+
+
+def blocks(program: Program) -> list[str]:
+    """Which rows and columns of a weight a program reads apart from the others: such as "U_1 = W[0:n_inputs]"."""
+    groups: dict[str, tuple[list[str], list[str]]] = {}
+    for port in program.ports:
+        if port.block is None:
+            continue
+        ranges = [f"{a.expression}:{b.expression}" for a, b in zip(port.block.start, port.block.stop, strict=True)]
+        names, wholes = groups.setdefault(", ".join(ranges), ([], []))
+        names.append(port.name)
+        wholes.append(port.block.of)
+    lines = []
+    for ranges_, (names, wholes) in groups.items():
+        lines.append(f"{', '.join(names)}: the part [{ranges_}] of {', '.join(wholes)}")
+    return lines
 
 
 def elementwise_count(nodes: Iterable[Node]) -> int:
@@ -127,10 +141,9 @@ def contraction(node: Node) -> str:
 
 
 def summed_over(node: Node) -> str:
-    """Which dimension a product sums over, and over how many numbers: "n_inputs is summed over (3 terms)"."""
+    """Which dimension a product sums over, and how many terms that are: "summed over n_inputs: 3 terms"."""
     dim = contracted(node)
-    name = f"{dim.expression} is summed over: it stands in both operands, and not in the result"
-    return name if not dim.is_number else f"the {dim.size} numbers that meet are summed over"
+    return f"summed over {dim.expression}: {dim.size} term{'s'[: dim.size != 1]}"
 
 
 def shape_of_batch(value: Value) -> str:
