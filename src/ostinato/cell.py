@@ -148,7 +148,7 @@ class Cell:
             except OstinatoError:
                 raise
             except Exception:
-                self.trace(**sizes, **options)  # says in our own words what is wrong with the cell, if it is the cell
+                self.trace_with_meanings("f64", False, {**sizes, **options})  # if it is the cell, in our own words
                 raise
         return _unmarked(returned)
 

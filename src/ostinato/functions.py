@@ -27,7 +27,7 @@ def composed(function: Function) -> Function:
     def wrapped(*args: Any, **options: Any) -> Any:
         result = function(*args, **options)
         if isinstance(result, boundary.Symbolic):
-            operands = [a for a in args if isinstance(a, boundary.Symbolic)]
+            operands = [a for a in (*args, *options.values()) if isinstance(a, boundary.Symbolic)]
             result.reads_as(function.__name__, operands)  # type: ignore[attr-defined]
         return result
 

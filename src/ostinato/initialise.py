@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .errors import OptionError, known_names, lay_out
+from .errors import OptionError, counted, known_names, lay_out
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -74,7 +74,7 @@ class Identity:
     def draw(self, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
         del generator
         if len(shape) != 2:
-            raise OptionError(lay_out(f"Identity: it fills a matrix, and the weight has {len(shape)} dimensions"))
+            raise OptionError(lay_out(f"Identity: it fills a matrix, and the weight has {counted(len(shape), 'dimension')}"))
         return self.gain * np.eye(*shape)
 
 

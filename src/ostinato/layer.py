@@ -70,11 +70,13 @@ class Layer:
             raise OptionError(lay_out(headline, hint="decorate the function of one step with @cell"))
         self.cell: Cell | None = cell
         self.sizes, self.options = cell.settle(sizes_and_options)
-        short = SHORT.get(_named_dtype(dtype))
+        short = None if dtype is None else SHORT.get(_named_dtype(dtype))  # NumPy takes None for float64
         if short is None:
             raise OptionError(lay_out(f"{cell.name}: dtype is float32 or float64, not {dtype!r}"))
         graphs = {t: cell.trace(dtype=short, training=t, **self.sizes, **self.options) for t in (False, True)}
         self._set_up(graphs, batch_first=batch_first, reverse=reverse, backend=backend, seed=seed)
+        if init is not None and not isinstance(init, Mapping):
+            raise OptionError(lay_out(f"{self.name}: `init` is a dictionary, weight name -> initialiser, not {init!r}"))
         chosen = {name: initialiser(given) for name, given in (init or {}).items()}
         for name in chosen:
             self.weights.check_name(name)
@@ -82,13 +84,17 @@ class Layer:
 
     def _set_up(self, graphs: dict[bool, Graph], *, batch_first: bool, reverse: bool, backend: str, seed: int) -> None:
         graph = graphs[False]
-        if backend not in BACKENDS:
-            known = known_names(backend, BACKENDS, "backends")
+        if not isinstance(backend, str) or backend not in BACKENDS:
+            known = known_names(str(backend), BACKENDS, "backends")
             raise OptionError(lay_out(f"{graph.name}: there is no backend `{backend}`; {known}"))
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
             raise OptionError(lay_out(f"{graph.name}: `seed` is a whole number from 0 up, not {seed!r}"))
+        for flag, given in (("batch_first", batch_first), ("reverse", reverse)):
+            if not isinstance(given, bool | np.bool_):
+                raise OptionError(lay_out(f"{graph.name}: `{flag}` is True or False, not {given!r}"))
         self.name, self.doc = graph.name, graph.doc
-        self.batch_first, self.reverse, self.backend, self.seed = batch_first, reverse, backend, int(seed)
+        self.batch_first, self.reverse = bool(batch_first), bool(reverse)
+        self.backend, self.seed = backend, int(seed)
         self._graphs = graphs
         self._compiled: dict[bool, Compiled] = {}
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
@@ -105,7 +111,8 @@ class Layer:
                 drawn = draw_by_blocks(simple, name, shape, generator) if how is None else how.draw(shape, generator)
                 self.weights[name] = drawn
             except DataError as error:
-                headline = f"{self.name}: the initialiser of `{name}` drew something else: {error}"
+                what = str(error).removeprefix(f"{self.name}: ")
+                headline = f"{self.name}: the initialiser of `{name}` drew something else: {what}"
                 raise OptionError(lay_out(headline)) from None
 
     # --- what the compiler made of it
@@ -212,13 +219,21 @@ class Layer:
 
     def _forward(self, call: Call, program: Program, rng: Any) -> Outcome:
         masks = program.with_role("mask")
-        generator = (self._rng if rng is None else np.random.default_rng(rng)) if masks else None
+        generator = self._generator(rng) if masks else None
         values = dict(call.values)
         for port in masks:
             assert generator is not None
             values[port.name] = self._mask(port, call, generator)
         call.values.update(values)
         return run(program, call.timeline, values, self.weights, call.reset)
+
+    def _generator(self, rng: Any) -> np.random.Generator:
+        if rng is None:
+            return self._rng
+        try:
+            return np.random.default_rng(rng)
+        except (TypeError, ValueError):
+            raise OptionError(lay_out(f"{self.name}: `rng` is a seed or a generator of NumPy, not {rng!r}")) from None
 
     def _mask(self, port: Port, call: Call, generator: np.random.Generator) -> Array:
         timeline, sizes = call.timeline, port.value.type.sizes

@@ -119,6 +119,9 @@ def _max_derivative(d: Any, y: Any, x: Any, axes: tuple[int, ...], keepdims: boo
 
 
 def _matmul_left(d: Any, _: Any, a: Any, b: Any) -> Any:
+    if len(a.type.dims) == 1 and len(b.type.dims) > 2:  # one row against a stack of matrices: d has no axis for the row
+        row = reshape(d, *d.type.dims[:-1], Dim.number(1), d.type.dims[-1])
+        return reshape(row @ b.mT, *d.type.dims[:-1], a.type.dims[-1])
     if len(b.type.dims) > 1:
         return d @ b.mT
     return d * b if len(a.type.dims) == 1 else reshape(d, *d.type.dims, Dim.number(1)) * b

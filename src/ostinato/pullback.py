@@ -88,7 +88,7 @@ class Pullback:
             if name not in given:
                 result[name] = np.zeros_like(rows)
                 continue
-            array = numbers(f"d{name}", given[name], rows.dtype, name_of_cell)
+            array = numbers("dY" if len(outputs) == 1 else f"dY[{name!r}]", given[name], rows.dtype, name_of_cell)
             shape = sequences.given_rows(rows, call).shape
             if array.shape != shape:
                 headline = f"{name_of_cell}: the adjoint of `{name}` has shape {array.shape}, and `{name}` has {shape}"

@@ -42,14 +42,23 @@ def numbers(name: str, value: Any, dtype: Any, owner: str) -> Array:
     Raises:
         DataError: it holds no numbers, or rows of different lengths.
     """
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        headline = f"{owner}: `{name}` is no array: its rows have different lengths"
-        raise DataError(lay_out(headline, hint="pad the sequences and give their `lengths`")) from None
+    array = as_array(name, value, owner, hint="pad the sequences and give their `lengths`")
     if array.dtype.kind not in "fiub":
         raise DataError(lay_out(f"{owner}: `{name}` holds no real numbers: its dtype is {array.dtype}"))
     return np.ascontiguousarray(array, dtype).reshape(array.shape)
+
+
+def as_array(name: str, value: Any, owner: str, hint: str = "") -> Array:
+    """Anything that NumPy makes an array of.
+
+    Raises:
+        DataError: its rows have different lengths.
+    """
+    try:
+        return np.asarray(value)
+    except ValueError:
+        headline = f"{owner}: `{name}` is no array: its rows have different lengths"
+        raise DataError(lay_out(headline, hint=hint)) from None
 
 
 class Sequences:
@@ -78,8 +87,8 @@ class Sequences:
             leading = array.shape[:n_leading]
             if steps and leading != shape:
                 first = self.inputs[0].name
-                headline = f"{self.graph.name}: `{first}` has {self.steps_text(n_leading)} {shape}, `{port.name}` {leading}"
-                raise DataError(lay_out(headline))
+                headline = f"{self.graph.name}: `{first}` has {self.steps_text(n_leading)} = {shape}"
+                raise DataError(lay_out(f"{headline}, but `{port.name}` has {leading}"))
             shape = leading
             steps[port.name] = self.time_first(array, n_leading)
         n_steps = shape[1 if self.batch_first and n_leading == 2 else 0] if n_leading else 1
@@ -154,9 +163,9 @@ class Sequences:
     def _refuse(self, port: Port, array: Array, n_leading: int, leading: str) -> None:
         parts = [p for p in leading.strip("()").split(", ") if p] + [str(d) for d in port.value.type.dims]
         headline = f"{self.graph.name}: `{port.name}` has shape {array.shape}, and must be ({', '.join(parts)})"
-        if n_leading == 2 and self.graph.states and port.role == "input":
+        if n_leading == 2 and port.name == self.inputs[0].name:
             single = ", ".join(["n_steps", *map(str, port.value.type.dims)])
-            headline += f", or ({single}) for one instance"
+            headline += f", or ({single}) for one instance" if self.graph.states else ", with or without the first two"
         raise DataError(lay_out(headline))
 
     def _per_instance(self, port: Port, array: Array, n_instances: int, batched: bool) -> Array:
@@ -177,9 +186,11 @@ class Sequences:
         if given is None:
             given = {}
         elif not isinstance(given, Mapping):
+            if not states:
+                raise DataError(lay_out(f"{owner}: it has no state, and one is given"))
             if len(states) != 1:
                 names = ", ".join(f"`{n}`" for n in states)
-                raise DataError(lay_out(f"{owner}: `state` must be a dictionary with {names or 'nothing'}"))
+                raise DataError(lay_out(f"{owner}: `state` must be a dictionary with {names}"))
             given = dict.fromkeys(states, given)
         for name in given:
             if name not in states:
@@ -196,8 +207,8 @@ class Sequences:
     def _lengths(self, lengths: Any, n_steps: int, n_instances: int) -> Array | None:
         if lengths is None:
             return None
-        array = np.asarray(lengths)
         owner = self.graph.name
+        array = as_array("lengths", lengths, owner)
         if array.ndim == 0 and n_instances == 1:
             array = array[None]
         if array.shape != (n_instances,):
@@ -210,8 +221,8 @@ class Sequences:
         return array.astype(np.intp)
 
     def _reset(self, reset: Any, shape: tuple[int, ...], n_leading: int, timeline: Timeline) -> Array:
-        array = np.asarray(reset)
         owner = self.graph.name
+        array = as_array("reset", reset, owner)
         if array.shape != shape:
             wanted = f"{self.steps_text(n_leading)} = {shape}"
             raise DataError(lay_out(f"{owner}: `reset` has shape {array.shape}, and must be {wanted}"))

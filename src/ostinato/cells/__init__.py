@@ -5,11 +5,11 @@ from .basic import dense, neuron, recurrent
 from .convolution import conv_lstm, convolution_1d, convolution_2d
 from .gru import gru, gru_reset_before
 from .gru_variants import gru_layer_norm, ligru, mgu
+from .independent import indrnn
 from .irnn import IRNN
 from .lstm import lstm
 from .lstm_variants import janet, lstm_coupled, lstm_layer_norm, lstm_peephole, lstm_projection, slstm
 from .parallel import min_gru, min_lstm, qrnn, sru
-from .independent import indrnn
 
 __all__ = [
     "IRNN", "attention", "bahdanau_decoder", "conv_lstm", "convolution_1d", "convolution_2d", "dense", "gru",

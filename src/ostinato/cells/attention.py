@@ -1,6 +1,21 @@
 """Attention: scores are products, hence matrices; what is read is a weighted sum."""
 
-from ostinato import Bias, Context, Input, Output, State, Weight, cell, concat, reshape, sigmoid, softmax, split, tanh, transpose
+from ostinato import (
+    Bias,
+    Context,
+    Input,
+    Output,
+    State,
+    Weight,
+    cell,
+    concat,
+    reshape,
+    sigmoid,
+    softmax,
+    split,
+    tanh,
+    transpose,
+)
 
 
 @cell
@@ -56,7 +71,8 @@ def luong_decoder(
 ):  # fmt: skip
     """Attention after the step, fed back with the next input (Luong, Pham and Manning 2015, arXiv 1508.04025; "general" score).
 
-    An LSTM reads [y a h]; its new h asks the memory; a = tanh([read h] W_a) goes out and around. The gates lie in the order i, f, g, o.
+    An LSTM reads [y a h]; its new h asks the memory; a = tanh([read h] W_a) goes out and around.
+    The gates lie in the order i, f, g, o.
     """
     i, f, g, o = split(concat(y, a, h) @ W + b, 4)
     c = sigmoid(f) * c + sigmoid(i) * tanh(g)

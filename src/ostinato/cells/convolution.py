@@ -1,4 +1,4 @@
-"""Convolutions: each patch flattened, one dot product per kernel; and a recurrence of them. Images are (height, width, channels)."""
+"""Convolutions of images (height, width, channels), each patch flattened, one dot product per kernel; and their recurrence."""
 
 from ostinato import Bias, Input, State, Weight, cell, patches, sigmoid, tanh
 from ostinato.functions import identity

@@ -8,7 +8,8 @@ def gru_layer_norm(
     x=Input("n_inputs"), h=State("n_neurons"),
     W=Weight("n_inputs", "2*n_neurons"), U=Weight("n_neurons", "2*n_neurons"), b=Bias("2*n_neurons"),
     W_n=Weight("n_inputs", "n_neurons"), U_n=Weight("n_neurons", "n_neurons"), b_n=Bias("n_neurons"),
-    s_x=Bias("2*n_neurons", init=1), s_h=Bias("2*n_neurons", init=1), s_nx=Bias("n_neurons", init=1), s_nh=Bias("n_neurons", init=1),
+    s_x=Bias("2*n_neurons", init=1), s_h=Bias("2*n_neurons", init=1),
+    s_nx=Bias("n_neurons", init=1), s_nh=Bias("n_neurons", init=1),
 ):  # fmt: skip
     """Layer normalisation of all products (Ba, Kiros and Hinton 2016, arXiv 1607.06450): r and z share mean and variance."""
     r, z = split(sigmoid(layer_norm(x @ W, s_x) + layer_norm(h @ U, s_h) + b), 2)

@@ -112,21 +112,21 @@ def explain(layer_or_cell: Any, **sizes_and_options: Any) -> Explanation:
 
 def _of_cell(cell: Cell, given: dict[str, Any]) -> Subject:
     graph, meanings = cell.trace_with_meanings("f32", False, given)
-    training = cell.trace(training=True, **given)
+    training, training_meanings = cell.trace_with_meanings("f32", True, given)
     compiled = compile_graph(graph)
     recording = compile_graph(training) if training.with_role("mask") else compiled
     named = named_by_author(graph) | named_by_author(training)
-    return Subject(graph, meanings, named, compiled, training, recording)
+    return Subject(graph, meanings, named, compiled, training, training_meanings, recording)
 
 
 def _of_layer(layer: Any) -> Subject:
     graph = layer.graph
-    meanings: Any = {}
+    meanings: dict[bool, Any] = {False: {}, True: {}}  # a layer read from a file has no cell, and shows the parts
     if layer.cell is not None:
         given = {**layer.sizes, **layer.options}
-        meanings = layer.cell.trace_with_meanings(graph.dtype, False, given)[1]
+        meanings = {t: layer.cell.trace_with_meanings(graph.dtype, t, given)[1] for t in (False, True)}
     compiled = layer.compiled()
     training = layer.compiled(training=True)
     written = training.stages["trace"]
     named = named_by_author(graph) | named_by_author(written)
-    return Subject(graph, meanings, named, compiled, written, training)
+    return Subject(graph, meanings[False], named, compiled, written, meanings[True], training)

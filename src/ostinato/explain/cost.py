@@ -1,7 +1,7 @@
 """What a step costs: exact counts, from the types of a graph alone.
 
-Every count is for one instance at one step. Moving numbers about (concat, slice, reshape, transpose, patches) counts as nothing:
-no arithmetic is done.
+Every count is for one instance at one step. Moving numbers about (concat, slice, reshape, transpose, patches) counts as
+nothing: no arithmetic is done.
 """
 
 from __future__ import annotations

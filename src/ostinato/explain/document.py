@@ -145,7 +145,7 @@ def _table_line(cells: Sequence[str], widths: Sequence[int], numbers: Sequence[i
 
 def in_colour(page: Page, width: int) -> Iterator[Any]:
     """What rich prints; called by rich alone, so rich is there."""
-    from rich.text import Text  # noqa: PLC0415 - an extra
+    from rich.text import Text
 
     yield Text(page.title, style="bold")
     if page.subtitle:
@@ -160,9 +160,9 @@ def in_colour(page: Page, width: int) -> Iterator[Any]:
 
 
 def _rich_block(block: Block, width: int) -> Any:
-    from rich.box import SIMPLE_HEAD  # noqa: PLC0415
-    from rich.table import Table as RichTable  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table as RichTable
+    from rich.text import Text
 
     match block:
         case Sentence(text):

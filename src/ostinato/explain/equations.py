@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -73,6 +73,8 @@ class Notation:
         meanings: values made by composed functions: the function's name and operands.
         batch: capital letters for inputs, contexts, states and outputs, which have a row for each instance.
         joined: write a sum of products as one product, `[x h] [W_x; W_h]`.
+        before_fusing: for a fused program, the notation of the graph before: a part of a joined product is written as the
+            product that it is.
     """
 
     graph: Graph | Program
@@ -80,8 +82,10 @@ class Notation:
     meanings: Meanings = field(default_factory=dict)
     batch: bool = False
     joined: bool = False
+    before_fusing: Notation | None = None
 
     def __post_init__(self) -> None:
+        self.now = "(t)" if self.graph.states else ""  # without a state a step is like every other
         self.ports: dict[str, Port] = {p.name: p for p in self.graph.ports}
         self.made: dict[str, Node] = {n.value.name: n for n in self.graph.nodes}
         self.new: dict[str, str] = {}
@@ -114,6 +118,8 @@ class Notation:
             waiting += [o for o in dict.fromkeys(operands) if o not in seen]
             seen.update(operands)
         shared = {n for n in seen if uses[n] > 1 and n in self.made and self.made[n].op not in ("constant", "concat")}
+        if self.before_fusing is not None:
+            shared = {n for n in shared if not is_joined(self.made[n])}
         lines = {n for n in seen & self.named if self._worth_a_line(n)} | shared | set(self.new) | set(self.outputs)
         return {n for n in lines if n in self.made}
 
@@ -129,11 +135,11 @@ class Notation:
             return f"{self.letter(self.new[name])}(t)"
         if name in self.outputs:
             own = name if name in self.named else self.outputs[name]
-            return f"{self.letter(own)}(t)"
+            return self.letter(own) + self.now
         port = self.ports.get(name)
         if port is None:
             return self.letter(name)
-        index = {"input": "(t)", "state": "(t-1)"}.get(port.role, "")
+        index = {"input": self.now, "state": "(t-1)"}.get(port.role, "")
         return self.letter(name) + index
 
     def letter(self, name: str) -> str:
@@ -152,18 +158,34 @@ class Notation:
             if result.role == "state" and result.name not in shown:
                 lines.append(Equation(f"{self.letter(result.name)}(t)", self.symbol(result.value.name), result.value.name))
             elif result.role == "output" and result.value.name in self.ports:
-                lines.append(Equation(f"{result.name}(t)", self.symbol(result.value.name), result.value.name))
+                lines.append(Equation(result.name + self.now, self.symbol(result.value.name), result.value.name))
         return lines
 
     def right(self, name: str) -> str:
         """What a value is, whether or not it has a line."""
         return self._spelled(name).text
 
+    def inside(self, name: str) -> str:
+        """The value made by a composed function in which a value is a part; "" if there is none."""
+        for whole, (_, operands) in self.meant.items():
+            waiting, seen = [whole], set(operands)
+            while waiting:
+                node = self.made.get(waiting.pop())
+                names = [arg.name for arg in node.args if arg.name not in seen] if node else []
+                if name in names:
+                    return whole
+                seen.update(names)
+                waiting += names
+        return ""
+
     def written(self, value: Value | str) -> Written:
         """A value as an operand: its name if it has a line or comes in, else what it is."""
         name = value if isinstance(value, str) else value.name
         if name in self.ports or name in self.lines or name not in self.made:
             return Written(self.symbol(name), ATOM)
+        older = self.before_fusing
+        if older is not None and self.made[name].op == "slice" and name in older.made and older.made[name].op != "slice":
+            return older.written(name)
         return self._spelled(name)
 
     def _spelled(self, name: str) -> Written:
@@ -218,15 +240,23 @@ class Notation:
         parts = self.can_join(addends)
         if not parts:
             return None
-        left = " ".join(self._beside(n.args[0]) for n in parts)
-        right = "; ".join(self._beside(n.args[1]) for n in parts)
+        left, right = self.sides(parts)
         texts, names = [], {n.value.name for n in parts}
         for value in addends:
             if value.name not in names:
                 texts.append(self.written(value).within(SUM))
             elif value.name == parts[0].value.name:
-                texts.append(f"[{left}] [{right}]")
+                texts.append(f"{left} {right}")
         return Written(" + ".join(texts), SUM if len(texts) > 1 else PRODUCT)
+
+    def sides(self, parts: Sequence[Node]) -> tuple[str, str]:
+        """The operands of products side by side, and their weights one above the other."""
+        lefts: list[str] = []
+        for value in (n.args[0] for n in parts):
+            node = self.made.get(value.name)
+            inner = node is not None and node.op == "concat" and value.name not in self.lines
+            lefts += [self._beside(a) for a in node.args] if inner and node else [self._beside(value)]
+        return f"[{' '.join(lefts)}]", f"[{'; '.join(self._beside(n.args[1]) for n in parts)}]"
 
     def _subtract(self, node: Node) -> Written:
         left, right = (self.written(a) for a in node.args)
@@ -296,7 +326,8 @@ class Notation:
         if inner is not None and inner.op == "slice" and len(dims) < len(old) and inner.value.name not in self.lines:
             return self._place(inner)
         shape = ", ".join(d.expression for d in dims)
-        return Written(f"reshape({self.written(node.args[0]).text}; {shape})" if dims else self.written(node.args[0]).text, ATOM)
+        text = self.written(node.args[0]).text
+        return Written(f"reshape({text}; {shape})", ATOM) if dims else self.written(node.args[0])
 
     def _place(self, node: Node) -> Written:
         """`x[:, 2]`: a slice of one place whose dimension was dropped."""
@@ -321,17 +352,24 @@ class Notation:
         return Written(f"{name}{index}({self.written(node.args[0]).text})", ATOM)
 
 
-def joined_sums(notation: Notation) -> Iterable[list[Node]]:
+def joined_sums(notation: Notation) -> list[list[Node]]:
     """The sums of a graph in which several products meet; each as its products."""
     inside: set[str] = set()
+    found = []
     for node in reversed(notation.graph.nodes):
         if node.op != "add":
             continue
         if node.value.name not in inside:
             parts = notation.can_join(notation.addends(node))
             if parts:
-                yield parts
+                found.append(parts)
         inside |= {arg.name for arg in node.args} - notation.lines
+    return found[::-1]
+
+
+def is_joined(node: Node) -> bool:
+    """Whether a pass made a value that the cell's text does not have: it goes by what it is."""
+    return node.op in ("matmul", "add", "slice", "concat") and not is_generated(node.value.name)
 
 
 def is_generated(name: str) -> bool:

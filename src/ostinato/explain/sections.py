@@ -8,12 +8,11 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..compiler import Compiled
-from ..errors import Source
 from ..graph import Graph, Node, Port, Value
 from ..rewrite import live
 from ..shapes import Varies
 from . import words
-from .cost import Counts, counts, loop_weight_bytes, products, step_nodes, value_bytes, weights_read
+from .cost import Counts, counts, loop_weight_bytes, products, step_nodes, value_bytes
 from .document import Block, Formulas, Page, Picture, Section, Sentence, Table
 from .equations import Meanings, Notation, joined_sums
 from .unrolled import unrolled
@@ -44,6 +43,7 @@ class Subject:
         named: the values that the author named.
         compiled: the programs.
         training_graph: the step with dropout; the same as `graph` without.
+        training_meanings: the same as `meanings`, of the step with dropout.
         training: the programs with dropout.
     """
 
@@ -52,6 +52,7 @@ class Subject:
     named: set[str]
     compiled: Compiled
     training_graph: Graph
+    training_meanings: Meanings
     training: Compiled
 
     @cached_property
@@ -76,7 +77,7 @@ class Subject:
 
     @cached_property
     def kept(self) -> list[tuple[str, Value]]:
-        return words.kept(self.training, self.training_graph, self.named, self.meanings)
+        return words.kept(self.training, self.training_graph, self.named, self.training_meanings)
 
     @property
     def kept_bytes(self) -> int:
@@ -102,18 +103,17 @@ def _equation(subject: Subject) -> Iterator[Block]:
     lines = subject.notation.equations()
     yield Formulas(tuple((e.left, e.right) for e in lines))
     batch = Notation(subject.graph, subject.named, subject.meanings, batch=True, joined=True)
-    sums = list(joined_sums(batch))
+    sums = joined_sums(batch)
     if sums:
         yield Sentence("The same for a batch of m instances, one row each; what is added together is one product:")
         yield Formulas(tuple((e.left, e.right) for e in batch.equations()))
         rows = []
         for parts in sums:
-            above = "; ".join(batch.written(n.args[1]).text for n in parts)
-            beside = " ".join(batch.written(n.args[0]).text for n in parts)
+            beside, above = batch.sides(parts)
             left = parts[0].args[0].type.dims[-1]
             for node in parts[1:]:
                 left = left + node.args[0].type.dims[-1]
-            rows.append((f"[{above}]", f"[{beside}]", f"({left}, {parts[0].value.type.dims[-1]})"))
+            rows.append((above, beside, f"({left}, {parts[0].value.type.dims[-1]})"))
         yield Table(("weights, one above the other", "operands, side by side", "shape of the weights"), tuple(rows))
 
 
@@ -189,8 +189,7 @@ def _products(subject: Subject) -> Iterator[Block]:
     if rows:
         yield Table(("product", "shapes for a batch of m", "multiply-adds"), tuple(rows), (2,))
         total = sum(counts([n]).multiply_adds for n in subject.written_products)
-        number = len(rows)
-        yield Sentence(f"{number} product{'s'[: number != 1]} written; {total:,} multiply-adds per step and instance.")
+        yield Sentence(f"{_plural(len(rows), 'product')} written; {total:,} multiply-adds per step and instance.")
         yield Sentence("What is summed over stands in both operands, and not in the result: so it disappears.")
     else:
         yield Sentence("No product is written: nothing is summed over.")
@@ -201,15 +200,18 @@ def _products(subject: Subject) -> Iterator[Block]:
 
 def _runs(subject: Subject) -> Iterator[Block]:
     program, numbers = subject.compiled.forward, subject.numbers
-    notation = Notation(program, subject.named, subject.meanings)
+    simple = subject.compiled.stages.get("simplify", subject.graph)
+    notation = Notation(
+        program, subject.named, subject.meanings, before_fusing=Notation(simple, subject.named, subject.meanings)
+    )
     yield Sentence(_how_many_run(subject))
     placed = words.placed_products(program, notation)
     if placed:
-        rows = tuple((p.text, p.place, p.reason) for p in placed)
+        rows = tuple((p.text, p.place if program.states else "for all steps at once", p.reason) for p in placed)
         yield Table(("product that runs", "where", "why there"), rows)
     for sentence in words.fusing(program, notation):
         yield Sentence(sentence)
-    parts = words.blocks(program)
+    parts = words.blocks(program, subject.graph)
     if parts:
         yield Sentence(BLOCKS)
         yield Picture(tuple(parts))
@@ -222,9 +224,13 @@ def _runs(subject: Subject) -> Iterator[Block]:
             yield Sentence("No product stays in the loop: a step costs elementwise operations alone.")
 
 
+def _plural(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s'[: number != 1]}"
+
+
 def _how_many_run(subject: Subject) -> str:
     numbers, written = subject.numbers, len(subject.written_products)
-    first = f"{written} product{'s'[: written != 1]} written."
+    first = f"{_plural(written, 'product')} written."
     if not subject.graph.states:
         number = numbers["before"]
         return f"{first} The cell has no state, so nothing waits: {number} run{'s'[: number == 1]}, for all steps at once."
@@ -324,11 +330,11 @@ def _backward(subject: Subject) -> Iterator[Block]:
             f"{before} before the loop, {loop} at every step, {after} after the loop (all steps at once)."
         )
     else:
-        yield Sentence(f"Its products: {before + after}, for all steps at once.")
+        yield Sentence(f"The backward pass runs {_plural(before + after, 'product')}, for all steps at once.")
     gradients = [n for n in compiled.backward.nodes if n.op == "total_product"]
     if gradients:
-        number = f"{len(gradients)} product{'s'[: len(gradients) != 1]}"
-        yield Sentence(f"The gradients of weight matrices are {number}, each summed over all steps and instances at once.")
+        number = _plural(len(gradients), "product")
+        yield Sentence(f"For the gradients of weight matrices: {number}, summed over all steps and instances at once.")
     yield Sentence(f"It costs {total.in_words()} per step and instance.")
 
 
@@ -336,7 +342,7 @@ def _training(subject: Subject) -> Iterator[Block]:
     masks = subject.training_graph.with_role("mask")
     if not masks:
         return
-    notation = Notation(subject.training_graph, subject.named)
+    notation = Notation(subject.training_graph, subject.named, subject.training_meanings)
     yield Sentence("With dropout, some elements are set to zero, and the others divided by the probability to be kept:")
     yield Formulas(tuple((e.left, e.right) for e in notation.equations()))
     rows = []

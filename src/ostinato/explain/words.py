@@ -11,6 +11,7 @@ from ..shapes import Varies
 from .cost import contracted, is_product, products
 from .equations import Meanings, Notation, is_generated
 
+LONG = 48  # characters; a value inside a composed function is not spelled out if it is longer
 PLACES = {
     "before": "before the loop, once per sequence: all steps in one product",
     "loop": "in the loop, at every step",
@@ -78,13 +79,15 @@ def fusing(program: Program, notation: Notation) -> list[str]:
     return sentences
 
 
-def blocks(program: Program) -> list[str]:
-    """Which rows and columns of a weight a program reads apart from the others: such as "U_1 = W[0:n_inputs]"."""
+def blocks(program: Program, traced: Graph) -> list[str]:
+    """Which parts of weights a program reads apart from the others: such as "W_1: the part [0:n_inputs, :] of W"."""
+    whole = {p.name: p.value.type.dims for p in traced.ports}
     groups: dict[str, tuple[list[str], list[str]]] = {}
     for port in program.ports:
         if port.block is None:
             continue
-        ranges = [f"{a.expression}:{b.expression}" for a, b in zip(port.block.start, port.block.stop, strict=True)]
+        ends = zip(port.block.start, port.block.stop, whole[port.block.of], strict=True)
+        ranges = [":" if b.size - a.size == d.size else f"{a.expression}:{b.expression}" for a, b, d in ends]
         names, wholes = groups.setdefault(", ".join(ranges), ([], []))
         names.append(port.name)
         wholes.append(port.block.of)
@@ -99,16 +102,10 @@ def elementwise_count(nodes: Iterable[Node]) -> int:
     return sum(node.record.elementwise for node in nodes)
 
 
-def kept(
-    compiled: Compiled, traced: Graph, named: set[str], meanings: Meanings
-) -> list[tuple[str, Value]]:  # fmt: skip
+def kept(compiled: Compiled, traced: Graph, named: set[str], meanings: Meanings) -> list[tuple[str, Value]]:
     """What the forward pass keeps for the backward pass: each as the cell's text would write it, and its value."""
     simple = compiled.stages.get("simplify", traced)
-    texts = [
-        Notation(traced, named, meanings),
-        Notation(simple, named, meanings) if isinstance(simple, Graph) else Notation(traced, named, meanings),
-        Notation(compiled.recording, named, meanings),
-    ]
+    texts = [Notation(graph, named, meanings) for graph in (traced, simple, compiled.recording)]
     rows: dict[str, tuple[str, Value]] = {}
     for result in compiled.recording.results_with("record"):
         rows.setdefault(result.value.name, (_text(result.name, result.value.name, texts), result.value))
@@ -120,13 +117,15 @@ def _text(name: str, other: str, notations: Iterable[Notation]) -> str:
     for notation in notations:
         for candidate in (name, other):
             if candidate in notation.known:
-                return notation.right(candidate) if is_generated(candidate) else notation.symbol(candidate)
+                text = notation.right(candidate) if is_generated(candidate) else notation.symbol(candidate)
+                whole = notation.inside(candidate) if len(text) > LONG else ""
+                return f"a value inside {notation.meant[whole][0]}, of {notation.symbol(whole)}" if whole else text
     return name
 
 
 def counted(program: Program) -> Mapping[str, int]:
     """How many products run in each section; those of weights alone are counted apart, as "weights"."""
-    numbers = {section: 0 for section in program.sections} | {"weights": 0}
+    numbers = dict.fromkeys(program.sections, 0) | {"weights": 0}
     for section, nodes in program.sections.items():
         for node in products(nodes):
             alone = node.op == "matmul" and node.value.type.varies == Varies.NEVER

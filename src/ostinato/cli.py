@@ -1,0 +1,246 @@
+"""The command line: `ostinato demo | explain | train | predict`.
+
+Exit codes: 0 all is well; 1 the data, the files or the cell are wrong (one line on stderr says how); 2 the command itself is
+(one line too); 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from .errors import OstinatoError
+
+DESCRIPTION = """\
+Recurrent neural networks from their equations: look at a cell, train a network on sequences, predict with it.
+
+  ostinato demo                                    learn to read handwritten digits row by row, in about a minute
+  ostinato explain lstm n_inputs=3 n_neurons=5     the equation, every shape, what runs where, and what it costs
+  ostinato train data.csv --model model.safetensors
+  ostinato predict model.safetensors new.csv
+
+Each command explains itself: ostinato explain --help
+"""
+
+EXPLAIN = """\
+Show what a cell computes: its equation, the shape of every symbol for one instance and for a batch, each product and what
+it sums over, what runs once per sequence and what at every step, the cost, and what back-propagation keeps.
+
+examples:
+  ostinato explain recurrent n_inputs=3 n_neurons=5            a cell of the library
+  ostinato explain recurrent n_inputs=3 n_neurons=5 phi=relu   with another activation
+  ostinato explain my_cells.py:mine n_inputs=3 n_neurons=5     the cell `mine` of a file (the file is run)
+  ostinato explain gru n_inputs=3 n_neurons=5 --program        what the compiler made of it, stage by stage
+  ostinato explain lstm n_inputs=64 n_neurons=256 -o lstm.html
+"""
+
+TRAIN = """\
+Train a network on sequences, and save it. What kind of network: a classifier where the answers are labels, a regressor where
+they are numbers (or say so with --task).
+
+data.npz   X (n_samples, n_steps, n_features), y (n_samples,): text or whole numbers are labels, other numbers targets;
+           lengths (n_samples,) if the sequences are not all of the same length
+data.csv   one line for one step of one sequence, with a header:
+
+             sequence,step,speed,height,label
+             a,1,0.5,1.2,bird
+             a,2,0.7,1.1,bird
+             b,1,0.1,0.0,plane
+
+           `sequence` says which lines belong together; `step` orders them, and may be left out; `label` (text) or `target`
+           (a number) is to be learned, the same on all lines of a sequence; every other column is a feature.
+
+examples:
+  ostinato train birds.csv --model birds.safetensors
+  ostinato train birds.npz --model birds.safetensors --cell gru --neurons 32 --epochs 100 --seed 1
+  ostinato train birds.csv --test more_birds.csv --model birds.safetensors
+"""
+
+PREDICT = """\
+Predict with a network that `ostinato train` saved. The data are as for training; labels and targets need not be there, and
+are not looked at. The features must be the same, in the same order.
+
+examples:
+  ostinato predict birds.safetensors new.csv                 CSV: sequence,prediction,p_bird,p_plane
+  ostinato predict birds.safetensors new.npz -o answers.csv  into a file (.csv or .npz), whole or not at all
+"""
+
+DEMO = """\
+Train a recurrent network on the handwritten digits that come with scikit-learn (1,797 images of 8 x 8 pixels), reading each
+image row by row: 8 steps of 8 numbers. Shows the layer, trains it, shows one digit going through the unrolled network, saves
+the model, loads it back, and checks that the loaded one predicts the same.
+
+examples:
+  ostinato demo
+  ostinato demo --seed 3 --model my_digits.safetensors
+  ostinato demo --quick                                      a few seconds, and a worse reader
+"""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose complaint is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog.split()[0]}: {message} (see {self.prog} --help)\n")
+
+
+def whole(text: str) -> int:
+    """A whole number from 0 up."""
+    value = int(text) if text.isdecimal() else -1
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 0 up")
+    return value
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 up."""
+    value = int(text) if text.isdecimal() else 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 up")
+    return value
+
+
+def rate(text: str) -> float:
+    """A finite number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"`{text}` is no finite number above 0")
+    return value
+
+
+def fraction(text: str) -> float:
+    """A number from 0 up to, not including, 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is no number from 0 up to, not including, 1")
+    return value
+
+
+def setting(text: str) -> tuple[str, str]:
+    """`name=value`."""
+    name, sign, value = text.partition("=")
+    if not sign or not name or not value:
+        raise argparse.ArgumentTypeError(f"`{text}`: a size or an option is written name=value, such as n_inputs=3")
+    return name, value
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    from . import __version__
+
+    raw = argparse.RawDescriptionHelpFormatter
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--traceback", action="store_true", help="on an error, show all that is known of it")
+    main_parser = Parser(prog="ostinato", description=DESCRIPTION, formatter_class=raw)
+    main_parser.add_argument("--version", action="version", version=f"ostinato {__version__}")
+    commands = main_parser.add_subparsers(dest="command", metavar="command", required=True)
+
+    demo = commands.add_parser("demo", help="learn to read digits", description=DEMO, formatter_class=raw, parents=[shared])
+    demo.add_argument("--model", default="digits.safetensors", metavar="FILE", help="where to save (digits.safetensors)")
+    demo.add_argument("--seed", type=whole, default=0, metavar="N", help="of weights, batches and the choice of images (0)")
+    demo.add_argument("--epochs", type=positive, default=None, metavar="N", help="how often to see every image")
+    demo.add_argument("--quick", action="store_true", help="a small network, few epochs")
+
+    one = commands.add_parser("explain", help="show a cell", description=EXPLAIN, formatter_class=raw, parents=[shared])
+    one.add_argument("cell", metavar="CELL", help="a cell of the library, or path/file.py:name")
+    one.add_argument("settings", nargs="*", type=setting, metavar="name=value", help="sizes and options")
+    one.add_argument("--program", action="store_true", help="print the stages of the forward program instead")
+    one.add_argument("--backward", action="store_true", help="print the stages of the backward program instead")
+    one.add_argument("-o", "--output", default="", metavar="FILE", help="write to a .html or .txt file")
+    one.add_argument("--plain", action="store_true", help="no colour")
+
+    _add_train(commands, shared)
+    predict = commands.add_parser("predict", help="predict", description=PREDICT, formatter_class=raw, parents=[shared])
+    predict.add_argument("model", metavar="MODEL", help="what `ostinato train` saved")
+    predict.add_argument("data", metavar="DATA", help="a .npz or .csv file")
+    predict.add_argument("-o", "--output", default="", metavar="FILE", help="a .csv or .npz file instead of the screen")
+    return main_parser
+
+
+def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    train = commands.add_parser("train", help="train on sequences", description=TRAIN, formatter_class=raw, parents=[shared])
+    train.add_argument("data", metavar="DATA", help="a .npz or .csv file")
+    train.add_argument("--model", required=True, metavar="FILE", help="where to save, a .safetensors file")
+    train.add_argument("--test", default="", metavar="DATA", help="data to measure on, not learned from")
+    train.add_argument("--task", choices=("classification", "regression"), help="unless the data say it")
+    train.add_argument("--cell", default="lstm", metavar="NAME", help="a cell of the library (lstm)")
+    train.add_argument("--neurons", type=positive, default=64, metavar="N", help="in each layer (64)")
+    train.add_argument("--layers", type=positive, default=1, metavar="N", help="one upon the other (1)")
+    train.add_argument("--bidirectional", action="store_true", help="read forwards and backwards")
+    train.add_argument("--dropout", type=fraction, default=0.0, metavar="RATE", help="0 up to 1 (0)")
+    train.add_argument("--epochs", type=positive, default=50, metavar="N", help="at most (50)")
+    train.add_argument("--patience", type=positive, default=10, metavar="N", help="epochs without progress (10)")
+    train.add_argument("--batch-size", type=positive, default=32, metavar="N", help="sequences (32)")
+    train.add_argument("--learning-rate", type=rate, default=None, metavar="RATE", help="of the update")
+    train.add_argument("--seed", type=whole, default=0, metavar="N", help="of weights and batches (0)")
+    train.add_argument("--quiet", action="store_true", help="print nothing while it trains")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        argv: the arguments; those of the process unless given.
+
+    Returns:
+        the exit code.
+    """
+    try:
+        arguments = parser().parse_args(argv)
+    except SystemExit as stop:  # argparse leaves in this way, after help too
+        return stop.code if isinstance(stop.code, int) else 0
+    try:
+        code = run(arguments)
+        sys.stdout.flush()
+    except OstinatoError as error:
+        if arguments.traceback:
+            traceback.print_exc()
+        else:
+            sys.stderr.write(f"ostinato: {str(error).splitlines()[0]}\n")
+        return 1
+    except BrokenPipeError:  # the reader of a pipe has seen enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        sys.stderr.write("ostinato: interrupted\n")
+        return 130
+    return code
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Call the command that the arguments name; its modules are imported only now."""
+    match arguments.command:
+        case "explain":
+            from .commands.explaining import explain_command
+
+            return explain_command(
+                arguments.cell, arguments.settings, program=arguments.program, backward=arguments.backward,
+                output=arguments.output, plain=arguments.plain,
+            )  # fmt: skip
+        case "train":
+            from .commands.training import train_command
+
+            return train_command(arguments)
+        case "predict":
+            from .commands.training import predict_command
+
+            return predict_command(arguments.model, arguments.data, arguments.output)
+        case _:
+            from .commands.demo import demo_command
+
+            return demo_command(arguments.model, seed=arguments.seed, epochs=arguments.epochs, quick=arguments.quick)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,129 @@
+"""`ostinato explain`: a cell of the library, or of a file, at given sizes."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import cells
+from ..cell import Cell
+from ..compiler import compile_graph
+from ..errors import FileError, OptionError, OstinatoError, known_names, lay_out
+from ..explain import explain
+from ..functions import ACTIVATIONS
+
+FORWARD_STAGES = ("trace", "simplify", "schedule", "forward")
+BACKWARD_STAGES = ("differentiate", "schedule_backward", "recording", "backward")
+
+
+def explain_command(
+    cell_name: str, settings: Sequence[tuple[str, str]], *, program: bool, backward: bool, output: str, plain: bool
+) -> int:  # fmt: skip
+    """Print the explanation of a cell, or the stages of its compilation; or save the explanation to a file.
+
+    Args:
+        cell_name: a cell of the library, or `path/file.py:name`.
+        settings: pairs of a dimension or option and its value, as text.
+        program: print the stages of the forward program instead.
+        backward: print the stages of the backward program instead.
+        output: a file (.html or .txt) to write instead of printing; "" for none.
+        plain: no colour, even in a terminal.
+    """
+    cell = find_cell(cell_name)
+    given = read_settings(cell, settings)
+    if program or backward:
+        wanted = [*(FORWARD_STAGES if program else ()), *(BACKWARD_STAGES if backward else ())]
+        stages = compile_graph(cell.trace(**given)).stages
+        sys.stdout.write("\n\n".join(f"--- {name} ---\n{stages[name]}" for name in wanted) + "\n")
+        return 0
+    explanation = explain(cell, **given)
+    if output:
+        explanation.save(output)
+        sys.stdout.write(f"written to {output}\n")
+    else:
+        show(explanation, plain=plain)
+    return 0
+
+
+def show(thing: Any, *, plain: bool) -> None:
+    """Print in colour where rich is installed and the output is a terminal; as plain text elsewhere."""
+    if not plain and sys.stdout.isatty():
+        try:
+            from rich.console import Console
+        except ImportError:  # colour is an extra, and the text is the same
+            pass
+        else:
+            Console().print(thing)
+            return
+    sys.stdout.write(f"{thing}\n")
+
+
+def find_cell(name: str) -> Cell:
+    """A cell by its name in the library, or by `path/file.py:name`.
+
+    Raises:
+        OptionError: there is no such cell.
+        FileError: the file can not be read or does not run.
+    """
+    path, separator, inner = name.rpartition(":")
+    if separator and path.endswith(".py"):
+        return _cell_of_file(path, inner)
+    if name.endswith(".py"):
+        raise OptionError(lay_out(f"`{name}`: write which cell of the file, as {name}:name"))
+    library = {key: value for key in cells.__all__ if isinstance(value := getattr(cells, key), Cell)}
+    if name not in library:
+        known = known_names(name, library, "cells of the library")
+        raise OptionError(lay_out(f"there is no cell `{name}`; {known}"))
+    return library[name]
+
+
+def _cell_of_file(path: str, name: str) -> Cell:
+    spec = importlib.util.spec_from_file_location(f"_cells_of_{Path(path).stem}", path)
+    if spec is None or spec.loader is None or not Path(path).is_file():
+        raise FileError(lay_out(f"`{path}` can not be read: there is no such file"))
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except OstinatoError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever the user's own file raises
+        reason = str(error).splitlines()[0] if str(error) else "no message"
+        raise FileError(lay_out(f"`{path}` does not run: {type(error).__name__}: {reason}")) from error
+    found = {key: value for key, value in vars(module).items() if isinstance(value, Cell)}
+    if name not in found:
+        known = known_names(name, found, "cells in it")
+        raise OptionError(lay_out(f"`{path}` has no cell `{name}`; {known}"))
+    return found[name]
+
+
+def read_settings(cell: Cell, settings: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Sizes as whole numbers; options as what their default is: an activation by its name, a number, true or false, text."""
+    given: dict[str, Any] = {}
+    for name, text in settings:
+        if name in given:
+            raise OptionError(lay_out(f"{cell.name}: `{name}` is given twice"))
+        default = cell.options.get(name)
+        given[name] = _activation(cell, name, text) if callable(default) else _literal(text)
+    return given
+
+
+def _activation(cell: Cell, name: str, text: str) -> Any:
+    if text not in ACTIVATIONS:
+        known = known_names(text, ACTIVATIONS, "activations")
+        raise OptionError(lay_out(f"{cell.name}: `{name}`: there is no activation `{text}`; {known}"))
+    return ACTIVATIONS[text]
+
+
+def _literal(text: str) -> Any:
+    words: Mapping[str, Any] = {"true": True, "false": False, "none": None}
+    if text.lower() in words:
+        return words[text.lower()]
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
