@@ -180,12 +180,12 @@ def graph_of_other_shapes(folder):
 
 @case(FileError)
 def graph_of_another_result_type(folder):
-    read_changed("t2 = y @ W_y      f32[n_steps, n_instances, n_neurons=5]", "t2 = y @ W_y      f32[n_neurons=5]")
+    read_changed("y @ W_y    f32[n_steps, n_instances, n_neurons=5]", "y @ W_y    f32[n_steps, n_instances, n_inputs=3]")
 
 
 @case(FileError)
 def graph_that_makes_a_value_twice(folder):
-    read_changed("t2 = y @ W_y", "t1 = y @ W_y")
+    read_changed("t2    = y @ W_y", "t1    = y @ W_y")
 
 
 @case(FileError)
@@ -211,6 +211,45 @@ def graph_with_a_port_that_comes_in_twice(folder):
 @case(FileError)
 def graph_with_an_unknown_role(folder):
     read_changed("  bias     b", "  spice    b")
+
+
+@case(FileError)
+def graph_of_an_adjoint(folder):
+    read_changed("bias     b ", "adjoint  b ")
+
+
+@case(FileError)
+def graph_with_an_input_that_never_varies(folder):
+    read_graph("graph g (f32)\n  input x f32[3]\n  output output = x")
+    read_description(graph="graph g (f32)\n  input x f32[3]\n  output output = x")
+
+
+@case(FileError)
+def graph_that_hands_out_a_gradient(folder):
+    read_changed("  output   output = y_new", "  gradient output = y_new")
+
+
+@case(FileError)
+def graph_that_sums_over_steps(folder):
+    text = "graph g (f32)\n  input x f32[n_steps, n_instances, 3]\n  s = total(x)  f32[3]\n  output output = s"
+    read_description(graph=text)
+
+
+@case(FileError)
+def graph_with_two_outputs_of_one_name(folder):
+    read_changed("  output   output = y_new", "  output   output = y_new\n  output   output = y")
+
+
+@case(FileError)
+def graph_with_a_mask_of_rate_two(folder):
+    text = "graph g (f32)\n  input x f32[n_steps, n_instances, 3]\n  mask m f32[n_steps, n_instances, 3] rate=2.0\n"
+    read_description(graph=LAYER.description["graph"], training_graph=text + "  y = x * m  f32[n_steps, n_instances, 3]\n"
+        "  output output = y")
+
+
+@case(FileError)
+def graph_of_two_dtypes(folder):
+    read_changed("W_x   f32", "W_x   f64")
 
 
 @case(FileError)
@@ -291,7 +330,7 @@ def mutated(text, generator):
         "pad(x, start=1, stop=2, step=3, dims=4)", "n_inputs*n_inputs*n_inputs", "mask m f32[n_steps] rate=x", "= W[0:1] of=",
     ]  # fmt: skip
     for _ in range(generator.choice((1, 1, 2, 5))):
-        start = generator.randrange(len(text))
+        start = generator.randrange(len(text) or 1)
         stop = min(len(text), start + generator.choice((0, 1, 1, 3, 12)))
         piece = generator.choice((generator.choice(words), text[start:stop] * 2, ""))
         text = text[:start] + piece + text[stop:]

@@ -134,12 +134,12 @@ def setting(text: str) -> tuple[str, str]:
     return name, value
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """The parser of all commands."""
     from . import __version__
 
     raw = argparse.RawDescriptionHelpFormatter
-    shared = argparse.ArgumentParser(add_help=False)
+    shared = Parser(add_help=False)
     shared.add_argument("--traceback", action="store_true", help="on an error, show all that is known of it")
     main_parser = Parser(prog="ostinato", description=DESCRIPTION, formatter_class=raw)
     main_parser.add_argument("--version", action="version", version=f"ostinato {__version__}")
@@ -167,7 +167,7 @@ def parser() -> argparse.ArgumentParser:
     return main_parser
 
 
-def _add_train(commands: Any, shared: argparse.ArgumentParser) -> None:
+def _add_train(commands: Any, shared: Parser) -> None:
     raw = argparse.RawDescriptionHelpFormatter
     train = commands.add_parser("train", help="train on sequences", description=TRAIN, formatter_class=raw, parents=[shared])
     train.add_argument("data", metavar="DATA", help="a .npz or .csv file")
@@ -215,6 +215,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("ostinato: interrupted\n")
         return 130
+    except Exception as error:  # noqa: BLE001 - a bug of ours is told in one line as well
+        if arguments.traceback:
+            traceback.print_exc()
+        else:
+            sys.stderr.write(f"ostinato: a bug of Ostinato; --traceback shows where, please report it: {error!r:.200}\n")
+        return 1
     return code
 
 

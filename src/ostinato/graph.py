@@ -24,6 +24,9 @@ from .shapes import Dim, Dims, Reason, Type, Varies
 from .text import print_graph, print_program
 
 ROLES = ("input", "context", "state", "weight", "bias", "mask", "recorded", "adjoint")
+VARIES = {  # what a cell declares, and with what it varies
+    "input": Varies.STEP, "state": Varies.STEP, "context": Varies.INSTANCE, "weight": Varies.NEVER, "bias": Varies.NEVER,
+}  # fmt: skip
 RESULT_ROLES = ("output", "state", "record", "gradient")
 
 
@@ -230,7 +233,22 @@ def _port_problems(ports: Iterable[Port], known: dict[str, Type]) -> Iterator[st
         known[port.name] = port.value.type
 
 
+def _dtype_problems(graph: Graph | Program) -> Iterator[str]:
+    if graph.dtype not in ("f32", "f64"):
+        yield f"the dtype is `{graph.dtype}`"
+    for port in graph.ports:
+        if port.value.type.dtype != graph.dtype and (port.value.type.dtype, port.role) != ("bool", "recorded"):
+            yield f"`{port.value}` comes in, and the dtype is {graph.dtype}"
+    for node in graph.nodes:
+        if node.value.type.dtype not in (graph.dtype, "bool"):
+            yield f"`{node.value}` is made, and the dtype is {graph.dtype}"
+
+
 def _result_problems(graph: Graph | Program, known: dict[str, Type]) -> Iterator[str]:
+    out = [(result.role, result.name) for result in graph.results if result.role in ("output", "state", "record")]
+    for role, name in dict.fromkeys(out):
+        if out.count((role, name)) > 1:
+            yield f"the {role} `{name}` goes out twice"
     for result in graph.results:
         if result.role not in RESULT_ROLES:
             yield f"result `{result.name}` has the unknown role `{result.role}`"
@@ -284,6 +302,7 @@ def problems(graph: Graph | Program) -> list[str]:
     known: dict[str, Type] = {}
     found = list(_port_problems(graph.ports, known))
     found += _node_problems(graph.nodes, known)
+    found += _dtype_problems(graph)
     found += _result_problems(graph, known)
     found += _size_problems(graph)
     if isinstance(graph, Program):

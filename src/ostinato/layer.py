@@ -20,7 +20,7 @@ from .graph import Graph, Port, Program
 from .initialise import Initialiser, initialiser
 from .interpret import Outcome, run
 from .pullback import Gradients, Pullback
-from .read import read_graph
+from .read import read_step
 from .sequences import Call, Sequences
 from .shapes import Varies
 from .simplify import simplify
@@ -281,14 +281,20 @@ class Layer:
         """
         doc = files.field(description, "doc", str)
         texts = {False: "graph", True: "training_graph"}
-        graphs = {t: replace(read_graph(files.field(description, key, str)), doc=doc) for t, key in texts.items()}
+        graphs = {
+            t: replace(read_step(files.field(description, key, str), training=t), doc=doc) for t, key in texts.items()
+        }
+        if _interface(graphs[True]) != _interface(graphs[False]):
+            raise FileError(lay_out("the graph and the training graph in the file are of two different cells"))
         layer = cls.__new__(cls)
         layer.cell, layer.sizes = None, dict(graphs[False].sizes)
         layer.options = dict(files.field(description, "options", dict))
-        layer._set_up(  # noqa: SLF001 - its own class
-            graphs, batch_first=files.field(description, "batch_first", bool),
-            reverse=files.field(description, "reverse", bool), backend="numpy", seed=files.field(description, "seed", int),
-        )  # fmt: skip
+        seed = files.field(description, "seed", int)
+        batch_first, reverse = (files.field(description, key, bool) for key in ("batch_first", "reverse"))
+        try:
+            layer._set_up(graphs, batch_first=batch_first, reverse=reverse, backend="numpy", seed=seed)  # noqa: SLF001
+        except OptionError as error:
+            raise FileError(lay_out(f"the description in the file says something impossible: {error}")) from None
         if set(arrays) != set(layer.weights):
             headline = f"the file holds the weights {sorted(arrays)}, and {layer.name} has {sorted(layer.weights)}"
             raise FileError(lay_out(headline))
@@ -297,6 +303,12 @@ class Layer:
         except DataError as error:
             raise FileError(lay_out(f"a weight in the file does not fit: {error}")) from None
         return layer
+
+
+def _interface(graph: Graph) -> tuple[Any, ...]:
+    """What a step is from outside."""
+    ports = tuple(port for port in graph.ports if port.role != "mask")
+    return graph.name, graph.dtype, graph.sizes, ports, [(r.name, r.role, r.value.type) for r in graph.results]
 
 
 def _named_dtype(dtype: Any) -> str:

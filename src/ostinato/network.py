@@ -9,416 +9,359 @@
 
 Every part is used in the same way, alone or in a network: `part(X)`, `part.run`, `part.vjp`, `part.weights`, `part.save`.
 Weights and states carry the place of their layer: "0.forward.W_i", "2.h". `lengths` reach every part that has steps.
-
-Inside, what goes from part to part always has an axis of steps; `LastStep` leaves one step. The axes are put on and taken off
-where the user is.
 """
+
+# ruff: noqa: N803, N806 - X, Y and dY are the symbols of the equations
 
 from __future__ import annotations
 
-import os
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from . import files
-from .boundary import DTYPES
 from .cell import Cell, cell
+from .composite import Array, Back, Composite, Passage, check_layer, input_port, output_dims, through
 from .declarations import Input
-from .errors import DataError, DimensionError, FileError, OptionError, known_names, lay_out
+from .errors import DimensionError, FileError, OptionError, lay_out
 from .functions import dropout
-from .graph import Port
-from .layer import SHORT, Gradients, Layer, Pullback
-from .sequences import numbers
+from .layer import Gradients, Layer
 from .shapes import Dims
 
-Array = np.ndarray[Any, np.dtype[Any]]
-Back = Callable[[Array, Mapping[str, Any], Gradients], Array]  # adjoint of a part's output -> of its input
+Part = Layer | Composite
 
 
-@dataclass
-class _Call:
-    """One call on its way through the parts."""
-
-    recording: bool
-    state: dict[str, Array]
-    lengths: Any
-    reset: Any
-    training: bool
-    rng: np.random.Generator | None
-    final: dict[str, Array] = field(default_factory=dict)
-    pullbacks: list[Pullback] = field(default_factory=list)
+@cell
+def dropped(x: Any = Input("n_inputs"), *, rate: float = 0.5, per: str = "step") -> Any:  # noqa: B008 - a declaration
+    """Y = dropout(X)."""
+    return dropout(x, rate, per=per)
 
 
 @dataclass(frozen=True)
 class Dropout:
     """Dropout between two parts of a network: on feed-forward connections only (Pham et al. 2013, arXiv 1312.4569).
 
-    In a network it becomes a layer of the size that stands before it. `per="sequence"` keeps one mask for all steps. For dropout on
-    the connections inside a recurrence, call `ostinato.dropout` in the cell.
+    In a network it becomes a layer of the size that stands before it (or, as the first part, behind it). `per="sequence"` keeps
+    one mask for all steps. For dropout on the connections inside a recurrence, call `ostinato.dropout` in the cell.
     """
 
     rate: float
     per: str = "step"
 
-    def layer(self, n_inputs: int, like: Layer | Composite, seed: int) -> Layer:
-        """The layer of `n_inputs` values that does it."""
+    def layer(self, dims: Dims, like: Part, seed: int) -> Layer:
+        """The layer that does it, for values of these dimensions.
+
+        Raises:
+            DimensionError: the values have not exactly one dimension.
+            CellError: the rate is not from 0 up to, not including, 1, or `per` is unknown.
+        """
+        if len(dims) != 1:
+            shown = ", ".join(map(str, dims))
+            headline = f"Dropout: it acts on values of one dimension, and {like.name} has ({shown})"
+            raise DimensionError(lay_out(headline, hint="call ostinato.dropout in the cell"))
         return Layer(
-            dropped, n_inputs=n_inputs, rate=self.rate, per=self.per, seed=seed, dtype=like.dtype, batch_first=like.batch_first
+            dropped,
+            n_inputs=dims[0].size,
+            rate=self.rate,
+            per=self.per,
+            seed=seed,
+            dtype=like.dtype,
+            batch_first=like.batch_first,
         )
 
 
-@cell
-def dropped(x: Any = Input("n_inputs"), *, rate: float = 0.5, per: str = "step") -> Any:  # noqa: B008 - a declaration
-    """Y = dropout(X)"""
-    return dropout(x, rate, per=per)
+class Bidirectional(Composite):
+    """Two layers over the same sequence, one in reverse; outputs side by side on the last dimension (Schuster, Paliwal 1997).
 
-
-class NetworkWeights(Mapping[str, Array]):
-    """The weights of all parts, by prefixed name. Assign to load your own."""
-
-    def __init__(self, owner: Composite) -> None:
-        self._owner = owner.name
-        self._dtype = DTYPES[SHORT[owner.dtype]]
-        self._homes = {
-            prefix + name: (part.weights, name) for prefix, part in owner.prefixed_parts() for name in part.weights
-        }
-
-    def __getitem__(self, name: str) -> Array:
-        self.check_name(name)
-        home, own_name = self._homes[name]
-        return home[own_name]
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        self.update({name: value})
-
-    def update(self, arrays: Mapping[str, Any]) -> None:
-        """Assign several weights; all are checked before the first is changed.
-
-        Raises:
-            OptionError: there is no weight of that name.
-            DataError: a value of another shape.
-        """
-        checked = {}
-        for name, value in arrays.items():
-            shape = self[name].shape
-            checked[name] = numbers(name, value, self._dtype, self._owner)
-            if checked[name].shape != shape:
-                headline = f"{self._owner}: weight `{name}` has shape {shape}, not {checked[name].shape}"
-                raise DataError(lay_out(headline))
-        for name, array in checked.items():
-            home, own_name = self._homes[name]
-            home[own_name] = array
-
-    def check_name(self, name: str) -> None:
-        """Refuse the name of a weight that does not exist."""
-        if name not in self._homes:
-            headline = f"{self._owner}: there is no weight `{name}`; {known_names(name, self._homes, 'weights')}"
-            raise OptionError(lay_out(headline))
-
-    @property
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name: array.shape for name, array in self.items()}
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._homes)
-
-    def __len__(self) -> int:
-        return len(self._homes)
-
-    def __repr__(self) -> str:
-        return f"<weights {', '.join(f'{name} {shape}' for name, shape in self.shapes.items())}>"
-
-
-class NetworkPullback:
-    """Takes the adjoint of a network's output back to its input, initial states and weights. May be called again and again.
-
-    Attributes:
-        state: the final states by prefixed name.
-    """
-
-    def __init__(self, network: Composite, call: _Call, back: Back, Y: Array, n_leading: int) -> None:  # noqa: N803
-        self._network, self._back, self._n_leading = network, back, n_leading
-        self._shape, self._dtype = Y.shape, Y.dtype
-        self._pullbacks = call.pullbacks
-        self.state = network.states_as_given(call.final, n_leading)
-
-    @property
-    def recorded_bytes(self) -> int:
-        """Bytes kept for the backward pass."""
-        return sum(pullback.recorded_bytes for pullback in self._pullbacks)
-
-    def __call__(self, dY: Any = None, *, state: Any = None) -> Gradients:  # noqa: N803 - the name in the formula
-        """Back-propagation through all parts.
-
-        Args:
-            dY: the adjoint of the output, of its shape. None: zeros.
-            state: the adjoints of the final states by prefixed name; what is not given is 0.
-
-        Raises:
-            DataError: shapes that do not fit the output or the states.
-        """
-        network, n_leading = self._network, self._n_leading
-        shape = network.as_given(np.empty(self._shape, bool), n_leading).shape
-        array = np.zeros(shape, self._dtype) if dY is None else numbers("dY", dY, self._dtype, network.name)
-        if array.shape != shape:
-            headline = f"{network.name}: the adjoint of the output has shape {array.shape}, and the output has {shape}"
-            raise DataError(lay_out(headline))
-        gradients = Gradients(None)
-        dX = self._back(array.reshape(self._shape), network.lifted_states(state, n_leading), gradients)
-        gradients.inputs = network.input_as_given(dX, n_leading)
-        gradients.state = network.states_as_given(gradients.state, n_leading)
-        return gradients
-
-
-class Composite(ABC):
-    """What networks, bidirectional layers and last steps share.
-
-    Attributes:
-        name: "network", "bidirectional(lstm)" and so on, for messages.
-        parts: key -> layer or composite; the key "" adds nothing to the names of weights.
-        weights: all weights by prefixed name, assignable.
-        gives_steps: whether the output has an axis of steps.
-    """
-
-    name: str
-    parts: dict[str, Layer | Composite]
-    gives_steps = True
-
-    def _settle(self) -> None:
-        """Check what all parts must have in common, and gather the weights."""
-        parts = list(self.parts.values())
-        first = parts[0]
-        for part in parts[1:]:
-            if part.dtype != first.dtype or part.batch_first != first.batch_first:
-                marks = [f"{p.name} ({p.dtype}, batch_first={p.batch_first})" for p in (first, part)]
-                raise OptionError(lay_out(f"{self.name}: its parts differ in dtype or batch_first: {marks[0]} and {marks[1]}"))
-        self.dtype, self.batch_first = first.dtype, first.batch_first
-        self.weights = NetworkWeights(self)
-
-    def prefixed_parts(self) -> list[tuple[str, Layer | Composite]]:
-        return [(f"{key}." if key else "", part) for key, part in self.parts.items()]
-
-    def layers(self) -> dict[str, Layer]:
-        """The layers by their prefixed place, in the order in which they run: "0", "1.forward", "1.reverse"."""
-        found: dict[str, Layer] = {}
-        for prefix, part in self.prefixed_parts():
-            if isinstance(part, Layer):
-                found[prefix.removesuffix(".")] = part
-            else:
-                found |= {(prefix + key).removesuffix("."): layer for key, layer in part.layers().items()}
-        return found
-
-    @property
-    def n_parameters(self) -> int:
-        return sum(array.size for array in self.weights.values())
-
-    @property
-    def state_names(self) -> list[str]:
-        return [f"{place}.{p.name}" if place else p.name for place, layer in self.layers().items() for p in layer.graph.states]
-
-    @property
-    def input_port(self) -> Port:
-        return input_port(next(iter(self.parts.values())))
-
-    @property
-    @abstractmethod
-    def output_dims(self) -> Dims:
-        """The named dimensions of the output, for one instance at one step."""
-
-    @property
-    def output_sizes(self) -> tuple[int, ...]:
-        return tuple(dim.size for dim in self.output_dims)
-
-    @property
-    @abstractmethod
-    def description(self) -> dict[str, Any]:
-        """What it is, without its weights."""
-
-    @abstractmethod
-    def through(self, X: Array, call: _Call, prefix: str) -> tuple[Array, Back]:  # noqa: N803
-        """One call through all parts; X with both leading axes. Used by the parts among themselves."""
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write weights and description to a safetensors file, atomically.
-
-        Raises:
-            FileError: it can not be written.
-        """
-        files.write(path, dict(self.weights), self.description)
-
-    # --- running
-
-    def __call__(self, X: Any, **options: Any) -> Array:  # noqa: N803
-        """The output; see `run`, which gives the final states too."""
-        return self.run(X, **options)[0]
-
-    def run(
-        self, X: Any, *, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False, rng: Any = None
-    ) -> tuple[Array, dict[str, Array]]:  # fmt: skip  # noqa: N803
-        """Run over whole sequences.
-
-        Args:
-            X: (n_steps, n_instances, ...), or (n_steps, ...) for one instance; with batch_first, instances before steps.
-                Where no part has a state: (n_instances, ...) and (...) too.
-            state: prefixed state name -> (n_instances, ...); what is not given begins as it was declared.
-            lengths, reset: as in `Layer.run`; they reach every part that has steps.
-            training: with dropout.
-            rng: seed or generator of the dropout masks of all parts; unless given, each layer's own.
-
-        Returns:
-            the output, and the final states by prefixed name. Of a cell with several outputs the first goes on.
-
-        Raises:
-            DataError: anything that does not fit.
-            OptionError: `rng` is neither seed nor generator.
-        """
-        Y, call, _, n_leading = self._started(X, False, state, lengths, reset, training, rng)
-        return self.as_given(Y, n_leading), self.states_as_given(call.final, n_leading)
-
-    def vjp(
-        self, X: Any, *, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False, rng: Any = None
-    ) -> tuple[Array, NetworkPullback]:  # fmt: skip  # noqa: N803
-        """Run, and keep what back-propagation needs: `Y, pullback = network.vjp(X); grads = pullback(dY)`."""
-        Y, call, back, n_leading = self._started(X, True, state, lengths, reset, training, rng)
-        return self.as_given(Y, n_leading), NetworkPullback(self, call, back, Y, n_leading)
-
-    def _started(
-        self, X: Any, recording: bool, state: Any, lengths: Any, reset: Any, training: bool, rng: Any  # noqa: N803
-    ) -> tuple[Array, _Call, Back, int]:  # fmt: skip
-        X, n_leading = self._lifted(X)
-        if reset is not None and n_leading == 1:
-            reset = np.expand_dims(np.asarray(reset), self._instances)
-        generator = None if rng is None else generator_of(rng, self.name)
-        call = _Call(recording, self.lifted_states(state, n_leading), lengths, reset, training, generator)
-        Y, back = self.through(X, call, "")
-        return Y, call, back, n_leading
-
-    # --- axes
-
-    @property
-    def _steps(self) -> int:
-        return 1 if self.batch_first else 0
-
-    @property
-    def _instances(self) -> int:
-        return 0 if self.batch_first else 1
-
-    @property
-    def _has_steps(self) -> bool:
-        """Whether steps and instances are told apart: some part has a state or looks for the last step."""
-        return bool(self.state_names) or not self.gives_steps
-
-    def _lifted(self, X: Any) -> tuple[Array, int]:  # noqa: N803
-        """X with both leading axes, and how many the user gave."""
-        port = self.input_port
-        array = numbers(port.name, X, DTYPES[SHORT[self.dtype]], self.name)
-        n_leading = array.ndim - len(port.value.type.dims)
-        if n_leading not in ((1, 2) if self._has_steps else (0, 1, 2)) or array.shape[n_leading:] != port.value.type.sizes:
-            order = ["n_instances", "n_steps"] if self.batch_first else ["n_steps", "n_instances"]
-            wanted = ", ".join([*order, *map(str, port.value.type.dims)])
-            raise DataError(lay_out(f"{self.name}: `{port.name}` has shape {array.shape}, and must be ({wanted})"))
-        return np.expand_dims(array, self._added(n_leading)), n_leading
-
-    def _added(self, n_leading: int) -> tuple[int, ...]:
-        """The leading axes that the user did not give."""
-        if n_leading == 2:
-            return ()
-        if n_leading == 1:
-            return (self._instances,) if self._has_steps else (self._steps,)
-        return (0, 1)
-
-    def input_as_given(self, array: Array, n_leading: int) -> Array:
-        return np.squeeze(array, self._added(n_leading))
-
-    def as_given(self, Y: Array, n_leading: int) -> Array:  # noqa: N803
-        """An output with the axes that the user gave, without that of steps after the last one."""
-        gone = {*self._added(n_leading), *(() if self.gives_steps else (self._steps,))}
-        return np.squeeze(Y, tuple(gone))
-
-    def lifted_states(self, given: Any, n_leading: int) -> dict[str, Array]:
-        names = self.state_names
-        if given is not None and not isinstance(given, Mapping):
-            raise DataError(lay_out(f"{self.name}: `state` is a dictionary by name, not {type(given).__name__}"))
-        for name in given or {}:
-            if name not in names:
-                raise DataError(lay_out(f"{self.name}: there is no state `{name}`; {known_names(name, names, 'states')}"))
-        return {name: np.asarray(value) if n_leading == 2 else np.asarray(value)[None] for name, value in (given or {}).items()}
-
-    @staticmethod
-    def states_as_given(states: Mapping[str, Array], n_leading: int) -> dict[str, Array]:
-        return {name: array if n_leading == 2 else array[0] for name, array in states.items()}
-
-
-def generator_of(rng: Any, owner: str) -> np.random.Generator:
-    """A seed or a generator, as a generator.
+    `Bidirectional(cell, n_inputs=..., n_neurons=..., seed=0, ...)` makes both from one cell, with weights drawn apart;
+    `Bidirectional(forward_layer, reverse_layer)` takes two ready ones. Weights: "forward.W_x", "reverse.W_x".
 
     Raises:
-        OptionError: it is neither.
+        OptionError: the layers run in the wrong directions, or what makes a layer is given beside two ready ones.
+        DimensionError: they differ in their input, or their outputs can not stand side by side.
     """
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError):
-        raise OptionError(lay_out(f"{owner}: `rng` is a seed or a numpy Generator, not {rng!r}")) from None
+
+    def __init__(self, forward: Cell | Layer, reverse: Layer | None = None, **options: Any) -> None:
+        if isinstance(forward, Cell):
+            if reverse is not None or "reverse" in options:
+                headline = f"Bidirectional: of the cell {forward.name} it makes both layers; `reverse` is not given"
+                raise OptionError(lay_out(headline))
+            cell = forward
+            forward = Layer(cell, **options)
+            # another draw, fixed by the same seed
+            seed = int(np.random.SeedSequence([forward.seed, 1]).generate_state(1)[0])
+            reverse = Layer(cell, **{**options, "seed": seed, "reverse": True})
+        elif options or not (isinstance(forward, Layer) and isinstance(reverse, Layer)):
+            headline = "Bidirectional: it takes a cell with its sizes, or a forward and a reverse layer and nothing else"
+            raise OptionError(lay_out(headline))
+        if forward.reverse or not reverse.reverse:
+            marks = [f"{layer.name} has reverse={layer.reverse}" for layer in (forward, reverse)]
+            headline = f"Bidirectional: the first layer runs forward and the second in reverse, and {' and '.join(marks)}"
+            raise OptionError(lay_out(headline))
+        self.parts = {"forward": forward, "reverse": reverse}
+        self.name = f"bidirectional({', '.join(dict.fromkeys([forward.name, reverse.name]))})"
+        self.forward, self.reverse = forward, reverse
+        for layer in (forward, reverse):
+            check_layer(layer, self.name)
+        self._check_sizes()
+        self._settle()
+
+    def _check_sizes(self) -> None:
+        taken = [input_port(layer).value.type.dims for layer in self.parts.values()]
+        given = [output_dims(layer) for layer in self.parts.values()]
+        if _sizes(taken[0]) != _sizes(taken[1]):
+            headline = f"{self.name}: the forward layer takes ({_shown(taken[0])}), and the reverse layer ({_shown(taken[1])})"
+            raise DimensionError(lay_out(headline))
+        if not (given[0] and given[1]) or _sizes(given[0][:-1]) != _sizes(given[1][:-1]):
+            headline = f"{self.name}: outputs ({_shown(given[0])}) and ({_shown(given[1])}) can not stand side by side"
+            raise DimensionError(lay_out(headline))
+
+    @property
+    def output_dims(self) -> Dims:
+        one, other = output_dims(self.forward), output_dims(self.reverse)
+        return (*one[:-1], one[-1] + other[-1])
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"kind": "bidirectional", **{key: part.description for key, part in self.parts.items()}}
+
+    def through(self, X: Array, call: Passage, prefix: str) -> tuple[Array, Back]:
+        ahead, back_ahead = through(self.forward, X, call, f"{prefix}forward.")
+        behind, back_behind = through(self.reverse, X, call, f"{prefix}reverse.")
+        n = ahead.shape[-1]
+
+        def back(dY: Array, state: Mapping[str, Any], into: Gradients) -> Array:
+            return back_ahead(dY[..., :n], state, into) + back_behind(dY[..., n:], state, into)
+
+        return np.concatenate([ahead, behind], axis=-1), back
 
 
-def input_port(part: Layer | Composite) -> Port:
-    return part.graph.with_role("input")[0] if isinstance(part, Layer) else part.input_port
+class LastStep(Composite):
+    """What a layer gives at its own last step: the last valid one, and for the reverse direction the first.
+
+    (n_instances, ...) instead of (n_steps, n_instances, ...); zeros where the length is 0. The names of weights do not change.
+
+    Raises:
+        OptionError: the part is no layer and not bidirectional.
+    """
+
+    gives_steps = False
+
+    def __init__(self, part: Layer | Bidirectional) -> None:
+        if not isinstance(part, Layer | Bidirectional):
+            headline = f"LastStep: it takes a layer or a Bidirectional, not {type(part).__name__}"
+            hint = "in a network, put it around the last part that has steps" if isinstance(part, Composite) else ""
+            raise OptionError(lay_out(headline, hint=hint))
+        self.part = part
+        self.parts = {"": part}
+        self.name = f"last step of {part.name}"
+        if isinstance(part, Layer):
+            check_layer(part, self.name)
+        self._settle()
+
+    @property
+    def output_dims(self) -> Dims:
+        return output_dims(self.part)
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"kind": "last_step", "part": self.part.description}
+
+    def through(self, X: Array, call: Passage, prefix: str) -> tuple[Array, Back]:
+        Y, back_part = through(self.part, X, call, prefix)
+        steps_first = partial(np.swapaxes, axis1=0, axis2=1) if self.batch_first else _as_it_is
+        places = self._places(steps_first(Y).shape, call.lengths)
+        last = np.zeros((1, *steps_first(Y).shape[1:]), Y.dtype)
+        for part, steps, instances in places:
+            last[0, instances, ..., part] = steps_first(Y)[steps, instances, ..., part]
+
+        def back(dlast: Array, state: Mapping[str, Any], into: Gradients) -> Array:
+            dY = np.zeros(Y.shape, Y.dtype)
+            for part, steps, instances in places:
+                steps_first(dY)[steps, instances, ..., part] = steps_first(dlast)[0, instances, ..., part]
+            return back_part(dY, state, into)
+
+        return steps_first(last), back
+
+    def _places(self, shape: tuple[int, ...], lengths: Any) -> list[tuple[slice, Array, Array]]:
+        """Of each direction: its part of the last dimension, and the step of each instance that has one."""
+        n_steps, n_instances = shape[:2]
+        ends = np.full(n_instances, n_steps) if lengths is None else np.atleast_1d(lengths)
+        instances = np.flatnonzero(ends > 0)
+        last, first = ends[instances] - 1, np.zeros(len(instances), np.intp)
+        if isinstance(self.part, Bidirectional):
+            n = output_dims(self.part.forward)[-1].size
+            return [(slice(None, n), last, instances), (slice(n, None), first, instances)]
+        return [(slice(None), first if self.part.reverse else last, instances)]
 
 
-def output_dims(part: Layer | Composite) -> Dims:
-    return part.graph.results_with("output")[0].value.type.dims if isinstance(part, Layer) else part.output_dims
+class Network(Composite):
+    """Parts one after another: layers, `Bidirectional`, `LastStep`, `Dropout`, and networks (whose parts it takes over).
+
+    Behind a `LastStep` stand only layers without a state.
+
+    Raises:
+        OptionError: what is no part, a part twice or in the wrong place, parts of different dtype or batch_first.
+        DimensionError: a part takes other sizes than the part before it gives.
+    """
+
+    def __init__(self, *parts: Part | Dropout) -> None:
+        self.name = "network"
+        flat: list[Part | Dropout] = []
+        for part in parts:
+            if not isinstance(part, Layer | Composite | Dropout):
+                raise OptionError(lay_out(f"Network: a part is a layer, not {type(part).__name__}"))
+            flat += list(part.parts.values()) if isinstance(part, Network) else [part]
+        if all(isinstance(part, Dropout) for part in flat):
+            raise OptionError(lay_out("Network: it has no layer"))
+        self.parts = {str(i): part for i, part in enumerate(_with_layers_of_dropout(flat))}
+        self._check_places()
+        for before, after in pairwise(self.parts.items()):
+            self._check_sizes(before, after)
+        self._settle()
+
+    def _check_places(self) -> None:
+        places: dict[int, str] = {}
+        last_step = ""
+        for key, part in self.parts.items():
+            layers = part.layers().values() if isinstance(part, Composite) else [part]
+            for layer in layers:
+                check_layer(layer, f"network, part {key}")
+                if id(layer) in places:
+                    headline = f"Network: the same layer {layer.name} stands at {places[id(layer)]} and at {key}"
+                    raise OptionError(lay_out(headline))
+                places[id(layer)] = key
+                if last_step and layer.graph.states:
+                    headline = f"Network: part {key} ({layer.name}) has a state, and part {last_step} leaves only the last step"
+                    raise OptionError(lay_out(headline))
+            if isinstance(part, LastStep):
+                last_step = f"{key} ({part.name})"
+
+    @staticmethod
+    def _check_sizes(before: tuple[str, Part], after: tuple[str, Part]) -> None:
+        given, taken = output_dims(before[1]), input_port(after[1]).value.type.dims
+        if _sizes(given) != _sizes(taken):
+            left = f"part {before[0]} ({before[1].name}) gives ({_shown(given)})"
+            right = f"part {after[0]} ({after[1].name}) takes ({_shown(taken)})"
+            raise DimensionError(lay_out(f"Network: {left}, and {right}"))
+
+    @property
+    def gives_steps(self) -> bool:  # type: ignore[override]
+        """Whether the output has an axis of steps: no part is a `LastStep`."""
+        return not any(isinstance(part, LastStep) for part in self.parts.values())
+
+    @property
+    def output_dims(self) -> Dims:
+        return output_dims(list(self.parts.values())[-1])
+
+    def __repr__(self) -> str:
+        names = " -> ".join(part.name for part in self.parts.values())
+        return f"<network {names}, {self.dtype}, {self.n_parameters:,} parameters>"
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+    def __getitem__(self, place: int) -> Part:
+        return list(self.parts.values())[place]
+
+    @property
+    def description(self) -> dict[str, Any]:
+        return {"kind": "network", "parts": [part.description for part in self.parts.values()]}
+
+    def through(self, X: Array, call: Passage, prefix: str) -> tuple[Array, Back]:
+        ways: list[Back] = []
+        here = call
+        for key, part in self.parts.items():
+            X, back = through(part, X, here, f"{prefix}{key}.")
+            ways.append(back)
+            if isinstance(part, LastStep):  # one step is left, and every instance has it
+                here = replace(call, lengths=None, reset=None)
+        return X, partial(_all_the_way_back, ways)
+
+    @classmethod
+    def from_description(cls, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> Network:
+        """The network that was saved. Nothing in the description is executed.
+
+        Raises:
+            FileError: something is missing or does not fit.
+            OstinatoError: what is said of a network that is made so.
+        """
+        parts = files.field(description, "parts", list)
+        sorted_arrays = _by_part(arrays, [str(i) for i in range(len(parts))])
+        if any(isinstance(part, dict) and part.get("kind") == "network" for part in parts):
+            raise FileError(lay_out("the description in the file has a network as a part of a network"))
+        return cls(*(part_from_description(part, sorted_arrays[str(i)]) for i, part in enumerate(parts)))
 
 
-def check_layer(layer: Layer, owner: str) -> None:
-    """Refuse a layer that needs more than one value from the part before it."""
-    names = [p.name for p in layer.graph.with_role("input", "context")]
-    if len(names) > 1:
-        listing = ", ".join(f"`{name}`" for name in names)
-        headline = f"{owner}: {layer.name} takes {listing}, and a part takes the one value that the part before it gives"
-        raise OptionError(lay_out(headline))
+def part_from_description(description: Any, arrays: Mapping[str, Array]) -> Part:
+    """A layer or composite that was saved, by the kind that its description names.
+
+    Raises:
+        FileError: something is missing, of an unknown kind or does not fit.
+    """
+    kind = description.get("kind") if isinstance(description, Mapping) else None
+    match kind:
+        case "layer":
+            return Layer.from_description(description, arrays)
+        case "bidirectional":
+            parts = _by_part(arrays, ["forward", "reverse"])
+            layers = [Layer.from_description(files.field(description, key, dict), parts[key]) for key in parts]
+            return Bidirectional(*layers)
+        case "last_step":
+            inner = files.field(description, "part", dict)
+            if inner.get("kind") not in ("layer", "bidirectional"):
+                raise FileError(lay_out(f"the file has the last step of a {inner.get('kind')!r}"))
+            part = part_from_description(inner, arrays)
+            assert isinstance(part, Layer | Bidirectional)
+            return LastStep(part)
+        case "network":
+            return Network.from_description(description, arrays)
+    raise FileError(lay_out(f"the file has a part of the unknown kind {kind!r}"))
 
 
-def through(part: Layer | Composite, X: Array, call: _Call, prefix: str) -> tuple[Array, Back]:  # noqa: N803
-    """One part: its output, and the way back through it."""
-    if isinstance(part, Composite):
-        return part.through(X, call, prefix)
-    names = [p.name for p in part.graph.states]
-    options: dict[str, Any] = {
-        "state": {n: call.state[prefix + n] for n in names if prefix + n in call.state},
-        "lengths": call.lengths,
-        "reset": call.reset if names else None,
-        "training": call.training,
-        "rng": call.rng,
-    }
-    if not call.recording:
-        Y, final = part.run(X, **options)
-        call.final |= {prefix + n: array for n, array in final.items()}
-        return _first(Y), _no_way_back
-    Y, pullback = part.vjp(X, **options)
-    call.final |= {prefix + n: array for n, array in pullback.state.items()}
-    call.pullbacks.append(pullback)
-    return _first(Y), partial(_layer_back, pullback, names, prefix)
+def _by_part(arrays: Mapping[str, Array], keys: Sequence[str]) -> dict[str, dict[str, Array]]:
+    """Weights sorted by the part that their names begin with."""
+    parts: dict[str, dict[str, Array]] = {key: {} for key in keys}
+    for name, array in arrays.items():
+        key, _, rest = name.partition(".")
+        if key not in parts:
+            raise FileError(lay_out(f"the file holds a weight `{name}` that belongs to no part"))
+        parts[key][rest] = array
+    return parts
 
 
-def _layer_back(
-    pullback: Pullback, names: list[str], prefix: str, dY: Array, state: Mapping[str, Any], into: Gradients  # noqa: N803
-) -> Array:  # fmt: skip
-    found = pullback(dY, state={n: state[prefix + n] for n in names if prefix + n in state})
-    into.weights |= {prefix + n: array for n, array in found.weights.items()}
-    into.state |= {prefix + n: array for n, array in found.state.items()}
-    dX: Array = found.inputs
-    return dX
-
-
-def _first(Y: Any) -> Array:  # noqa: N803
-    result: Array = next(iter(Y.values())) if isinstance(Y, dict) else Y
+def _with_layers_of_dropout(parts: Sequence[Part | Dropout]) -> list[Part]:
+    result: list[Part] = []
+    for i, part in enumerate(parts):
+        if not isinstance(part, Dropout):
+            result.append(part)
+        elif result:
+            result.append(part.layer(output_dims(result[-1]), result[-1], i))
+        else:
+            following = next(p for p in parts if not isinstance(p, Dropout))
+            result.append(part.layer(input_port(following).value.type.dims, following, i))
     return result
 
 
-def _no_way_back(dY: Array, state: Mapping[str, Any], into: Gradients) -> Array:  # noqa: N803
-    raise AssertionError("run() keeps nothing for a way back")
+def _all_the_way_back(
+    ways: Sequence[Callable[..., Array]], dY: Array, state: Mapping[str, Any], into: Gradients
+) -> Array:  # fmt: skip
+    for back in reversed(ways):
+        dY = back(dY, state, into)
+    return dY
+
+
+def _as_it_is(array: Array) -> Array:
+    return array
+
+
+def _sizes(dims: Dims) -> tuple[int, ...]:
+    return tuple(dim.size for dim in dims)
+
+
+def _shown(dims: Dims) -> str:
+    return ", ".join(map(str, dims))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import ast
 import re
+from collections.abc import Iterator
+from math import isfinite
 from typing import Any
 
 from .errors import FileError, lay_out
-from .graph import Block, Graph, Node, Port, Program, Result, Value, problems, result_type
+from .graph import VARIES, Block, Graph, Node, Port, Program, Result, Value, problems, result_type
 from .ops import OPS
 from .shapes import Dim, Reason, Type, Varies, parse_dim
 from .text import HEADINGS
@@ -38,6 +40,37 @@ def read_graph(text: str) -> Graph:
     return _checked(_Reader(text, "graph"))  # type: ignore[return-value]
 
 
+def read_step(text: str, *, training: bool) -> Graph:
+    """The graph of one step of a cell, such as a layer is made of; see `read_graph`.
+
+    Raises:
+        FileError: something comes in or goes out that is no part of a cell.
+    """
+    graph = read_graph(text)
+    for wrong in _unfit(graph, training=training):
+        raise FileError(lay_out(f"the text of a graph is no step of a cell: {wrong}"))
+    return graph
+
+
+def _unfit(graph: Graph, *, training: bool) -> Iterator[str]:
+    for port in graph.ports:
+        mask = port.role == "mask" and training
+        if port.block or port.of or not (mask or port.role in VARIES):
+            yield f"`{port.name}` comes in as {port.role}"
+        elif mask and (not 0 < port.rate < 1 or port.value.type.varies == Varies.NEVER):
+            yield f"`{port.name}` is a mask of rate {port.rate}"
+        elif not isfinite(port.initial) or (not mask and port.value.type.varies != VARIES[port.role]):
+            yield f"`{port.value}` is no {port.role}"
+    for result in graph.results:
+        if result.role not in ("output", "state") or result.block:
+            yield f"`{result.name}` goes out as {result.role}"
+    for node in graph.nodes:
+        if node.op.startswith("total"):
+            yield f"`{node.value.name}` sums over steps"
+    if not graph.with_role("input") or not graph.results_with("output"):
+        yield "it has no input or no output"
+
+
 def read_program(text: str) -> Program:
     """The program that a text describes; see `read_graph`."""
     return _checked(_Reader(text, "program"))  # type: ignore[return-value]
@@ -46,9 +79,12 @@ def read_program(text: str) -> Program:
 def _checked(reader: _Reader) -> Graph | Program:
     try:
         graph = reader.read()
-    except (_Unreadable, ValueError, KeyError, IndexError, SyntaxError, TypeError, AttributeError, RecursionError) as error:
+    except (_Unreadable, ValueError, KeyError, IndexError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         line = reader.line.strip()
-        raise FileError(lay_out(f"the text of a {reader.kind} can not be read at: {line[:100]!r} ({error})")) from None
+        what = "it is not written so"
+        if isinstance(error, _Unreadable | KeyError):
+            what = str(error) if isinstance(error, _Unreadable) else f"there is no `{error.args[0]}`"
+        raise FileError(lay_out(f"the text of a {reader.kind} can not be read at: {line[:100]!r} ({what})")) from None
     found = problems(graph)
     if found:
         raise FileError(lay_out(f"the text of a {reader.kind} is not well made: {found[0]}"))

@@ -21,13 +21,10 @@ from . import ops
 from .boundary import Symbolic, bind, is_whole, kind, sizes_known, user_frame, user_source
 from .declarations import Declaration, Output
 from .errors import CellError, ShapeError, Source, SymbolError, counted, lay_out
-from .graph import Graph, Node, Port, Result, Value, rename, result_type, verify
+from .graph import VARIES, Graph, Node, Port, Result, Value, rename, result_type, verify
 from .shapes import Dim, Reason, Type, Varies
 
 LONGEST_SHOWN = 32  # characters of the author's own text that stand for a value without a name
-VARIES = {
-    "input": Varies.STEP, "state": Varies.STEP, "context": Varies.INSTANCE, "weight": Varies.NEVER, "bias": Varies.NEVER,
-}  # fmt: skip
 
 
 def _forbidden(what: str, hint: str) -> Callable[..., Any]:

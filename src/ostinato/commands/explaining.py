@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
+import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,10 @@ from typing import Any
 from .. import cells
 from ..cell import Cell
 from ..compiler import compile_graph
-from ..errors import FileError, OptionError, OstinatoError, known_names, lay_out
+from ..errors import CellError, FileError, OptionError, OstinatoError, known_names, lay_out
 from ..explain import explain
 from ..functions import ACTIVATIONS
+from ..graph import Graph
 
 FORWARD_STAGES = ("trace", "simplify", "schedule", "forward")
 BACKWARD_STAGES = ("differentiate", "schedule_backward", "recording", "backward")
@@ -34,9 +36,10 @@ def explain_command(
     """
     cell = find_cell(cell_name)
     given = read_settings(cell, settings)
+    graph = _traced(cell, given)
     if program or backward:
         wanted = [*(FORWARD_STAGES if program else ()), *(BACKWARD_STAGES if backward else ())]
-        stages = compile_graph(cell.trace(**given)).stages
+        stages = compile_graph(graph).stages
         sys.stdout.write("\n\n".join(f"--- {name} ---\n{stages[name]}" for name in wanted) + "\n")
         return 0
     explanation = explain(cell, **given)
@@ -89,14 +92,32 @@ def _cell_of_file(path: str, name: str) -> Cell:
         spec.loader.exec_module(module)
     except OstinatoError:
         raise
-    except Exception as error:  # noqa: BLE001 - whatever the user's own file raises
-        reason = str(error).splitlines()[0] if str(error) else "no message"
-        raise FileError(lay_out(f"`{path}` does not run: {type(error).__name__}: {reason}")) from error
+    except (Exception, SystemExit) as error:  # whatever the user's own file raises
+        raise FileError(lay_out(f"`{path}` does not run: {_in_words(error)}")) from error
     found = {key: value for key, value in vars(module).items() if isinstance(value, Cell)}
     if name not in found:
         known = known_names(name, found, "cells in it")
         raise OptionError(lay_out(f"`{path}` has no cell `{name}`; {known}"))
     return found[name]
+
+
+def _in_words(error: BaseException) -> str:
+    """An exception of the user's own code: its class, the first line of its text, and the last line that was run."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    if isinstance(error, SyntaxError) and error.lineno:
+        place = f" ({Path(error.filename or '').name}:{error.lineno})"
+    return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}{place}"
+
+
+def _traced(cell: Cell, given: Mapping[str, Any]) -> Graph:
+    """The graph of a cell; what the author's own lines raise is told as an error of the cell."""
+    try:
+        return cell.trace(**given)
+    except OstinatoError:
+        raise
+    except Exception as error:
+        raise CellError(lay_out(f"{cell.name}: the cell does not run: {_in_words(error)}")) from error
 
 
 def read_settings(cell: Cell, settings: Sequence[tuple[str, str]]) -> dict[str, Any]:

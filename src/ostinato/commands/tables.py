@@ -20,6 +20,7 @@ import math
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,8 @@ def _lengths(path: str, lengths: Array | None, X: Array) -> list[int]:  # noqa: 
     if lengths is None:
         return [n_steps] * n_samples
     if lengths.shape != (n_samples,) or lengths.dtype.kind not in "iu":
-        headline = f"{path}: `lengths` is one whole number for each of {n_samples} samples, and is {lengths.dtype}{lengths.shape}"
+        found = f"{lengths.dtype}{lengths.shape}"
+        headline = f"{path}: `lengths` is one whole number for each of {n_samples} samples, and is {found}"
         raise DataError(lay_out(headline))
     for i, length in enumerate(lengths):
         if not 1 <= length <= n_steps:
@@ -220,10 +222,10 @@ def _number(path: str, line: int, column: str, text: str) -> float:
 
 def _in_order(path: str, name: str, sequence: _Sequence) -> Array:
     rows = sorted(sequence.rows, key=lambda row: row[0])
-    for earlier, later in zip(rows, rows[1:], strict=False):
+    for earlier, later in pairwise(rows):
         if earlier[0] == later[0]:
-            headline = f"{path}, line {later[1]}: step {later[0]:g} of the sequence `{name}` stands on line {earlier[1]} already"
-            raise DataError(lay_out(headline))
+            place, step = f"{path}, line {later[1]}", f"step {later[0]:g} of the sequence `{name}`"
+            raise DataError(lay_out(f"{place}: {step} stands on line {earlier[1]} already"))
     return np.array([values for _, _, values in rows])
 
 

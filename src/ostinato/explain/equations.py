@@ -154,10 +154,11 @@ class Notation:
         """The lines, in the order in which the step computes them; then the states that only pass something on."""
         lines = [Equation(self.symbol(n), self.right(n), n) for n in self.made if n in self.lines]
         shown = set(self.new.values())
+        passed_on = {r.value.name for r in self.graph.results if r.role == "state"}
         for result in self.graph.results:
             if result.role == "state" and result.name not in shown:
                 lines.append(Equation(f"{self.letter(result.name)}(t)", self.symbol(result.value.name), result.value.name))
-            elif result.role == "output" and result.value.name in self.ports:
+            elif result.role == "output" and result.value.name in self.ports and result.value.name not in passed_on:
                 lines.append(Equation(result.name + self.now, self.symbol(result.value.name), result.value.name))
         return lines
 
@@ -279,6 +280,9 @@ class Notation:
 
     def _negative(self, node: Node) -> Written:
         return Written(f"-{self.written(node.args[0]).within(PRODUCT)}", SIGN)
+
+    def _logical_not(self, node: Node) -> Written:
+        return Written(f"¬{self.written(node.args[0]).within(ATOM)}", NOT)
 
     def _matmul(self, node: Node) -> Written:
         left, right = (self.written(a) for a in node.args)

@@ -1,0 +1,124 @@
+"""`ostinato train` and `ostinato predict`: sequences from files, an estimator, a model file."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import loading
+from ..errors import DataError, FileError, MissingExtraError, OptionError, lay_out
+from ..explain.document import Page, Section, Table, plain
+from .tables import Samples, predictions_text, read_samples, write_predictions
+
+LEARN = 'pip install "ostinato[learn]"'
+
+
+def estimators() -> Any:
+    """The module of estimators.
+
+    Raises:
+        MissingExtraError: scikit-learn is not installed.
+    """
+    try:
+        import sklearn  # noqa: F401 - only whether it is there
+    except ImportError:
+        raise MissingExtraError(lay_out(f"training needs scikit-learn: {LEARN}")) from None
+    from .. import estimators as module
+
+    return module
+
+
+def train_command(arguments: argparse.Namespace) -> int:
+    """Train on a file, save the estimator, and print what came of it."""
+    if not arguments.model.endswith(".safetensors"):
+        raise OptionError(lay_out(f"`{arguments.model}`: a model is saved as .safetensors"))
+    samples = read_samples(arguments.data, answers=True)
+    test = read_samples(arguments.test, answers=True) if arguments.test else None
+    task = arguments.task or samples.task
+    if test is not None:
+        _check_same_features(samples, test, arguments)
+    estimator = _estimator(task, arguments)
+    estimator.fit(samples.X, _answers_for(task, samples, arguments.data))
+    estimator.save(arguments.model)
+    rows = [
+        ("task", task),
+        ("sequences", f"{len(samples.X):,} of {_steps(samples)} steps, {len(samples.features)} features"),
+        ("network", f"{estimator.network_!r}".strip("<>")),
+        ("epochs", str(_epochs(estimator))),
+    ]
+    score = "accuracy" if task == "classification" else "R²"
+    rows.append((f"{score}, training", f"{estimator.score(samples.X, _answers_for(task, samples, arguments.data)):.4f}"))
+    if test is not None:
+        rows.append((f"{score}, test", f"{estimator.score(test.X, _answers_for(task, test, arguments.test)):.4f}"))
+    rows.append(("saved to", arguments.model))
+    page = Page("Trained", "", (Section(f"{arguments.cell} on {arguments.data}", (Table(("", ""), tuple(rows)),)),))
+    sys.stdout.write(plain(page) + "\n")
+    return 0
+
+
+def _estimator(task: str, arguments: argparse.Namespace) -> Any:
+    module = estimators()
+    made = module.RecurrentClassifier if task == "classification" else module.RecurrentRegressor
+    options = {
+        "cell": arguments.cell, "n_neurons": arguments.neurons, "n_layers": arguments.layers,
+        "bidirectional": arguments.bidirectional, "dropout": arguments.dropout, "batch_size": arguments.batch_size,
+        "max_epochs": arguments.epochs, "patience": arguments.patience, "random_state": arguments.seed,
+        "verbose": 0 if arguments.quiet else 1,
+    }  # fmt: skip
+    if arguments.learning_rate is not None:
+        options["learning_rate"] = arguments.learning_rate
+    return made(**options)
+
+
+def _check_same_features(samples: Samples, test: Samples, arguments: argparse.Namespace) -> None:
+    if test.features != samples.features:
+        headline = f"{arguments.test}: its features are {test.features}, and those of {arguments.data} are {samples.features}"
+        raise DataError(lay_out(headline))
+
+
+def _answers_for(task: str, samples: Samples, path: str) -> Any:
+    assert samples.y is not None
+    if task == "regression" and samples.y.dtype.kind not in "fiu":
+        raise DataError(lay_out(f"{path}: a regressor learns numbers, and the answers are text such as {samples.y[0]!r:.40}"))
+    return samples.y.astype(np.float64) if task == "regression" else samples.y
+
+
+def _steps(samples: Samples) -> str:
+    lengths = sorted({len(x) for x in samples.X})
+    return str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
+
+
+def _epochs(estimator: Any) -> int:
+    history = estimator.history_
+    return len(next(iter(history.values()))) if isinstance(history, Mapping) else len(history)
+
+
+def predict_command(model: str, data: str, output: str) -> int:
+    """Predict with a saved estimator; to the screen as CSV, or to a file."""
+    estimators()
+    estimator = loading.load(model)
+    if not hasattr(estimator, "predict"):
+        kind = type(estimator).__name__.lower()
+        raise FileError(lay_out(f"`{model}` holds a {kind}, not what `ostinato train` saves"))
+    samples = read_samples(data, answers=False)
+    columns = _predictions(estimator, samples)
+    if output:
+        write_predictions(output, samples.names, columns)
+    else:
+        sys.stdout.write(predictions_text(samples.names, columns))
+    return 0
+
+
+def _predictions(estimator: Any, samples: Samples) -> dict[str, Any]:
+    predicted = np.asarray(estimator.predict(samples.X))
+    if hasattr(estimator, "classes_"):
+        probabilities = np.asarray(estimator.predict_proba(samples.X))
+        chances = {f"p_{name}": probabilities[:, i] for i, name in enumerate(estimator.classes_)}
+        return {"prediction": predicted, **chances}
+    if predicted.ndim == 1:
+        return {"prediction": predicted}
+    return {f"prediction_{i + 1}": column for i, column in enumerate(predicted.reshape(len(predicted), -1).T)}

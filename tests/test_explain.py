@@ -1,0 +1,431 @@
+"""What explanations promise: every shape, every count, the author's own names; the same content in text, colour and HTML."""
+
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+import ostinato
+from ostinato import (
+    Bias,
+    Context,
+    Input,
+    Layer,
+    Output,
+    State,
+    Weight,
+    cell,
+    cells,
+    concat,
+    dropout,
+    layer_norm,
+    patches,
+    relu,
+    reshape,
+    sigmoid,
+    softmax,
+    split,
+    tanh,
+    where,
+)
+from ostinato.explain import Counts, explain
+from ostinato.explain.cost import RULES, counts
+from ostinato.explain.document import Formulas, Page, Picture, Section, Sentence, Table, fragment, plain
+from ostinato.ops import OPS
+
+SMALL = {"n_inputs": 3, "n_neurons": 5}
+
+
+@cell
+def attending(
+    x=Input("n_inputs"), memory=Context("n_positions", "n_features"), h=State("n_neurons"),
+    W_q=Weight("n_neurons", "n_features"), W_k=Weight("n_features", "n_features"),
+    W=Weight("n_inputs + n_features", "n_neurons"), U=Weight("n_neurons", "n_neurons"), b=Bias("n_neurons"),
+):  # fmt: skip
+    """A recurrent layer that reads a memory."""
+    keys = memory @ W_k
+    scores = keys @ (h @ W_q)
+    a = softmax(scores)
+    read = a @ memory
+    h = tanh(concat(x, read) @ W + h @ U + b)
+    return Output(h, attention=a), h
+
+
+@cell
+def dropped(
+    x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs", "n_neurons"), U=Weight("n_neurons", "n_neurons"),
+    scale=Weight("n_neurons"),
+):  # fmt: skip
+    """Dropout on what comes in, and on the state."""
+    z = layer_norm(dropout(x, 0.25) @ W + dropout(h, 0.5, per="sequence") @ U, scale=scale)
+    return relu(z)
+
+
+@cell
+def pictures(x=Input("height", "width", "channels"), K=Weight("9*channels", "kernels"), b=Bias("kernels")):
+    """A convolution."""
+    return relu(patches(x, (3, 3), padding="same") @ K + b)
+
+
+EXPLAINED = {
+    "neuron": (cells.neuron, {"n_inputs": 3}),
+    "recurrent": (cells.recurrent, SMALL),
+    "lstm": (cells.lstm, SMALL),
+    "gru": (cells.gru, SMALL),
+    "gru_reset_before": (cells.gru_reset_before, SMALL),
+    "dense": (cells.dense, {"n_inputs": 3, "n_outputs": 2}),
+    "attending": (attending, {"n_inputs": 3, "n_positions": 4, "n_features": 2, "n_neurons": 5}),
+    "dropped": (dropped, SMALL),
+    "pictures": (pictures, {"height": 8, "width": 6, "channels": 2, "kernels": 4}),
+}
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_the_text_is_the_golden_one(name, golden):
+    one, sizes = EXPLAINED[name]
+    golden(f"explain_{name}.txt", str(explain(one, **sizes)))
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_no_line_is_wider_than_a_hundred_characters(name):
+    one, sizes = EXPLAINED[name]
+    assert max(map(len, str(explain(one, **sizes)).splitlines())) <= 100
+
+
+@pytest.mark.parametrize("name", EXPLAINED)
+def test_a_layer_is_explained_as_its_cell_is(name):
+    one, sizes = EXPLAINED[name]
+    assert str(explain(Layer(one, **sizes))) == str(explain(one, **sizes))
+
+
+def library():
+    for name in cells.__all__:
+        one = getattr(cells, name)
+        if isinstance(one, ostinato.Cell):
+            yield name, one
+
+
+@pytest.mark.parametrize(("name", "one"), [*library()], ids=[name for name, _ in library()])
+def test_every_cell_of_the_library_can_be_explained(name, one):
+    sizes = {dimension: 4 + i for i, dimension in enumerate(one.dimensions)}
+    try:
+        one.trace(**sizes)
+    except ostinato.ShapeError:  # its dimensions depend on each other; 4 fits where each divides the other
+        sizes = dict.fromkeys(one.dimensions, 4)
+    explanation = explain(one, **sizes)
+    text = str(explanation)
+    assert text.startswith(name)
+    for declared in one.declarations:
+        assert re.search(rf"\b{declared}\b", text)
+    assert explanation.n_parameters == Layer(one, **sizes).n_parameters
+
+
+# --- equations -----------------------------------------------------------------------------------------------------------
+
+
+def equations(one, **sizes):
+    return [str(e) for e in explain(one, **sizes).equations]
+
+
+def test_equations_have_the_authors_names_and_time_indices():
+    assert equations(cells.neuron, n_inputs=3) == ["y(t) = tanh(⟨x(t), w_x⟩ + y(t-1) w_y + b)"]
+    assert equations(cells.lstm, **SMALL) == [
+        "i = σ([x(t) h(t-1)] W_i + b_i)",
+        "f = σ([x(t) h(t-1)] W_f + b_f)",
+        "o = σ([x(t) h(t-1)] W_o + b_o)",
+        "g = tanh([x(t) h(t-1)] W_g + b_g)",
+        "c(t) = f ⊙ c(t-1) + i ⊙ g",
+        "h(t) = o ⊙ tanh(c(t))",
+    ]
+    assert equations(cells.gru_reset_before, **SMALL)[2:] == [
+        "n = tanh(x(t) W_n + (r ⊙ h(t-1)) U_n + b_n)",
+        "h(t) = (1 - z) ⊙ n + z ⊙ h(t-1)",
+    ]
+
+
+def test_composed_functions_go_by_their_names():
+    lines = equations(attending, n_inputs=3, n_positions=4, n_features=2, n_neurons=5)
+    assert "a(t) = softmax(scores)" in lines
+    assert equations(dropped, **SMALL)[0] == "z = layer_norm(x(t) W + h(t-1) U, scale)"
+
+
+def test_an_option_is_shown_as_the_function_it_is():
+    assert equations(cells.recurrent, **SMALL, phi=relu) == ["y(t) = relu(x(t) W_x + y(t-1) W_y + b)"]
+
+
+def test_a_cell_without_a_state_has_no_time():
+    assert equations(cells.dense, n_inputs=3, n_outputs=2) == ["output = x W + b"]
+
+
+def expression_of(function):
+    """The right side that one expression of two vectors and a matrix is written as."""
+
+    @cell
+    def tried(x=Input("n"), y=State("n"), A=Weight("n", "n"), s=Weight()):
+        return function(x, y, A, s)
+
+    return equations(tried, n=2)[-1].removeprefix("y(t) = ")
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (lambda x, y, A, s: x - (y - x), "x(t) - (y(t-1) - x(t))"),
+        (lambda x, y, A, s: x - y - x, "x(t) - y(t-1) - x(t)"),
+        (lambda x, y, A, s: x + (y + x), "x(t) + y(t-1) + x(t)"),
+        (lambda x, y, A, s: (x + y) * x, "(x(t) + y(t-1)) ⊙ x(t)"),
+        (lambda x, y, A, s: x / (y * x), "x(t) / (y(t-1) ⊙ x(t))"),
+        (lambda x, y, A, s: x / y / x, "x(t) / y(t-1) / x(t)"),
+        (lambda x, y, A, s: x * (y / x), "x(t) ⊙ (y(t-1) / x(t))"),
+        (lambda x, y, A, s: -(x + y), "-(x(t) + y(t-1))"),
+        (lambda x, y, A, s: x - -y, "x(t) - -y(t-1)"),
+        (lambda x, y, A, s: (-x) ** 2, "(-x(t))^2"),
+        (lambda x, y, A, s: -(x**2), "-x(t)^2"),
+        (lambda x, y, A, s: x ** (y + 1), "x(t)^(y(t-1) + 1)"),
+        (lambda x, y, A, s: (x + y) @ A, "(x(t) + y(t-1)) A"),
+        (lambda x, y, A, s: x @ (A @ A), "x(t) (A A)"),
+        (lambda x, y, A, s: x @ A @ A, "x(t) A A"),
+        (lambda x, y, A, s: x @ A.T, "x(t) Aᵀ"),
+        (lambda x, y, A, s: x @ (A + A).T, "x(t) (A + A)ᵀ"),
+        (lambda x, y, A, s: A @ x, "A x(t)"),
+        (lambda x, y, A, s: x * 0.5, "0.5 x(t)"),
+        (lambda x, y, A, s: s * (x + y), "s (x(t) + y(t-1))"),
+        (lambda x, y, A, s: (x @ y) * x, "⟨x(t), y(t-1)⟩ x(t)"),
+        (lambda x, y, A, s: abs(x - y), "|x(t) - y(t-1)|"),
+        (lambda x, y, A, s: where((x > y) & ~(x < 0), x, y), "x(t) if y(t-1) < x(t) ∧ ¬(x(t) < 0) else y(t-1)"),
+        (lambda x, y, A, s: ostinato.minimum(x, y) + 1e-5, "min(x(t), y(t-1)) + 1e-05"),
+        (lambda x, y, A, s: x - ostinato.max(y), "x(t) - max(y(t-1))"),
+        (lambda x, y, A, s: x + ostinato.sum(A, axis=0), "x(t) + Σ_{n}(A)"),
+        (lambda x, y, A, s: x + A[:, 1], "x(t) + A[:, 1]"),
+        (lambda x, y, A, s: concat(x[0:1], y[0:1] + x[1:]), "[x(t)[0:1] (y(t-1)[0:1] + x(t)[1:n])]"),
+        (lambda x, y, A, s: concat(x @ A, y)[1:3], "[(x(t) A) y(t-1)][1:3]"),
+        (lambda x, y, A, s: reshape(reshape(x, 1, "n") @ A, "n"), "reshape(reshape(x(t); 1, n) A; n)"),
+        (lambda x, y, A, s: x, "x(t)"),
+        (lambda x, y, A, s: y, "y(t-1)"),
+    ],
+)
+def test_parentheses_stand_where_they_are_needed(function, text):
+    assert expression_of(function) == text
+
+
+def test_an_unnamed_value_that_is_read_twice_has_a_line():
+    @cell
+    def twice(x=Input("n"), h=State("n"), W=Weight("n", "n")):
+        return (lambda v: v * sigmoid(v))(x @ W + h)
+
+    assert equations(twice, n=2) == ["t2 = x(t) W + h(t-1)", "h(t) = t2 ⊙ σ(t2)"]
+
+
+def test_states_that_only_pass_something_on_have_a_line():
+    @cell
+    def delayed(x=Input("n"), first=State("n"), second=State("n")):
+        return Output(second), x, first
+
+    assert equations(delayed, n=2) == ["first(t) = x(t)", "second(t) = first(t-1)", "output(t) = second(t-1)"]
+
+
+def test_parts_of_a_product_are_shown_by_their_ranges():
+    @cell
+    def packed(x=Input("n"), h=State("n"), W=Weight("n", "2*n")):
+        gates = x @ W
+        i, f = split(gates, 2)
+        return sigmoid(i) * h + f
+
+    assert equations(packed, n=2)[1:3] == ["i = gates[0:n]", "f = gates[n:2*n]"]
+
+
+def test_what_is_added_together_is_shown_as_one_product():
+    text = str(explain(cells.recurrent, **SMALL))
+    assert "Y(t) = tanh([X(t) Y(t-1)] [W_x; W_y] + b)" in text
+    assert "(n_inputs + n_neurons=8, n_neurons=5)" in text
+
+
+# --- counts, by hand -------------------------------------------------------------------------------------------------------
+
+
+def test_the_counts_of_a_recurrent_layer():
+    explanation = explain(cells.recurrent, n_inputs=3, n_neurons=5)
+    assert explanation.step == Counts(multiply_adds=3 * 5 + 5 * 5, additions=5 + 5, functions=5)
+    assert explanation.n_parameters == 3 * 5 + 5 * 5 + 5
+    assert (explanation.products_written, explanation.products_before, explanation.products_in_loop) == (2, 1, 1)
+    assert explanation.kept_bytes == 4 * (5 + 5 + 3)  # y(t), y(t-1), x(t)
+
+
+def test_the_counts_of_an_lstm():
+    explanation = explain(cells.lstm, n_inputs=3, n_neurons=5)
+    # four gates with a bias; f c + i g and o tanh(c)
+    assert explanation.step == Counts(multiply_adds=4 * 8 * 5, multiplications=3 * 5, additions=5 * 5, functions=5 * 5)
+    assert explanation.step.all_multiplications == 175
+    assert (explanation.products_written, explanation.products_before, explanation.products_in_loop) == (4, 1, 1)
+    assert explanation.kept_bytes == 4 * (7 * 5 + 3)  # i, f, g, o, tanh(c(t)), c(t-1), h(t-1) and x(t)
+
+
+def test_the_counts_of_a_gru():
+    explanation = explain(cells.gru, n_inputs=3, n_neurons=5)
+    assert explanation.step == Counts(multiply_adds=120, multiplications=15, additions=45, functions=15)
+    assert (explanation.products_written, explanation.products_before, explanation.products_in_loop) == (6, 1, 1)
+    before = explain(cells.gru_reset_before, n_inputs=3, n_neurons=5)
+    assert (before.products_written, before.products_before, before.products_in_loop) == (6, 1, 2)
+
+
+def test_the_counts_of_a_convolution():
+    explanation = explain(pictures, height=8, width=6, channels=2, kernels=4)
+    assert explanation.step == Counts(multiply_adds=8 * 6 * 9 * 2 * 4, additions=8 * 6 * 4, others=8 * 6 * 4)
+
+
+def test_every_op_of_the_table_has_a_cost():
+    assert set(RULES) == set(OPS)
+
+
+def test_counts_of_reductions_and_words():
+    @cell
+    def reduced(x=Input("rows", "columns"), h=State("rows")):
+        return ostinato.sum(x) / 2.0 + ostinato.max(x) + h
+
+    graph = reduced.trace(rows=3, columns=7)
+    assert counts(graph.nodes) == Counts(additions=3 * 6 + 2 * 3, others=3 + 3 * 6)
+    assert Counts(multiply_adds=1, functions=2000).in_words() == "1 multiply-add, 2,000 function values"
+    assert Counts().in_words() == "no arithmetic"
+
+
+def test_the_multiply_adds_are_those_that_numpy_does():
+    """Doubling one dimension doubles exactly the products that contain it once."""
+    small, large = (explain(cells.recurrent, n_inputs=n, n_neurons=5).step.multiply_adds for n in (3, 6))
+    assert large - small == 3 * 5
+
+
+def test_doubles_are_twice_as_large():
+    single, double = (explain(Layer(cells.lstm, **SMALL, dtype=d)) for d in ("float32", "float64"))
+    assert double.kept_bytes == 2 * single.kept_bytes
+    assert "float64" in str(double)
+
+
+def test_what_is_kept_is_what_the_recording_program_records():
+    layer = Layer(cells.lstm, **SMALL)
+    records = {r.value.name: r.value for r in layer.compiled().recording.results_with("record")}
+    assert explain(layer).kept_bytes == 4 * sum(v.type.n_elements for v in records.values())
+
+
+# --- layers --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_layer_from_a_file_is_explained_without_its_cell(tmp_path):
+    layer = Layer(cells.lstm, **SMALL)
+    again = Layer.from_description(layer.description, dict(layer.weights))
+    assert explain(again).equations == explain(layer).equations
+
+
+def test_the_reference_is_explained_as_it_runs():
+    explanation = explain(Layer(cells.lstm, **SMALL, backend="reference"))
+    assert (explanation.products_written, explanation.products_before, explanation.products_in_loop) == (4, 0, 4)
+
+
+def test_dropout_is_shown_in_its_own_section():
+    text = str(explain(dropped, **SMALL))
+    assert "mask_1  (m, n_inputs=3)         0 with probability 0.25, else 1 / 0.75" in text
+    assert "z    = layer_norm((x(t) ⊙ mask_1) W + (h(t-1) ⊙ mask_2) U, scale)" in text
+    assert "In training" not in str(explain(cells.lstm, **SMALL))
+
+
+def test_the_initial_value_of_a_state_is_said():
+    @cell
+    def counter(x=Input(), n=State(initial=2.5)):
+        return n + x
+
+    assert "state before the step, begins as 2.5" in str(explain(counter))
+
+
+# --- the three ways to show it -----------------------------------------------------------------------------------------------
+
+
+class Text(HTMLParser):
+    """The text of HTML, and the names of its elements."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.words, self.elements = [], set()
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.add(tag)
+
+    def handle_data(self, data):
+        self.words += data.split()
+
+
+def words_of(text):
+    return sorted(w for w in text.split() if not set(w) <= set("-=─"))
+
+
+def test_html_holds_the_same_words_and_loads_nothing():
+    explanation = explain(cells.gru, **SMALL)
+    html = Text(explanation._repr_html_())
+    missing = set(words_of(str(explanation))) - set(html.words)
+    assert not missing
+    assert not html.elements & {"script", "link", "img", "iframe"}
+
+
+def test_html_is_escaped():
+    blocks = (Sentence("<b>&"), Formulas((("<i>", "a < b"),)), Picture(("<u>",)), Table(("<th>",), (("<td>",),)))
+    html = fragment(Page("<title>", "<script>alert(1)</script>", (Section("<h>", blocks),)))
+    for bad in ("<b>", "<i>", "<u>", "<th>", "<td>", "<script>", "<title>", "<h>"):
+        assert bad not in html
+    assert "&lt;script&gt;" in html
+
+    @cell
+    def marked(x=Input("n")):
+        """An <img src=x> in the text."""
+        return x
+
+    assert "<img" not in explain(marked, n=1)._repr_html_()
+
+
+def test_rich_shows_the_same_words():
+    rich = pytest.importorskip("rich.console")
+    out = io.StringIO()
+    console = rich.Console(file=out, width=100, force_terminal=False)
+    explanation = explain(cells.recurrent, **SMALL)
+    console.print(explanation)
+    assert set(words_of(str(explanation))) - set(words_of(out.getvalue())) <= {"1:"}
+
+
+def test_a_narrow_table_breaks_its_widest_column():
+    page = Page("t", "", (Section("s", (Table(("a", "b"), (("x", "word " * 40),)),)),))
+    assert max(map(len, plain(page, 40).splitlines())) <= 40
+
+
+def test_short_is_the_equation_and_the_shapes():
+    short = explain(cells.lstm, **SMALL).short()
+    assert "Symbols and shapes" in short
+    assert "What it costs" not in short
+
+
+def test_saving_as_a_page_or_as_text(tmp_path):
+    explanation = explain(cells.lstm, **SMALL)
+    explanation.save(tmp_path / "lstm.html")
+    explanation.save(tmp_path / "lstm.txt")
+    assert (tmp_path / "lstm.html").read_text().startswith("<!doctype html>")
+    assert (tmp_path / "lstm.txt").read_text() == f"{explanation}\n"
+    with pytest.raises(ostinato.OptionError) as caught:
+        explanation.save(tmp_path / "lstm.pdf")
+    assert str(caught.value) == f"`{tmp_path}/lstm.pdf`: an explanation is saved as .html or .txt, not as `.pdf`"
+
+
+def test_what_can_not_be_explained():
+    with pytest.raises(ostinato.OptionError) as caught:
+        explain(np.zeros(3))
+    assert str(caught.value) == "explain: it explains a layer or a cell, not ndarray"
+    with pytest.raises(ostinato.OptionError) as caught:
+        explain(Layer(cells.lstm, **SMALL), n_inputs=4, phi=tanh)
+    assert str(caught.value) == "explain: a layer has its sizes and options already; given: `n_inputs`, `phi`"
+    with pytest.raises(ostinato.DimensionError) as caught:
+        explain(cells.lstm, n_inputs=4)
+    assert str(caught.value) == "lstm: no size is given for `n_neurons`; given: n_inputs=4"
+
+
+def test_its_repr_is_one_line():
+    assert repr(explain(cells.dense, n_inputs=3, n_outputs=2)) == (
+        "<explanation of dense(n_inputs=3, n_outputs=2): 8 parameters, float32>"
+    )
