@@ -90,33 +90,34 @@ def assert_close(found: Any, expected: Any, tolerance: float = 1e-12) -> None:
 
 
 def canonical(program: Program) -> str:
-    """A program with its values named by the order in which they appear: equal for two spellings of one cell.
+    """A program with its values named as they are first read, walking back from the results: equal for two spellings of a cell.
 
-    Weights are read through their blocks: which part of which array a product takes is a matter of spelling, so that a part
-    of a weight counts as a weight of its own, by its shape alone. Names of dimensions are replaced by their sizes.
+    Independent nodes may stand in any order. Which part of which weight a product takes is a matter of spelling, so a part of
+    a weight counts as a weight of its own. Names of dimensions are replaced by their sizes. Gradients are compared elsewhere:
+    they are named by the weights of the spelling.
     """
+    made = {node.value.name: (section, node) for section, nodes in program.sections.items() for node in nodes}
+    ports = {port.name: port for port in program.ports}
     names: dict[str, str] = {}
-
-    def name(value: Value) -> str:
-        sizes = ",".join(map(str, value.type.sizes))
-        return names.setdefault(value.name, f"v{len(names)}") + f":{value.type.dtype}[{sizes}]/{int(value.type.varies)}"
+    lines = [f"{program.direction} {program.dtype}"]
 
     def plain(item: Any) -> Any:
-        if isinstance(item, tuple):
-            return tuple(map(plain, item))
-        return getattr(item, "size", item)
+        return tuple(map(plain, item)) if isinstance(item, tuple) else getattr(item, "size", item)
 
-    lines = [f"{program.direction} {program.dtype}"]
-    for port in program.ports:
-        if port.role not in ("weight", "bias"):
-            lines.append(f"{port.role} {name(port.value)} {port.rate} {port.initial}")
-    for section, nodes in program.sections.items():
-        lines.append(section)
-        for node in nodes:
-            operands = " ".join(name(arg) for arg in node.args)
-            attributes = " ".join(f"{key}={plain(value)}" for key, value in node.attributes)
-            lines.append(f"  {name(node.value)} = {node.op} {operands} {attributes}".rstrip())
-    lines += [f"{result.role} = {name(result.value)}" for result in program.results if result.role != "gradient"]
+    def walk(value: Value) -> str:
+        if value.name in names:
+            return names[value.name]
+        section, node = made.get(value.name, ("", None))
+        operands = " ".join(map(walk, node.args)) if node else ports[value.name].role
+        attributes = " ".join(f"{key}={plain(item)}" for key, item in node.attributes) if node else ""
+        names[value.name] = f"v{len(names)}"
+        shape = f"{value.type.dtype}{list(value.type.sizes)} {value.type.varies.name}"
+        lines.append(f"{section} {names[value.name]} {shape} = {node.op if node else 'port'} {operands} {attributes}".strip())
+        return names[value.name]
+
+    for result in program.results:
+        if result.role in ("state", "output"):
+            lines.append(f"{result.role} {walk(result.value)}")
     return "\n".join(lines)
 
 

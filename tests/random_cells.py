@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 import ostinato
-from ostinato import Layer, OstinatoError, boundary, functions, ops
+from ostinato import Layer, OstinatoError, functions, ops
 from ostinato.declarations import Declaration
 from ostinato.graph import Graph, Port, Value, problems
 from ostinato.read import read_graph, read_program
@@ -116,11 +116,11 @@ class Writer:
     def evaluated(self, expression: str) -> Any:
         return eval(expression, SCOPE, self.pool)  # noqa: S307 - text of this file
 
-    def keep(self, expression: str, bound: float) -> str:
+    def keep(self, expression: str, bound: float, most: int = MOST_ELEMENTS) -> str:
         if bound > LARGEST:
             expression, bound = f"tanh({expression})", 1.0
         symbol = self.evaluated(expression)
-        if not boundary.rank(symbol) <= 4 or symbol.type.n_elements > MOST_ELEMENTS or symbol.type.dtype == "bool":
+        if symbol.ndim > 4 or symbol.type.n_elements > most:
             raise LookupError
         name = f"v{len(self.lines) + 1}"
         self.lines.append(f"{name} = {expression}")
@@ -189,7 +189,7 @@ class Writer:
         joined = self.evaluated(f"concat({a}, {b})") if self.pool[a].ndim == 1 else self.pool[a]
         text = f"concat({a}, {b})" if self.pool[a].ndim == 1 else a
         name = self.one(*self.names)
-        n = boundary.sizes_known and self.evaluated(f"reshape(b{self.names.index(name)}, {name!r})").type.dims[0]
+        n = self.evaluated(f"reshape(b{self.names.index(name)}, {name!r})").type.dims[0]
         form = self.one("joined", "split", "sum")
         if form == "joined":
             return f"tanh({text} @ {self.new_weight(joined.type.dims[-1], n)} + b{self.names.index(name)})", 1
@@ -272,11 +272,11 @@ class Writer:
         fitting = [n for n, v in self.pool.items() if v.type.fits(state.type) and n != name]
         if fitting and self.rng.random() < 0.7:
             chosen = fitting[-1 - int(len(fitting) * self.rng.random() ** 2)]
-            return self.keep(f"0.5 * {name} + {chosen}", 9) if self.rng.random() < 0.4 else chosen
+            return self.keep(f"0.5 * {name} + {chosen}", 9, most=7**3) if self.rng.random() < 0.4 else chosen
         scalar = self.value()
         if self.pool[scalar].ndim:
             scalar = f"sum({scalar}, axis={tuple(range(self.pool[scalar].ndim))})"
-        return self.keep(f"{self.number()} * {name} + {scalar}", 9)
+        return self.keep(f"{self.number()} * {name} + {scalar}", 9, most=7**3)
 
     def text(self) -> str:
         parameters = ", ".join(f"{name}={ROLE[role]}({inside})" for name, (role, inside) in self.declared.items())
@@ -284,7 +284,7 @@ class Writer:
 
 
 KINDS = [
-    *["elementwise"] * 3, *["binary"] * 4, "choice", *["product"] * 5, *["gates"] * 3, *["reduction"] * 2, "normalised",
+    *["elementwise"] * 3, *["binary"] * 4, *["choice"] * 2, *["product"] * 5, *["gates"] * 3, *["reduction"] * 2, "normalised",
     *["joined"] * 2, *["part"] * 2, *["shaped"] * 2, "patched", "dropped", "stopped",
 ]  # fmt: skip
 

@@ -211,9 +211,12 @@ def test_parentheses_stand_where_they_are_needed(function, text):
 
 
 def test_an_unnamed_value_that_is_read_twice_has_a_line():
+    def swish(v):
+        return v * sigmoid(v)
+
     @cell
     def twice(x=Input("n"), h=State("n"), W=Weight("n", "n")):
-        return (lambda v: v * sigmoid(v))(x @ W + h)
+        return swish(x @ W + h)
 
     assert equations(twice, n=2) == ["t2 = x(t) W + h(t-1)", "h(t) = t2 ⊙ σ(t2)"]
 

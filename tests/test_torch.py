@@ -35,13 +35,13 @@ def by_autograd(case, sizes, values, scenario, generator):
 def test_gradients_with_respect_to_everything_are_those_of_autograd(case, spelling):
     generator, ready = np.random.default_rng(11), {}
     sizes = case.sizes(3)
-    for scenario in SCENARIOS:
+    for k, scenario in enumerate(SCENARIOS):
         values = case.values(sizes, scenario.n_steps, scenario.n_instances, seed=3)
         adjoints, final, expected = by_autograd(case, sizes, values, scenario, generator)
         positional, keywords = scenario.call(case, values)
         given = {name: scenario.turned(d) for name, d in adjoints.items()}
         given_state = {name: scenario.single(d) for name, d in final.items()}
-        for backend in ("numpy", "reference"):
+        for backend in ("numpy",) if k % 4 else ("numpy", "reference"):
             layer = build(case, spelling, sizes, values, scenario, ready, dtype="float64", backend=backend)
             _, pullback = layer.vjp(*positional, **keywords)
             grads = pullback(given if len(given) > 1 else next(iter(given.values())), state=given_state)

@@ -33,19 +33,18 @@ def check(case, spelling, sizes, scenario, dtype, backend, ready=None):
 @pytest.mark.parametrize(("case", "spelling"), SPELLINGS, ids=str)
 def test_a_layer_computes_what_the_loop_by_hand_computes_however_the_sequences_come(case, spelling):
     ready = {}
-    for scenario in SCENARIOS:
-        for dtype in ("float32", "float64"):
-            for backend in ("numpy", "reference"):
-                check(case, spelling, case.sizes(4), scenario, dtype, backend, ready)
+    for k, scenario in enumerate(SCENARIOS):
+        others = [("float32", "numpy"), ("float64", "reference"), ("float32", "reference")]
+        for dtype, backend in (("float64", "numpy"), others[k % 3]):
+            check(case, spelling, case.sizes(4), scenario, dtype, backend, ready)
 
 
 @pytest.mark.parametrize("n", [1, 5, 17, 100])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_a_layer_computes_what_the_loop_by_hand_computes_at_odd_sizes(case, n):
-    scenario = Scenario("odd", n_steps=3, n_instances=5, lengths=(0, 3, 1, 2, 3))
+    scenario = Scenario("odd", n_steps=2, n_instances=5, lengths=(0, 2, 1, 2, 2))
     for spelling in ("own", "other"):
-        check(case, spelling, case.sizes(n), scenario, "float32", "numpy")
-        check(case, spelling, case.sizes(n), scenario, "float64", "numpy")
+        check(case, spelling, case.sizes(n), scenario, "float32" if spelling == "own" else "float64", "numpy")
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)

@@ -15,6 +15,7 @@ from .errors import (
     ShapeError,
     SymbolError,
 )
+from .explain import Explanation, explain
 from .functions import (
     affine,
     dropout,
@@ -70,6 +71,7 @@ __all__ = [
     "Context",
     "DataError",
     "DimensionError",
+    "Explanation",
     "FileError",
     "Gradients",
     "Input",
@@ -91,6 +93,7 @@ __all__ = [
     "dropout",
     "elu",
     "exp",
+    "explain",
     "hard_sigmoid",
     "identity",
     "initialise",

@@ -13,7 +13,7 @@ import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from .errors import OstinatoError
+from .errors import OptionError, OstinatoError
 
 DESCRIPTION = """\
 Recurrent neural networks from their equations: look at a cell, train a network on sequences, predict with it.
@@ -88,11 +88,15 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog.split()[0]}: {message} (see {self.prog} --help)\n")
 
 
+class Refused(OptionError, argparse.ArgumentTypeError):
+    """An argument that is not what it should be; argparse tells it as a wrong command."""
+
+
 def whole(text: str) -> int:
     """A whole number from 0 up."""
     value = int(text) if text.isdecimal() else -1
     if value < 0:
-        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 0 up")
+        raise Refused(f"`{text}` is no whole number from 0 up")
     return value
 
 
@@ -100,7 +104,7 @@ def positive(text: str) -> int:
     """A whole number from 1 up."""
     value = int(text) if text.isdecimal() else 0
     if value < 1:
-        raise argparse.ArgumentTypeError(f"`{text}` is no whole number from 1 up")
+        raise Refused(f"`{text}` is no whole number from 1 up")
     return value
 
 
@@ -111,7 +115,7 @@ def rate(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"`{text}` is no finite number above 0")
+        raise Refused(f"`{text}` is no finite number above 0")
     return value
 
 
@@ -122,7 +126,7 @@ def fraction(text: str) -> float:
     except ValueError:
         value = -1.0
     if not 0 <= value < 1:
-        raise argparse.ArgumentTypeError(f"`{text}` is no number from 0 up to, not including, 1")
+        raise Refused(f"`{text}` is no number from 0 up to, not including, 1")
     return value
 
 
@@ -130,7 +134,7 @@ def setting(text: str) -> tuple[str, str]:
     """`name=value`."""
     name, sign, value = text.partition("=")
     if not sign or not name or not value:
-        raise argparse.ArgumentTypeError(f"`{text}`: a size or an option is written name=value, such as n_inputs=3")
+        raise Refused(f"`{text}`: a size or an option is written name=value, such as n_inputs=3")
     return name, value
 
 

@@ -134,7 +134,10 @@ class NetworkPullback:
         gradients = Gradients(None)
         dX = self._back(array.reshape(self._shape), network.lifted_states(state, n_leading), gradients)
         gradients.inputs = network.input_as_given(dX, n_leading)
-        gradients.state = network.states_as_given(gradients.state, n_leading)
+        # in the order of the network, which back-propagation met from behind
+        gradients.weights = {name: gradients.weights[name] for name in network.weights}
+        ordered = {name: gradients.state[name] for name in network.state_names}
+        gradients.state = network.states_as_given(ordered, n_leading)
         return gradients
 
 
@@ -150,6 +153,9 @@ class Composite(ABC):
 
     name: str
     parts: dict[str, Layer | Composite]
+    weights: NetworkWeights
+    dtype: str
+    batch_first: bool
     gives_steps = True
 
     def _settle(self) -> None:
@@ -192,6 +198,10 @@ class Composite(ABC):
     @abstractmethod
     def output_dims(self) -> Dims:
         """The named dimensions of the output, for one instance at one step."""
+
+    @property
+    def input_sizes(self) -> tuple[int, ...]:
+        return self.input_port.value.type.sizes
 
     @property
     def output_sizes(self) -> tuple[int, ...]:

@@ -319,7 +319,11 @@ def verify(graph: Any, stage: str) -> Any:
     found = problems(graph)
     if found:
         listing = "\n".join(f"  {line}" for line in found)
-        raise InternalError(f"this is a bug of Ostinato, in the stage `{stage}`; please report it\n{listing}\n\n{graph}")
+        try:
+            text = str(graph)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError):  # too damaged even for that
+            text = repr(graph)
+        raise InternalError(f"this is a bug of Ostinato, in the stage `{stage}`; please report it\n{listing}\n\n{text}")
     return graph
 
 

@@ -16,6 +16,7 @@ from .boundary import DTYPES
 from .cell import Cell
 from .compiler import Compiled, compile_graph
 from .errors import DataError, FileError, OptionError, known_names, lay_out
+from .explain import Explanation, explain
 from .graph import Graph, Port, Program
 from .initialise import Initialiser, initialiser
 from .interpret import Outcome, run
@@ -249,6 +250,10 @@ class Layer:
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
     # --- explaining, saving
+
+    def explain(self) -> Explanation:
+        """The equation, the shape of every symbol, the products, the program and its cost, in words."""
+        return explain(self)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and description to a safetensors file, atomically.

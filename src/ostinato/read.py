@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from math import isfinite
+from math import isnan
 from typing import Any
 
 from .errors import FileError, lay_out
@@ -59,7 +59,7 @@ def _unfit(graph: Graph, *, training: bool) -> Iterator[str]:
             yield f"`{port.name}` comes in as {port.role}"
         elif mask and (not 0 < port.rate < 1 or port.value.type.varies == Varies.NEVER):
             yield f"`{port.name}` is a mask of rate {port.rate}"
-        elif not isfinite(port.initial) or (not mask and port.value.type.varies != VARIES[port.role]):
+        elif isnan(port.initial) or (not mask and port.value.type.varies != VARIES[port.role]):
             yield f"`{port.value}` is no {port.role}"
     for result in graph.results:
         if result.role not in ("output", "state") or result.block:

@@ -87,6 +87,8 @@ class Builder:
         rule = getattr(self, f"_{op}", None)
         found = rule(args, constants, attributes, type_, source) if rule else None
         if isinstance(found, Value) and found.type.sizes == type_.sizes and found.type.varies == type_.varies:
+            if found.type.dims != type_.dims:  # the same numbers, whose dimensions have other names
+                return self.emit("reshape", (found,), {"dims": type_.dims}, source=source)
             return found
         return None
 
@@ -121,7 +123,7 @@ class Builder:
     drop_stops = False
 
     def _reshape(self, args: Any, _c: Any, attributes: Any, _t: Any, source: Any) -> Value | None:
-        if args[0].type.sizes == tuple(d.size for d in attributes["dims"]):
+        if args[0].type.dims == attributes["dims"]:  # other names are kept: what is joined from them has to agree
             return args[0]  # type: ignore[no-any-return]
         inner = self._inner(args[0], "reshape")
         return self.emit("reshape", inner.args, attributes, source=source) if inner else None

@@ -62,7 +62,7 @@ class Dim:
         if not self.terms:
             return "0"
         text = ""
-        for monomial, coefficient in self.terms:
+        for monomial, coefficient in sorted(self.terms, key=lambda term: term[1] < 0):  # `6 - n`, not `-n + 6`
             factors = [*([str(abs(coefficient))] if abs(coefficient) != 1 or not monomial else []), *monomial]
             sign = ("-" if coefficient < 0 else "") if not text else (" - " if coefficient < 0 else " + ")
             text += sign + "*".join(factors)

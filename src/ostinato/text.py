@@ -56,7 +56,7 @@ def _shown(node: Node) -> list[tuple[str, Any]]:
 def _ranges(node: Node) -> str:
     options, parts = node.options, []
     for dim, a, b, by in zip(node.args[0].type.dims, options["start"], options["stop"], options["step"], strict=True):
-        whole = a.size == 0 and b.size == dim.size and by == 1
+        whole = a.size == 0 and b == dim and by == 1
         parts.append(":" if whole else f"{a.expression}:{b.expression}" + (f":{by}" if by != 1 else ""))
     return ", ".join(parts)
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import loading
+from .. import cells, loading
 from ..errors import MissingExtraError, OptionError, lay_out
 from ..explain import explain
 from .training import LEARN, estimators
@@ -38,18 +38,19 @@ def demo_command(model: str, *, seed: int, epochs: int | None, quick: bool) -> i
         raise OptionError(lay_out(f"`{model}`: a model is saved as .safetensors"))
     digits = load_digits(seed)
     module = estimators()
+    n_neurons = 24 if quick else 64
     estimator = module.RecurrentClassifier(
-        cell="lstm", n_neurons=24 if quick else 64, max_epochs=epochs or (8 if quick else 40), scale_inputs=False,
+        cell="lstm", n_neurons=n_neurons, max_epochs=epochs or (8 if quick else 40), scale_inputs=False,
         random_state=seed, verbose=1,
     )  # fmt: skip
+    say(f"{explain(cells.lstm, n_inputs=digits.X_train.shape[2], n_neurons=n_neurons).short()}\n")
     say(f"{len(digits.X_train):,} images to learn from, {len(digits.X_test):,} held out: 8 steps of 8 pixels each\n")
     started = time.perf_counter()
     estimator.fit(digits.X_train, digits.y_train)
     seconds = time.perf_counter() - started
     layer, readout = layers_of(estimator)
-    say(f"\n{explain(layer).short()}\n")
     right = float(estimator.score(digits.X_test, digits.y_test))
-    say(f"Trained in {seconds:.1f} s. On {len(digits.X_test)} images it has never seen: {right:.1%} right.\n")
+    say(f"\nTrained in {seconds:.1f} s. On {len(digits.X_test)} images it has never seen: {right:.1%} right.\n")
     number = int(np.flatnonzero(estimator.predict(digits.X_test) == digits.y_test)[0]) if right else 0
     say(f"One of them, a {digits.y_test[number]}, going through the unrolled network:\n")
     say("\n".join(unrolled_lines(layer, readout, digits.X_test[number], estimator.classes_)))

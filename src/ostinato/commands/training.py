@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -48,7 +47,7 @@ def train_command(arguments: argparse.Namespace) -> int:
         ("task", task),
         ("sequences", f"{len(samples.X):,} of {_steps(samples)} steps, {len(samples.features)} features"),
         ("network", f"{estimator.network_!r}".strip("<>")),
-        ("epochs", str(_epochs(estimator))),
+        ("epochs", str(len(estimator.history_))),
     ]
     score = "accuracy" if task == "classification" else "R²"
     rows.append((f"{score}, training", f"{estimator.score(samples.X, _answers_for(task, samples, arguments.data)):.4f}"))
@@ -90,11 +89,6 @@ def _answers_for(task: str, samples: Samples, path: str) -> Any:
 def _steps(samples: Samples) -> str:
     lengths = sorted({len(x) for x in samples.X})
     return str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
-
-
-def _epochs(estimator: Any) -> int:
-    history = estimator.history_
-    return len(next(iter(history.values()))) if isinstance(history, Mapping) else len(history)
 
 
 def predict_command(model: str, data: str, output: str) -> int:

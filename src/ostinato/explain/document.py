@@ -12,6 +12,7 @@ from textwrap import wrap
 from typing import Any
 
 WIDTH = 100
+TOGETHER = "\N{NO-BREAK SPACE}"  # where a line is broken last
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ def plain(page: Page, width: int = WIDTH) -> str:
             if i:
                 lines.append("")
             lines += _plain_block(block, width)
-    return "\n".join(line.rstrip() for line in lines)
+    return "\n".join(line.rstrip() for line in lines).replace(TOGETHER, " ")
 
 
 def _plain_block(block: Block, width: int) -> list[str]:
@@ -131,7 +132,9 @@ def _plain_table(table: Table, width: int) -> Iterator[str]:
 def _wrapped(cell: str, width: int) -> list[str]:
     lines: list[str] = []
     for line in cell.split("\n"):
-        lines += wrap(line, width, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ") or [""]
+        fits = max(map(len, line.split(" "))) <= width - 2
+        whole = line if fits else line.replace(TOGETHER, " ")  # it has to be broken somewhere
+        lines += wrap(whole, width, break_long_words=False, break_on_hyphens=False, subsequent_indent="  ") or [""]
     return lines
 
 

@@ -206,7 +206,8 @@ class Notation:
 
     def _constant(self, node: Node) -> Written:
         value = node.options["value"]
-        text = f"{value:.12g}".replace("inf", "∞")
+        exact, rounded = f"{value:.12g}", f"{value:.6g}"
+        text = (rounded if len(exact) > 9 else exact).replace("inf", "∞")
         return Written(text, SIGN if text.startswith("-") else ATOM)
 
     def _add(self, node: Node) -> Written:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from ..compiler import Compiled
-from ..graph import Graph, Node, Port, Value
+from ..graph import Graph, Node, Port, Program, Value
 from ..rewrite import live
 from ..shapes import Varies
 from . import words
@@ -27,6 +27,7 @@ ROLES = {
     "state": "A state is carried from step to step; it begins as 0 unless the table or the caller says otherwise.",
     "weight": "Weights and biases are shared by all steps and all instances.",
 }
+PARTS = "What is cut into parts is computed in parts. The parts of the weights:"
 BLOCKS = (
     "A product with values side by side is a sum: [x h] W is x times the upper rows of W plus h times the lower ones. So each "
     "part runs where its own operand is known. The parts of the weights:"
@@ -151,7 +152,7 @@ def _symbol_row(one: Notation, batch: Notation, value: Value, role: str) -> tupl
 
 
 def _role(port: Port) -> str:
-    begin = f", begins as {port.initial:g}" if port.initial else ""
+    begin = f", begins as {port.initial:g}".replace("inf", "∞") if port.initial else ""
     return {
         "input": "input",
         "context": "context",
@@ -207,13 +208,14 @@ def _runs(subject: Subject) -> Iterator[Block]:
     yield Sentence(_how_many_run(subject))
     placed = words.placed_products(program, notation)
     if placed:
-        rows = tuple((p.text, p.place if program.states else "for all steps at once", p.reason) for p in placed)
-        yield Table(("product that runs", "where", "why there"), rows)
+        yield Table(("product that runs, with its shapes", "where, and why"), tuple(_placed_row(p, program) for p in placed))
     for sentence in words.fusing(program, notation):
         yield Sentence(sentence)
     parts = words.blocks(program, subject.graph)
     if parts:
-        yield Sentence(BLOCKS)
+        joined = {n.value.name for n in subject.graph.nodes if n.op == "concat"}
+        side_by_side = any(n.args[0].name in joined for n in subject.written_products)
+        yield Sentence(BLOCKS if side_by_side else PARTS)
         yield Picture(tuple(parts))
     if program.states:
         elsewhere = {"before": "before the loop", "loop": "at every step", "after": "after the loop"}
@@ -222,6 +224,12 @@ def _runs(subject: Subject) -> Iterator[Block]:
             yield Sentence(f"Elementwise operations: {', '.join(counted)}.")
         if not numbers["loop"]:
             yield Sentence("No product stays in the loop: a step costs elementwise operations alone.")
+
+
+def _placed_row(placed: words.Placed, program: Program) -> tuple[str, str]:
+    steps = placed.section != "loop" and bool(program.states)
+    place = placed.place if program.states else "for all steps at once"
+    return f"{placed.text}\n{words.contraction(placed.node, steps=steps)}", f"{place}\n{placed.reason}"
 
 
 def _plural(number: int, noun: str) -> str:

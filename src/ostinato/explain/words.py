@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..compiler import Compiled
 from ..graph import Graph, Node, Program, Value
 from ..shapes import Varies
 from .cost import contracted, is_product, products
+from .document import TOGETHER
 from .equations import Meanings, Notation, is_generated
 
 LONG = 48  # characters; a value inside a composed function is not spelled out if it is longer
 PLACES = {
-    "before": "before the loop, once per sequence: all steps in one product",
+    "before": "before the loop, once for all T steps",
     "loop": "in the loop, at every step",
-    "after": "after the loop, once per sequence: all steps in one product",
+    "after": "after the loop, once for all T steps",
 }
 
 
@@ -33,9 +35,9 @@ class Placed:
     def place(self) -> str:
         varies = self.node.value.type.varies
         if self.section == "before" and varies == Varies.INSTANCE:
-            return "before the loop, once per sequence for each instance"
+            return "before the loop, once for each instance"
         if self.section == "before" and varies == Varies.NEVER and self.node.op == "matmul":
-            return "before the loop, once per call: it is made of weights alone"
+            return "before the loop, once per call"
         return PLACES[self.section]
 
 
@@ -112,14 +114,19 @@ def kept(compiled: Compiled, traced: Graph, named: set[str], meanings: Meanings)
     return [*rows.values()]
 
 
-def _text(name: str, other: str, notations: Iterable[Notation]) -> str:
+def _text(name: str, other: str, notations: Sequence[Notation]) -> str:
     """A value in the first notation that knows it; under its own name where it has one."""
+    lines = notations[0].lines
     for notation in notations:
         for candidate in (name, other):
             if candidate in notation.known:
                 text = notation.right(candidate) if is_generated(candidate) else notation.symbol(candidate)
                 whole = notation.inside(candidate) if len(text) > LONG else ""
-                return f"a value inside {notation.meant[whole][0]}, of {notation.symbol(whole)}" if whole else text
+                if whole:
+                    spelled = notation.right(whole)
+                    return f"a value inside {spelled if len(spelled) <= LONG else notation.meant[whole][0]}"
+                unknown = set(re.findall(r"\b[tu]_*\d+\b", text)) - lines
+                return f"`{name}` of the program" if unknown or len(text) > 2 * LONG else text
     return name
 
 
@@ -133,10 +140,16 @@ def counted(program: Program) -> Mapping[str, int]:
     return numbers
 
 
-def contraction(node: Node) -> str:
-    """How a dimension disappears: "(m, n_inputs=3) @ (n_inputs=3, n_neurons=5) -> (m, n_neurons=5)"."""
-    left, right = (shape_of_batch(arg) for arg in node.args)
-    return f"{left} @ {right} -> {shape_of_batch(node.value)}"
+def contraction(node: Node, *, steps: bool = False) -> str:
+    """How a dimension disappears: "(m, n_inputs=3) @ (n_inputs=3, n_neurons=5) -> (m, n_neurons=5)".
+
+    `steps`: with T in front of what varies by step, where all steps are computed at once.
+    """
+    left, right, result = (
+        shape(v, leading="T, m" if steps and v.type.varies == Varies.STEP else "m" if v.type.varies else "")
+        for v in (*node.args, node.value)
+    )
+    return " ".join(part.replace(" ", TOGETHER) for part in (left, f"@ {right}", f"-> {result}"))
 
 
 def summed_over(node: Node) -> str:
@@ -147,10 +160,10 @@ def summed_over(node: Node) -> str:
 
 def shape_of_batch(value: Value) -> str:
     """The shape for a batch of m instances."""
-    return shape(value, leading=value.type.varies != Varies.NEVER)
+    return shape(value, leading="" if value.type.varies == Varies.NEVER else "m")
 
 
-def shape(value: Value, *, leading: bool = False) -> str:
+def shape(value: Value, *, leading: str = "") -> str:
     """The shape with names and sizes: "(m, n_inputs=3)"; a single number has the shape "()"."""
-    parts = [*(["m"] if leading else []), *map(str, value.type.dims)]
-    return f"({', '.join(parts)}{',' if len(parts) == 1 and leading else ''})"
+    parts = [*([leading] if leading else []), *map(str, value.type.dims)]
+    return f"({', '.join(parts)}{',' if parts == ['m'] else ''})"

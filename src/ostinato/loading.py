@@ -1,0 +1,35 @@
+"""`load`: whatever was saved, by the kind that its file names. Nothing in a file is ever executed."""
+
+from __future__ import annotations
+
+import importlib
+import os
+from typing import Any
+
+from . import files
+from .errors import FileError, MissingExtraError, OstinatoError, lay_out
+from .network import part_from_description
+
+ESTIMATORS = {"classifier": "RecurrentClassifier", "regressor": "RecurrentRegressor"}
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """The layer, network or estimator that was saved.
+
+    Raises:
+        FileError: it can not be read, was not written by Ostinato, or is damaged.
+        MissingExtraError: safetensors is not installed; or the file holds an estimator, and scikit-learn is not installed.
+    """
+    arrays, description = files.read(path)
+    kind = description.get("kind")
+    try:
+        if isinstance(kind, str) and kind in ESTIMATORS:
+            # by name, so that scikit-learn is loaded only for a file that asks for it
+            estimators = importlib.import_module(".estimators", __package__)
+            return getattr(estimators, ESTIMATORS[kind]).from_description(description, arrays)
+        return part_from_description(description, arrays)
+    except MissingExtraError:
+        raise
+    except OstinatoError as error:
+        reason = str(error).splitlines()[0]
+        raise FileError(lay_out(f"`{path}` can not be loaded: {reason}")) from None

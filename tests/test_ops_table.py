@@ -1,0 +1,165 @@
+"""The table of ops is complete and closed: an op is one record, and everything that is asked of an op is asked of its record."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+import ostinato
+from ostinato import Layer, Output, cell, ops
+from ostinato.declarations import Input
+from ostinato.ops import OPS, Op
+from ostinato.shapes import Dim, Reason, Type, Varies
+from ostinato.text import INFIX
+
+from .helpers import assert_close, random
+
+FLOAT = Type("f64", (Dim.number(3), Dim.number(4)))
+SUMS = {"total", "total_per_instance", "total_product"}  # they sum over steps: only backward programs have them
+NONE = tuple(Dim.number(0) for _ in range(2))
+ATTRIBUTES = {
+    "sum": {"axes": (-1,), "keepdims": False}, "max": {"axes": (-1,), "keepdims": False}, "concat": {"axis": -1},
+    "slice": {"start": NONE, "stop": FLOAT.dims, "step": (1, 1)}, "reshape": {"dims": (Dim.number(12),)},
+    "pad": {"start": NONE, "stop": FLOAT.dims, "step": (1, 1), "dims": FLOAT.dims}, "stretch": {"dims": FLOAT.dims},
+    "transpose": {"axes": (-1, -2)}, "constant": {"value": 2.0, "dtype": "f64"},
+    "patches": {"size": (Dim.number(1),), "stride": (1,), "padding": ((0, 0),)},
+    "unpatches": {"size": (Dim.number(1),), "stride": (1,), "padding": ((0, 0),), "dims": FLOAT.dims},
+}  # fmt: skip
+
+
+def operands(op):
+    """Types for each operand of an op: truth values for those that want them."""
+    n = 2 if op.n_operands is None else op.n_operands
+    if op.name.startswith("logical"):
+        return [Type("bool", FLOAT.dims)] * n
+    if op.name == "matmul":
+        return [FLOAT, Type("f64", FLOAT.dims[::-1])]
+    return [Type("bool", FLOAT.dims), FLOAT, FLOAT] if op.name == "where" else [FLOAT] * n
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_every_record_is_complete(name):
+    op = OPS[name]
+    assert op.name == name
+    assert callable(op.shape)
+    assert callable(op.numpy)
+    assert callable(op.call)
+    assert op.equation
+    assert op.doc
+    assert op.__doc__ == op.doc
+    assert not op.doc.endswith(".")
+    expected = 1 if op.n_operands is None else op.n_operands
+    assert len(op.derivative) == expected, "one formula, or None, for each operand"
+    for field in range(op.n_operands or 1):
+        assert f"{{{field}}}" in op.equation or name in ("constant",)
+    assert op.infix == INFIX.get(name, ""), "the table and the text write an op alike"
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_shape_and_computation_agree(name):
+    """The rule of shapes says what NumPy gives."""
+    op, attributes = OPS[name], ATTRIBUTES.get(name, {})
+    types = operands(op)
+    shape = op.shape(types, attributes)
+    assert not isinstance(shape, Reason), shape
+    dtype, dims = shape
+    arrays = [random((5, *t.sizes), seed=i) > 0 if t.dtype == "bool" else random((5, *t.sizes), i) ** 2 for i, t in enumerate(types)]
+    found = op.compute(arrays, attributes)
+    leading = (1,) if name in ("constant", "total", "total_product") else (5,)
+    assert found.shape == (*leading, *(dim.size for dim in dims))
+    assert found.dtype == {"f64": np.float64, "bool": np.bool_}[dtype]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", OPS)
+def test_no_op_changes_the_dtype(name, dtype):
+    op, attributes = OPS[name], dict(ATTRIBUTES.get(name, {}))
+    if name == "constant":
+        attributes["dtype"] = "f32" if dtype == np.float32 else "f64"
+    arrays = [random((5, *t.sizes)) > 0 if t.dtype == "bool" else (random((5, *t.sizes)) ** 2).astype(dtype) for t in operands(op)]
+    found = op.compute(arrays, attributes)
+    assert found.dtype in (dtype, np.bool_)
+
+
+@pytest.mark.parametrize("name", sorted(set(OPS) - SUMS))
+def test_derivatives_against_differences(name):
+    """One random direction of every operand: the pullback against a central difference of the computation."""
+    op, attributes = OPS[name], ATTRIBUTES.get(name, {})
+    types = operands(op)
+    moving = [i for i in range(len(types)) if op.derivative_for(i) is not None]
+    if not moving:
+        assert name in {"less", "less_equal", "equal", "logical_and", "logical_or", "logical_not", "sign", "stop_gradient", "constant"}
+        return
+    arrays = [random(t.sizes, i) for i, t in enumerate(types)]
+    arrays = [a > 0 if t.dtype == "bool" else np.abs(a) + 0.5 for a, t in zip(arrays, types, strict=True)]
+    numbers = [i for i, t in enumerate(types) if t.dtype != "bool"]
+
+    def compute(*given):
+        return op.compute([g[None] for g in given], attributes)[0]
+
+    parameters = {f"a{i}": inspect.Parameter(f"a{i}", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=Input(3, 4)) for i in numbers}
+    if name == "matmul":
+        parameters["a1"] = parameters["a1"].replace(default=Input(4, 3))
+
+    def body(**symbols):
+        given = [symbols[f"a{i}"] if i in numbers else symbols[f"a{numbers[0]}"] > 1.0 for i in range(len(types))]
+        return Output(ops.boundary.apply(_plain(op), given, attributes))
+
+    body.__signature__ = inspect.Signature(list(parameters.values()))
+    layer = Layer(cell(body), dtype="float64")
+    if "where" in name:
+        arrays[0] = arrays[numbers[0]] > 1.0
+    _, pullback = layer.vjp(*[arrays[i][None] for i in numbers])
+    d = random(compute(*arrays).shape, 9)
+    grads = pullback(d[None]).inputs
+    grads = list(grads.values()) if isinstance(grads, dict) else [grads]
+    for i, grad in zip(numbers, grads, strict=True):
+        direction = random(types[i].sizes, 20 + i)
+        step = 1e-6
+        ahead, behind = (
+            compute(*[a + s * step * direction if j == i else a for j, a in enumerate(arrays)]) for s in (1, -1)
+        )
+        assert_close((grad[0] * direction).sum(), (d * (ahead - behind) / (2 * step)).sum(), 1e-6)
+
+
+def _plain(op):
+    """The op, called with its attributes as they stand in a graph."""
+    return Op(**{**{f: getattr(op, f) for f in op.__dataclass_fields__}, "call": lambda *a, **k: (a, k)})
+
+
+def test_the_author_of_a_cell_can_call_every_op_that_is_no_pass_of_ours():
+    public = {value.name for value in vars(ostinato).values() if isinstance(value, Op)}
+    operators = set(INFIX) | {"negative", "slice"}
+    inner = SUMS | {"pad", "stretch", "unpatches", "constant"}
+    assert public | operators | inner == set(OPS)
+    assert not public & inner
+
+
+def test_adding_an_op_is_adding_a_record(monkeypatch):
+    """A new record is traced, computed, printed, read back and differentiated, and nothing else is told of it."""
+    from ostinato import op_shapes
+    from ostinato.read import read_graph
+
+    sine = Op(
+        "sine", 1, shape=op_shapes.same_shape, elementwise=True, numpy=np.sin,
+        derivative=(lambda d, y, x: d * sine(x + np.pi / 2),), equation="sin({0})", doc="The sine",
+    )  # fmt: skip
+    monkeypatch.setitem(OPS, "sine", sine)
+
+    @cell
+    def wave(x=Input("n")):
+        return sine(2 * x)
+
+    layer = Layer(wave, n=3, dtype="float64")
+    X = random((4, 1, 3))
+    assert_close(layer(X), np.sin(2 * X))
+    assert_close(wave(X[0, 0]), np.sin(2 * X[0, 0]))
+    assert_close(layer.vjp(X)[1](np.ones((4, 1, 3))).inputs, 2 * np.cos(2 * X))
+    assert read_graph(str(layer.graph)) == layer.graph
+
+
+def test_what_varies_with_steps_and_instances():
+    for name, op in OPS.items():
+        if op.result_varies is not None:
+            assert name in SUMS | {"constant"}
+            assert op.result_varies in (Varies.NEVER, Varies.INSTANCE)

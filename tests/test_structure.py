@@ -1,0 +1,155 @@
+"""The package is built as it says: one import order, small files and functions, nothing heavy on import."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import ostinato
+from ostinato import OstinatoError, cli
+
+from .conftest import EXPLAINED, raise_statements, unreached
+
+PACKAGE = Path(ostinato.__file__).parent
+ROOT = PACKAGE.parent.parent
+# a module imports only what stands above it; a name without dots is a package where it is one
+ORDER = [
+    "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "text", "graph", "read", "initialise",
+    "declarations", "trace", "cell", "timeline", "interpret", "rewrite", "simplify", "differentiate", "schedule", "fuse",
+    "compiler", "sequences", "files", "weights", "pullback", "stream", "explain", "layer", "composite", "network", "losses",
+    "updates", "training", "samples", "cells", "loading", "estimators", "commands", "cli",
+]  # fmt: skip
+MODULES = sorted(PACKAGE.rglob("*.py"))
+NAMES = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+
+
+def unit(path):
+    """The module of the order to which a file belongs."""
+    parts = path.relative_to(PACKAGE).with_suffix("").parts
+    return parts[0] if parts != ("__init__",) else "ostinato"
+
+
+def imports(path):
+    """The module of the order for everything of the package that a file imports, wherever the import stands."""
+    package = path.relative_to(PACKAGE).parent.parts
+    tree = ast.parse(path.read_text())
+    typing_only = {id(n) for block in ast.walk(tree) if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
+                   for n in ast.walk(block)}  # fmt: skip
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.ImportFrom) and node.level:
+            base = package[: len(package) - node.level + 1]
+            full = (*base, *(node.module or "").split(".")) if node.module else base
+            targets = [full] if full else [(alias.name,) for alias in node.names]
+            for target in targets:
+                yield target[0] if target[0] in NAMES else "ostinato"
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ostinato":
+            inner = node.module.split(".")[1:]
+            yield inner[0] if inner else "ostinato"
+
+
+def test_every_module_has_its_place_in_the_order():
+    found = {unit(path) for path in MODULES} - {"ostinato"}
+    assert found <= set(ORDER), f"not in the order: {sorted(found - set(ORDER))}"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_module_imports_only_what_stands_above_it(path):
+    own = unit(path)
+    if own in ("ostinato", "cells"):
+        return  # the public list imports everything; cells import the public list, as a user does
+    for target in imports(path):
+        if target == own or (target == "ostinato" and own in ("commands", "cli")):
+            continue
+        assert target in ORDER, f"{own} imports {target}"
+        assert ORDER.index(target) < ORDER.index(own), f"{own} imports {target}, which stands below it"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_files_and_functions_are_small(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= 450
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= 60, f"{node.name} has {length} lines"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_no_bare_except_and_every_module_says_what_it_is(path):
+    tree = ast.parse(path.read_text())
+    assert ast.get_docstring(tree), "a module says what it is"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"line {node.lineno}: a bare except"
+
+
+def test_importing_loads_numpy_and_nothing_heavy():
+    heavy = ["llvmlite", "torch", "sklearn", "matplotlib", "scipy", "rich", "safetensors", "pandas", "onnx", "jax"]
+    code = f"import sys, ostinato; print([name for name in {heavy!r} if name in sys.modules], 'numpy' in sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[] True"
+
+
+def test_the_interpreter_shares_no_code_with_a_pass():
+    used = {target for target in imports(PACKAGE / "interpret.py")}
+    assert used <= {"graph", "shapes", "timeline", "ops", "boundary", "errors"}
+
+
+def test_the_public_list_is_sorted_complete_and_documented():
+    assert ostinato.__all__ == sorted(ostinato.__all__)
+    for name in ostinato.__all__:
+        assert getattr(ostinato, name).__doc__, name
+    shown = {n for n in vars(ostinato) if not n.startswith("_")} - {p.stem for p in MODULES} - {p.parent.name for p in MODULES}
+    assert shown - {"abs", "max", "sum"} <= set(ostinato.__all__)  # which `import *` must not take from the builtins
+
+
+FORBIDDEN = ("/wo" + "rk/", "/tm" + "p/", "ses" + "sion of", "py" + "pi.org", "files.python" + "hosted")
+
+
+@pytest.mark.parametrize("word", FORBIDDEN)
+def test_no_word_that_does_not_belong(word):
+    """Paths of a machine and hosts of registries have no place in the repository."""
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a checkout")
+    for name in listed.stdout.splitlines():
+        path = ROOT / name
+        if path.is_file() and path.suffix in (".py", ".md", ".toml", ".txt", ".yml", ".yaml", ".html", ".svg", ""):
+            assert word not in path.read_text(errors="ignore"), name
+
+
+# --- the guard of conftest.py -------------------------------------------------------------------------------------------------
+
+
+def test_the_guard_knows_the_raise_statements():
+    names = [name for _, _, name in raise_statements()]
+    assert len(names) > 80
+    assert {"ShapeError", "DataError", "FileError", "OptionError", "CellError", "SymbolError"} <= set(names)
+
+
+def test_what_is_explained_is_still_there():
+    there = {(path.name, name) for path, _, name in raise_statements()}
+    assert set(EXPLAINED) <= there
+
+
+def test_the_guard_sees_what_is_not_run():
+    everything = {(path.name, node.lineno) for path, node, _ in raise_statements()}
+    assert unreached(everything) == []
+    assert len(unreached(set())) == len([1 for path, _, name in raise_statements() if (path.name, name) not in EXPLAINED])
+
+
+def family(error):
+    """A class and everything that derives from it."""
+    return {error}.union(*(family(derived) for derived in error.__subclasses__()))
+
+
+def test_only_our_own_errors_are_raised():
+    ours = {error.__name__ for error in family(OstinatoError)}
+    assert cli.Refused.__name__ in ours
+    allowed = ours | {"_Unreadable"} | {name for _, name in EXPLAINED}
+    foreign = [f"{path.name}:{node.lineno} {name}" for path, node, name in raise_statements() if name not in allowed]
+    assert foreign == []
