@@ -1,10 +1,10 @@
 """The adding problem: a layer of rectified linear units learns to remember two numbers over a hundred steps.
 
 At every step the network sees a random number between 0 and 1 and a mark; two steps are marked, one in each half of the
-sequence. At the end it must give the sum of the two marked numbers. Who always answers 1 has a mean squared error of 1/6 = 0.167.
+sequence. At the end it must give the sum of the two marked numbers. Always answering 1 has a mean squared error of 1/6 = 0.167.
 
-A plain recurrent layer loses the first number on the way. Le, Jaitly and Hinton (2015, arXiv 1504.00941, section 4.1) begin with
-the identity as the recurrent matrix, so that at first every neuron adds up what it sees, and its gradient neither grows nor fades.
+A plain recurrent layer loses the first number on the way. Le, Jaitly and Hinton (2015, arXiv 1504.00941) begin with the
+identity as the recurrent matrix, so that at first every neuron adds up what it sees, and its gradient neither grows nor fades.
 They train with SGD; Adam needs fewer updates here, and so fewer minutes.
 
     python examples/adding_problem.py                 T = 100, a few minutes on one core
@@ -12,6 +12,8 @@ They train with SGD; Adam needs fewer updates here, and so fewer minutes.
 
 The training loop is written out: what a Network gives, what flows back, and how the weights change.
 """
+
+# ruff: noqa: N806 - X, Y and dY are the symbols of the equations
 
 from __future__ import annotations
 

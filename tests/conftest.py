@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -49,13 +50,16 @@ _watch(ostinato.OstinatoError)
 _watch(read._Unreadable)
 
 
-def raise_statements() -> Iterator[tuple[Path, ast.Raise, str]]:
+@cache
+def raise_statements() -> list[tuple[Path, ast.Raise, str]]:
     """Every `raise X(...)` of the package, with the name of X. What only raises again is not among them."""
+    found = []
     for path in sorted(SOURCE.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Raise) and node.exc is not None:
                 made = node.exc.func if isinstance(node.exc, ast.Call) else node.exc
-                yield path, node, ast.unparse(made)
+                found.append((path, node, ast.unparse(made)))
+    return found
 
 
 def unreached(sites: set[tuple[str, int]]) -> list[str]:

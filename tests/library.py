@@ -229,6 +229,6 @@ STEPS = {
     )
 }  # fmt: skip
 LIBRARY = [
-    LibraryCase(name, getattr(cells, name), step, more_outputs=OUTPUTS.get(name, {}), kinks=name in ("indrnn", "ligru"))
+    LibraryCase(name, getattr(cells, name), step, more_outputs=OUTPUTS.get(name, {}))
     for name, step in STEPS.items()
 ]

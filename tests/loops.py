@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ostinato import Layer, cells, elu, relu, sigmoid, softsign
+from ostinato import cells, elu, relu, sigmoid, softsign
 from tests import spelled_cells as spelled
 
 Step = Callable[[Any, Any], tuple[dict[str, Any], dict[str, Any]]]
@@ -209,8 +209,8 @@ def run(case, sizes, values, *, lengths=None, reset=None, reverse=False, m=np):
             given, state = case.step(m, SimpleNamespace(**seen, **fixed, **state))
             for name, value in given.items():
                 outputs[name][t][b] = value
-        for name in final:
-            final[name][b] = state[name]
+        for name, rows in final.items():
+            rows[b] = state[name]
     kind = next(iter(values.values())).dtype
     shapes = {name: case.shape(dims, sizes) for name, dims in case.outputs.items()}
     zeros = {name: m.zeros(shape, dtype=kind) for name, shape in shapes.items()}
@@ -279,7 +279,6 @@ class Case:
     convert: Callable[[Mapping[str, Any]], dict[str, Any]] = dict
     options: dict[str, Any] = field(default_factory=dict)
     more_outputs: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    kinks: bool = False
 
     def __repr__(self):
         return self.name
@@ -300,12 +299,12 @@ class Case:
     def sizes(self, n):
         """Sizes of about n for every dimension, no two alike where they could be confused."""
         small = {"height": min(n, 4), "width": min(n, 3), "n_channels": 2, "n_maps": min(n, 3), "n_keys": min(n, 7)}
-        wanted = {"n_inputs": max(1, n - 2), "n_neurons": n, "n_outputs": n, "n_projected": (n + 1) // 2, "n_memory": n, "n_values": n}
-        return {name: (small | wanted)[name] for name in self.cell.dimensions}
+        other = {"n_inputs": max(1, n - 2), "n_projected": (n + 1) // 2}
+        return {name: (small | other).get(name, n) for name in self.cell.dimensions}
 
     @staticmethod
     def shape(dims, sizes):
-        return tuple(eval(str(d), {}, dict(sizes)) for d in dims)  # noqa: S307 - our own declarations
+        return tuple(eval(str(d), {}, dict(sizes)) for d in dims)
 
     def values(self, sizes, n_steps, n_instances, seed=0, dtype="float64"):
         """Generic values for everything the cell reads; weights so that nothing saturates."""
@@ -329,7 +328,7 @@ class Case:
 def _recurrent(name, phi):
     return Case(
         f"recurrent_{name}", cells.recurrent, partial(recurrent_step, phi=name), spelled.recurrent_joined,
-        given("W=W_x/W_y b=b"), {"phi": phi}, kinks=name == "relu",
+        given("W=W_x/W_y b=b"), {"phi": phi},
     )  # fmt: skip
 
 
@@ -358,7 +357,7 @@ CASES = [
     Case("layer_norm_lstm", spelled.layer_norm_lstm, layer_norm_lstm_step, spelled.layer_norm_lstm_joined, _NORMS),
     Case("janet", spelled.janet, janet_step, spelled.janet_joined, given("W=W_f/U_f|W_g/U_g b=b_f/b_g")),
     Case("min_gru", spelled.min_gru, min_gru_step, spelled.min_gru_joined, given("W=W_z|W_n b=b_z/b_n")),
-    Case("independent_rnn", spelled.independent_rnn, independent_rnn_step, spelled.independent_rnn_joined, diagonal, kinks=True),
+    Case("independent_rnn", spelled.independent_rnn, independent_rnn_step, spelled.independent_rnn_joined, diagonal),
     Case("attention_decoder", spelled.attention_decoder, attention_decoder_step, spelled.attention_decoder_joined,
          given("W_q=W_q W=W/V/U b=b"), more_outputs={"output": ("n_neurons",), "attention": ("n_keys",)}),
     Case("convolutional_lstm", spelled.convolutional_lstm, convolutional_lstm_step, spelled.convolutional_lstm_joined,
@@ -371,97 +370,3 @@ CASES = [
 ]  # fmt: skip
 
 SPELLINGS = [(case, spelling) for case in CASES for spelling in ("own", "other")]
-
-
-# --- ways to call a layer -----------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Scenario:
-    """One way in which sequences come."""
-
-    name: str
-    n_steps: int = 4
-    n_instances: int = 3
-    lengths: tuple[int, ...] | None = None
-    reset: bool = False
-    reverse: bool = False
-    batch_first: bool = False
-    batched: bool = True
-
-    def __repr__(self):
-        return self.name
-
-    @property
-    def keywords(self):
-        """For the loop by hand."""
-        more = {"lengths": self.lengths, "reverse": self.reverse}
-        if self.reset:
-            more["reset"] = np.random.default_rng(5).random((self.n_steps, self.n_instances)) < 0.4
-        return more
-
-    def turned(self, array):
-        """(n_steps, n_instances, ...) as this scenario gives and takes it, and back."""
-        return array.swapaxes(0, 1) if self.batch_first else array if self.batched else array[:, 0]
-
-    def single(self, array):
-        """(n_instances, ...) as this scenario gives and takes it."""
-        return array if self.batched else array[0]
-
-    def call(self, case, values):
-        """Positional inputs and keywords of a call."""
-        more = {name: self.single(values[name]) for name in case.names("context")}
-        if case.names("state"):
-            more["state"] = {name: self.single(values[name]) for name in case.names("state")}
-        if self.lengths is not None:
-            more["lengths"] = np.array(self.lengths)
-        if self.reset:
-            more["reset"] = self.turned(self.keywords["reset"])
-        return [self.turned(values[name]) for name in case.names("input")], more
-
-
-SCENARIOS = [
-    Scenario("plain"),
-    Scenario("one step", n_steps=1),
-    Scenario("no steps", n_steps=0),
-    Scenario("no instances", n_instances=0),
-    Scenario("one instance", n_instances=1),
-    Scenario("lengths", n_steps=5, n_instances=5, lengths=(2, 0, 5, 1, 5)),
-    Scenario("lengths of zero", n_instances=2, lengths=(0, 0)),
-    Scenario("reset", reset=True),
-    Scenario("reset and lengths", n_instances=4, lengths=(3, 4, 0, 1), reset=True),
-    Scenario("reverse", reverse=True),
-    Scenario("reverse lengths", n_instances=5, lengths=(1, 4, 0, 3, 3), reverse=True),
-    Scenario("batch first", n_instances=2, lengths=(3, 4), batch_first=True),
-    Scenario("batch first reset reordered", n_instances=2, reset=True, batch_first=True),
-    Scenario("unbatched", n_instances=1, batched=False),
-    Scenario("unbatched reverse", n_instances=1, reverse=True, batched=False),
-    Scenario("unbatched reset length", n_instances=1, lengths=(3,), reset=True, batched=False),
-]
-
-
-def build(case, spelling, sizes, values, scenario=SCENARIOS[0], ready=None, **more):
-    """The layer of a spelling with the weights of the case. `ready`: a dictionary of layers to take from, so that each is compiled once."""
-    cell, convert = (case.cell, dict) if spelling == "own" else (case.other, case.convert)
-    wanted = {name: sizes[name] for name in cell.dimensions}
-    more |= {"batch_first": scenario.batch_first, "reverse": scenario.reverse}
-    key = (cell.name, *wanted.items(), *sorted(more.items()))
-    ready = {} if ready is None else ready
-    if key not in ready:
-        ready[key] = Layer(cell, **wanted, **case.options, **more)
-    ready[key].weights.update(convert({name: values[name] for name in case.names("weight", "bias")}))
-    return ready[key]
-
-
-def named(outputs, case):
-    """The outputs of a layer by name, be it one or several."""
-    return outputs if isinstance(outputs, dict) else {next(iter(case.outputs)): outputs}
-
-
-def apart(got, expected):
-    """The largest difference, relative to the scale of the values (at least 1); shapes must be equal."""
-    got, expected = np.asarray(got), np.asarray(expected)
-    assert got.shape == expected.shape, f"shape {got.shape}, expected {expected.shape}"
-    if not expected.size:
-        return 0.0
-    return float(np.max(np.abs(got - expected)) / max(1.0, float(np.max(np.abs(expected)))))

@@ -1,9 +1,9 @@
-"""Random cells, written from the table of ops, and everything that must hold for each of them.
+"""Random cells, and everything that must hold for each of them.
 
     python -m tests.random_cells --seconds 60 --seed 1
 
-checks one cell after another for a minute. A failure prints the seed and a script that shows it again. The text of a cell is made
-by tracing: a statement is kept if the shapes fit. The values stay small (tanh where they grow), so that central differences work.
+checks one cell after another for a minute. A failure prints the seed and a script that shows it again, with as few
+statements as it takes. How a cell is written stands in random_writer.py.
 """
 
 from __future__ import annotations
@@ -17,287 +17,10 @@ from typing import Any
 
 import numpy as np
 
-import ostinato
-from ostinato import Layer, OstinatoError, functions, ops
-from ostinato.declarations import Declaration
-from ostinato.graph import Graph, Port, Value, problems
+from ostinato import Layer
+from ostinato.graph import Graph, problems
 from ostinato.read import read_graph, read_program
-from ostinato.shapes import Type, Varies
-from ostinato.trace import trace
-
-SCOPE = {**vars(ops), **vars(functions), **vars(ostinato)}
-LARGEST = 3.0  # what may grow further is put through tanh
-MOST_ELEMENTS = 200
-ROLE = {"input": "Input", "context": "Context", "state": "State", "weight": "Weight", "bias": "Bias"}
-
-
-class Writer:
-    """Writes one cell: declarations first, then statements over everything declared and written so far."""
-
-    def __init__(self, seed: int, n_statements: int) -> None:
-        self.rng = np.random.default_rng(seed)
-        self.n_statements = n_statements
-        self.names = [str(name) for name in self.rng.permutation(["n", "m", "k"])[: self.whole(1, 4)]]
-        self.sizes = {name: int(self.rng.choice([1, 2, 3, 3, 4, 5, 7])) for name in self.names}
-        self.declared: dict[str, tuple[str, str]] = {}  # name -> (role, what stands in the parentheses)
-        self.lines: list[str] = []
-        self.expressions: list[str] = []
-        self.pool: dict[str, Any] = {}
-        self.bound: dict[str, float] = {}
-
-    # --- drawing
-
-    def whole(self, low: int, high: int) -> int:
-        return int(self.rng.integers(low, high))
-
-    def one(self, *items: Any) -> Any:
-        return items[self.whole(0, len(items))]
-
-    def number(self) -> str:
-        return f"{self.rng.uniform(-1, 1):.5f}"
-
-    def dims(self) -> tuple[str | int, ...]:
-        rank = self.one(0, 1, 1, 1, 2, 2, 3)
-        return tuple(self.one(*self.names, *self.names, 1, 2) for _ in range(rank))
-
-    def value(self, *, rank: int | None = None, at_least: int = 0) -> str:
-        """A value of the pool, preferably a recent one."""
-        fitting = [n for n, v in self.pool.items() if v.ndim >= at_least and (rank is None or v.ndim == rank)]
-        if not fitting:
-            raise LookupError
-        return fitting[min(len(fitting) - 1, int(len(fitting) * self.rng.random() ** 0.6))]
-
-    # --- writing
-
-    def declarations(self) -> dict[str, Declaration]:
-        result = {}
-
-        def declare(name: str, role: str, dims: tuple[str | int, ...], initial: float = 0.0) -> None:
-            more = [f"initial={initial}"] if initial else []
-            self.declared[name] = (role, ", ".join([*map(repr, dims), *more]))
-            result[name] = Declaration(role, dims, initial=initial)
-
-        for i in range(self.one(1, 1, 2)):
-            declare(f"x{i}", "input", self.dims())
-        for i in range(self.one(0, 0, 1)):
-            declare(f"k{i}", "context", self.dims())
-        for i in range(self.one(0, 1, 1, 1, 2, 2)):
-            declare(f"s{i}", "state", self.dims(), float(self.one(0, 0, 0.25)))
-        for i in range(self.one(0, 1, 2)):
-            declare(f"w{i}", "weight", self.dims())
-        for i, name in enumerate(self.names):  # so that every name is the dimension of something alone
-            declare(f"b{i}", "bias", (name,))
-        return result
-
-    def new_weight(self, *dims: Any) -> str:
-        """A weight that fits, declared when it is needed."""
-        tracer = next(iter(self.pool.values())).tracer
-        name = f"W{len(self.declared)}"
-        self.declared[name] = ("weight", ", ".join(str(d.size) if d.is_number else repr(d.expression) for d in dims))
-        self.pool[name] = tracer.port(Port(Value(name, Type("f64", tuple(dims), Varies.NEVER)), "weight"))
-        self.bound[name] = 1.0
-        return name
-
-    def statements(self, **symbols: Any) -> Any:
-        """Runs as the function of the cell, on symbols."""
-        self.pool |= symbols
-        self.bound |= dict.fromkeys(symbols, 2.0)
-        written = attempts = 0
-        while written < self.n_statements and attempts < 20 * self.n_statements:
-            attempts += 1
-            try:
-                expression, bound = self.expression()
-                self.keep(expression, bound)
-            except (OstinatoError, LookupError):
-                continue
-            written += 1
-        return self.results()
-
-    def evaluated(self, expression: str) -> Any:
-        return eval(expression, SCOPE, self.pool)  # noqa: S307 - text of this file
-
-    def keep(self, expression: str, bound: float, most: int = MOST_ELEMENTS) -> str:
-        if bound > LARGEST:
-            expression, bound = f"tanh({expression})", 1.0
-        symbol = self.evaluated(expression)
-        if symbol.ndim > 4 or symbol.type.n_elements > most:
-            raise LookupError
-        name = f"v{len(self.lines) + 1}"
-        self.lines.append(f"{name} = {expression}")
-        self.expressions.append(expression)
-        self.pool[name], self.bound[name] = symbol, bound
-        return name
-
-    def expression(self) -> tuple[str, float]:
-        if self.expressions and self.rng.random() < 0.06:
-            return self.one(*self.expressions), LARGEST  # the same once more: to be shared
-        kind = self.one(*KINDS)
-        written: tuple[str, float] = getattr(self, kind)()
-        return written
-
-    # --- kinds of statements: text, and how large the value may be
-
-    def elementwise(self) -> tuple[str, float]:
-        a, c = self.value(), self.number()
-        most = self.bound[a] + 1
-        return self.one(
-            (f"tanh({a})", 1), (f"sigmoid({a})", 1), (f"exp({a})", 9), (f"softplus({a} + {c})", most + 1), (f"-{a}", most),
-            (f"relu({a} + {c})", most), (f"abs({a} - {c})", most), (f"sqrt(1.5 + {a} * {a})", most), (f"log(1.1 + abs({a} + {c}))", 2),
-            (f"{a} ** 2", most**2), (f"{a} ** 3", most**3), (f"(0.5 + sigmoid({a})) ** 1.5", 2), (f"sign({a} + {c}) * {a}", most),
-            (f"{c} * {a}", most), (f"{a} - {c}", most), (f"{c} / (2 + tanh({a}))", 1), (f"elu({a})", most), (f"softsign({a})", 1),
-            (f"leaky_relu({a} + {c})", most), (f"hard_sigmoid({a} * 0.317)", 1), (f"0 + {a} * 1", most), (f"-(-{a})", most),
-        )  # fmt: skip
-
-    def binary(self) -> tuple[str, float]:
-        a, b, c = self.value(), self.value(), self.number()
-        most = self.bound[a] + self.bound[b]
-        return self.one(
-            (f"{a} + {b}", most), (f"{a} - {b}", most), (f"{a} * {b}", self.bound[a] * self.bound[b]),
-            (f"{a} / (1.5 + {b} * {b})", most), (f"maximum({a} + {c}, {b})", most), (f"minimum({a}, {b} - {c})", most),
-            (f"(1 + sigmoid({a})) ** tanh({b})", 2), (f"{a} * sigmoid({b}) + (1 - sigmoid({b})) * {a}", 2 * most),
-        )  # fmt: skip
-
-    def choice(self) -> tuple[str, float]:
-        a, b, d, c = self.value(), self.value(), self.value(), self.number()
-        condition = self.one(
-            f"{a} > {b} + {c}", f"{a} + {c} <= {b}", f"({a} > {c}) & ({b} < {c} + 1)", f"({a} < {c}) | ~({b} >= {c})",
-            f"({a} == {b}) | ({a} < {c})", f"{a} != {c}",
-        )  # fmt: skip
-        return self.one((f"where({condition}, {d}, {a})", self.bound[d] + self.bound[a]), (f"where({condition}, {d}, 0.5)", self.bound[d]))
-
-    def product(self) -> tuple[str, float]:
-        """All kinds of ranks: two values, or a value and a weight on either side."""
-        a = self.value(at_least=1)
-        dims = self.pool[a].type.dims
-        other = self.pool[self.value(at_least=1)].type.dims[-1]
-        kind = self.one("values", "values", "right", "right", "right", "column", "left", "transposed", "stack")
-        if kind == "values":
-            return f"{a} @ {self.value(at_least=1)}", 9
-        if kind == "right":
-            return f"{a} @ {self.new_weight(dims[-1], other)}", 9
-        if kind == "column":
-            return f"{a} @ {self.new_weight(dims[-1])}", 9
-        if kind == "transposed":
-            return f"{a} @ {self.new_weight(other, dims[-1])}.T", 9
-        if kind == "stack":
-            return f"{a} @ {self.new_weight(self.one(*dims), dims[-1], other)}", 9
-        return f"{self.new_weight(other, dims[-2] if len(dims) > 1 else dims[-1])} @ {a}", 9
-
-    def gates(self) -> tuple[str, float]:
-        """What recurrent cells are made of: products of joined or several values, cut into gates."""
-        a, b = self.value(at_least=1), self.value(rank=1)
-        joined = self.evaluated(f"concat({a}, {b})") if self.pool[a].ndim == 1 else self.pool[a]
-        text = f"concat({a}, {b})" if self.pool[a].ndim == 1 else a
-        name = self.one(*self.names)
-        n = self.evaluated(f"reshape(b{self.names.index(name)}, {name!r})").type.dims[0]
-        form = self.one("joined", "split", "sum")
-        if form == "joined":
-            return f"tanh({text} @ {self.new_weight(joined.type.dims[-1], n)} + b{self.names.index(name)})", 1
-        if form == "sum":
-            left, right = self.new_weight(self.pool[a].type.dims[-1], n), self.new_weight(self.pool[b].type.dims[-1], n)
-            return f"sigmoid({a} @ {left} + {b} @ {right} + b{self.names.index(name)} + {a} @ {left})", 1
-        cut = self.keep(f"{text} @ {self.new_weight(joined.type.dims[-1], n + n + n)}", 9)
-        return f"sigmoid(split({cut}, 3)[{self.whole(0, 3)}]) * split({cut}, 3)[{self.whole(0, 3)}] + split({cut}, 3)[0]", 2
-
-    def reduction(self) -> tuple[str, float]:
-        a = self.value(at_least=1)
-        rank = self.pool[a].ndim
-        axes = sorted({self.whole(-rank, rank) % rank for _ in range(self.one(1, 1, 2))})
-        axis = axes[0] - self.one(0, rank) if len(axes) == 1 else tuple(axes)
-        keep = self.one("", ", keepdims=True")
-        name = self.one("sum", "mean", "max")
-        return f"{name}({a}, axis={axis}{keep})", 9 if name == "sum" else self.bound[a]
-
-    def normalised(self) -> tuple[str, float]:
-        a = self.value(at_least=1)
-        return self.one((f"softmax({a})", 1), (f"layer_norm({a}, epsilon=0.1)", 2), (f"{a} * softmax({a} * 2)", 2))
-
-    def joined(self) -> tuple[str, float]:
-        a = self.value(at_least=1)
-        parts = [a, *(self.value(rank=self.pool[a].ndim) for _ in range(self.one(1, 1, 2)))]
-        return f"concat({', '.join(parts)}, axis={self.whole(-self.pool[a].ndim, self.pool[a].ndim)})", max(self.bound[p] for p in parts)
-
-    def part(self) -> tuple[str, float]:
-        a = self.value(at_least=1)
-        places = []
-        for size in self.pool[a].shape:
-            first = self.whole(0, size)
-            places.append(self.one(":", f"{first}:", f":{first + 1}", f"{first}", f"{first - size}", f"{first}::2", "::2", ":"))
-        if self.rng.random() < 0.3:
-            axis = self.whole(0, len(places))
-            size = self.pool[a].shape[axis]
-            n_parts = self.one(*(n for n in range(1, size + 1) if size % n == 0))
-            return f"split({a}, {n_parts}, axis={axis})[{self.whole(0, n_parts)}]", self.bound[a]
-        return f"{a}[{', '.join(places)}]", self.bound[a]
-
-    def shaped(self) -> tuple[str, float]:
-        a = self.value()
-        dims = [repr(d.expression) if not d.is_number else str(d.size) for d in self.pool[a].type.dims]
-        order = [int(i) for i in self.rng.permutation(len(dims))]
-        at = self.whole(0, len(dims) + 1)
-        forms = [f"reshape({a}, {self.pool[a].type.n_elements})", f"reshape({a}, {', '.join([*dims[:at], '1', *dims[at:]])})"]
-        if dims:
-            forms += [f"reshape({a}, {', '.join(dims[i] for i in order)})", f"transpose({a}, ({', '.join(map(str, order))},))", f"{a}.T"]
-            forms += [f"reshape({a}, {', '.join(dims[at:])}{',' * (0 < at < len(dims))} {', '.join(dims[:at])})"]
-        return self.one(*forms), self.bound[a]
-
-    def patched(self) -> tuple[str, float]:
-        a = self.value(at_least=2)
-        space = self.pool[a].shape[:-1]
-        size = tuple(self.whole(1, min(n, 3) + 1) for n in space)
-        stride = tuple(self.whole(1, 3) for _ in space)
-        return f"patches({a}, {size}, stride={stride}, padding={self.one('valid', 'same')!r})", self.bound[a]
-
-    def dropped(self) -> tuple[str, float]:
-        a = self.value()
-        return f"dropout({a}, 0.3, per={self.one('step', 'sequence')!r})", 1.5 * self.bound[a]
-
-    def stopped(self) -> tuple[str, float]:
-        a = self.value()
-        return f"stop_gradient({a})", self.bound[a]
-
-    # --- what the cell returns
-
-    def results(self) -> Any:
-        new = [self.new_state(name) for name, (role, _) in self.declared.items() if role == "state"]
-        items = list(new)
-        if not new or self.rng.random() < 0.6:
-            other = self.rng.random() < 0.5
-            items.insert(0, f"Output({self.value()}{', other=' + self.value() if other else ''})")
-        self.lines.append(f"return {', '.join(items)}")
-        return tuple(self.evaluated(item) for item in items)
-
-    def new_state(self, name: str) -> str:
-        state = self.pool[name]
-        fitting = [n for n, v in self.pool.items() if v.type.fits(state.type) and n != name]
-        if fitting and self.rng.random() < 0.7:
-            chosen = fitting[-1 - int(len(fitting) * self.rng.random() ** 2)]
-            return self.keep(f"0.5 * {name} + {chosen}", 9, most=7**3) if self.rng.random() < 0.4 else chosen
-        scalar = self.value()
-        if self.pool[scalar].ndim:
-            scalar = f"sum({scalar}, axis={tuple(range(self.pool[scalar].ndim))})"
-        return self.keep(f"{self.number()} * {name} + {scalar}", 9, most=7**3)
-
-    def text(self) -> str:
-        parameters = ", ".join(f"{name}={ROLE[role]}({inside})" for name, (role, inside) in self.declared.items())
-        return f"@cell\ndef random_cell({parameters}):\n    " + "\n    ".join(self.lines) + "\n"
-
-
-KINDS = [
-    *["elementwise"] * 3, *["binary"] * 4, *["choice"] * 2, *["product"] * 5, *["gates"] * 3, *["reduction"] * 2, "normalised",
-    *["joined"] * 2, *["part"] * 2, *["shaped"] * 2, "patched", "dropped", "stopped",
-]  # fmt: skip
-
-
-def write(seed: int, n_statements: int) -> tuple[str, dict[str, int]]:
-    """The text of a random cell, and the sizes of its dimensions."""
-    writer = Writer(seed, n_statements)
-    declarations = writer.declarations()
-    trace("random_cell", writer.statements, declarations, {}, writer.sizes, "f64", True)
-    return writer.text(), writer.sizes
-
-
-# --- what must hold ---------------------------------------------------------------------------------------------------------
+from tests.random_writer import SCOPE, write
 
 
 def arguments(layer: Layer, generator: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -347,7 +70,7 @@ def same(what: str, got: dict[str, Any], expected: dict[str, Any], limit: float)
             assert difference <= limit, f"{what} `{name}`: the difference is {difference}"
 
 
-def step_by_step(cell: Any, layer: Layer, things: dict[str, Any], call: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def step_by_step(cell: Any, layer: Layer, things: dict[str, Any], call: dict[str, Any]) -> tuple[Any, Any]:
     """The cell called on arrays, instance after instance, step after step."""
     roles = {p.name: p.role for p in layer.graph.ports}
     n_steps, n_instances = next(v.shape[:2] for n, v in things.items() if roles[n] == "input")
@@ -377,13 +100,14 @@ def check(seed: int, n_statements: int = 12) -> None:
     """Everything that must hold for the random cell of a seed."""
     text, sizes = write(seed, n_statements)
     scope = dict(SCOPE)
-    exec(text, scope)  # noqa: S102 - text of this file
+    exec(text, scope)
     generator = np.random.default_rng([seed, 1])
-    more = {"dtype": "float64", "reverse": bool(generator.random() < 0.3)}
-    layers = {backend: Layer(scope["random_cell"], **sizes, **more, backend=backend) for backend in ("numpy", "reference")}
+    built = {"dtype": "float64", "reverse": bool(generator.random() < 0.3)}
+    layers = {b: Layer(scope["random_cell"], **sizes, **built, backend=b) for b in ("numpy", "reference")}
     layer = layers["numpy"]
     things, call = arguments(layer, generator)
-    for training in (False, True):
+    in_training = [{"training": True, "rng": seed}] if "dropout" in text else []  # without dropout it is the same graph
+    for training in (False, *[True for _ in in_training]):
         for name, stage in layer.compiled(training=training).stages.items():
             assert not problems(stage), f"stage {name}: {problems(stage)}"
             read = read_graph if isinstance(stage, Graph) else read_program
@@ -393,7 +117,7 @@ def check(seed: int, n_statements: int = 12) -> None:
     outputs, state = step_by_step(scope["random_cell"], layer, things, call)
     same("step by step, output", plain.outputs, outputs, 1e-9)
     same("step by step, state", plain.state, state, 1e-9)
-    for how in (call, {**call, "training": True, "rng": seed}):
+    for how in (call, *({**call, **more} for more in in_training)):
         compiled, reference = (Run(one, things, how, adjoints) for one in layers.values())
         same("reference, output", compiled.outputs, reference.outputs, 1e-9)
         same("reference, state", compiled.state, reference.state, 1e-9)
@@ -406,8 +130,10 @@ def check(seed: int, n_statements: int = 12) -> None:
 
 
 def central_differences(
-    layer: Layer, things: dict[str, Any], how: dict[str, Any], adjoints: Any, gradients: dict[str, Any], generator: np.random.Generator
-) -> None:
+    layer: Layer, things: dict[str, Any], how: dict[str, Any], adjoints: Any, gradients: dict[str, Any],
+    generator: np.random.Generator,
+) -> None:  # fmt: skip
+    scale = max(1.0, *(float(np.max(np.abs(g), initial=0)) for g in gradients.values()))
     for _ in range(3):
         direction = {n: generator.standard_normal(np.shape(v)) for n, v in things.items()}
         got = sum(float((gradients[n] * d).sum()) for n, d in direction.items())
@@ -415,7 +141,7 @@ def central_differences(
         for step in (1e-5, 1e-6):  # a step may meet a kink: one of the two will do
             above, below = (Run(layer, {n: v + s * direction[n] for n, v in things.items()}, how) for s in (step, -step))
             expected = (above.weighed(adjoints) - below.weighed(adjoints)) / (2 * step)
-            found.append(abs(got - expected) / max(1.0, abs(expected), *(float(np.max(np.abs(g), initial=0)) for g in gradients.values())))
+            found.append(abs(got - expected) / max(scale, abs(expected)))
         assert min(found) < 1e-5, f"central differences: {found}, of {got}"
 
 
@@ -431,6 +157,15 @@ def script(seed: int, n_statements: int) -> str:
     )
 
 
+def failure(seed: int, n_statements: int) -> str:
+    """What went wrong, or nothing."""
+    try:
+        check(seed, n_statements)
+    except Exception:  # noqa: BLE001 - what fails is shown
+        return traceback.format_exc()[-2500:]
+    return ""
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=60.0)
@@ -442,20 +177,12 @@ def main() -> int:
     while time.monotonic() < until and len(failed) < 5:
         seed = given.seed * 1_000_000 + n_checked
         n_checked += 1
-        for n_statements in (given.statements, *range(1, given.statements)):
-            try:
-                check(seed, n_statements)
-            except Exception:  # noqa: BLE001 - what fails is being counted and shown
-                if n_statements < given.statements or n_statements == 1:
-                    failed.append(seed)
-                    print(script(seed, n_statements), traceback.format_exc()[-2500:])
-                    break
-            else:
-                if n_statements == given.statements:
-                    break
-        else:
+        error = failure(seed, given.statements)
+        if error:
             failed.append(seed)
-            print(script(seed, given.statements))
+            fewer = (n for n in range(1, given.statements) if failure(seed, n))
+            n_statements = next(fewer, given.statements)  # the shortest cell of this seed that fails
+            print(script(seed, n_statements), failure(seed, n_statements) or error)
     print(f"{n_checked} random cells, {len(failed)} failed: {failed}")
     return bool(failed)
 

@@ -5,8 +5,25 @@ Their meaning is written a second time, by hand and without Ostinato, in loops.p
 
 # ruff: noqa: E501
 from ostinato import (
-    Bias, Context, Input, Output, State, Weight, cell, concat, exp, layer_norm, maximum, minimum, patches, relu, reshape,
-    sigmoid, softmax, split, tanh,
+    Bias,
+    Context,
+    Input,
+    Output,
+    State,
+    Weight,
+    cell,
+    concat,
+    exp,
+    layer_norm,
+    maximum,
+    minimum,
+    patches,
+    relu,
+    reshape,
+    sigmoid,
+    softmax,
+    split,
+    tanh,
 )  # fmt: skip
 
 

@@ -8,12 +8,9 @@ from ostinato import (
     Context,
     DataError,
     Input,
-    InternalError,
     Layer,
-    MissingExtraError,
     OptionError,
     Output,
-    ShapeError,
     State,
     Weight,
     cell,
@@ -21,10 +18,7 @@ from ostinato import (
     concat,
     tanh,
 )
-from ostinato.compiler import compile_graph
-from ostinato.graph import Graph, verify
 from ostinato.initialise import Identity, initialiser
-from ostinato.rewrite import Builder
 
 from .helpers import Messages
 
@@ -347,135 +341,6 @@ def rng_of_words():
     Layer(cell(lambda x=Input(2): ostinato.dropout(x, 0.5))).run(np.ones((3, 2)), training=True, rng="seed")
 
 
-# --- weights, adjoints, streams --------------------------------------------------------------------------------------------
-
-
-@case(DataError)
-def weight_of_another_shape():
-    ELMAN.weights["W_x"] = np.ones((5, 3))
-
-
-@case(OptionError)
-def weight_unknown():
-    ELMAN.weights["W_y_"] = np.ones((5, 5))
-
-
-@case(OptionError)
-def weight_read_under_another_name():
-    print(LSTM.weights["W_j"])
-
-
-@case(DataError)
-def weight_of_words():
-    ELMAN.weights["b"] = ["0"] * 5
-
-
-@case(DataError)
-def weights_updated_with_one_that_is_wrong():
-    ELMAN.weights.update({"W_x": np.zeros((3, 5)), "b": np.zeros(4)})
-
-
-@case(DataError)
-def adjoint_of_another_shape():
-    ELMAN.vjp(X)[1](np.ones((7, 4, 3)))
-
-
-@case(DataError)
-def adjoint_of_an_unknown_output():
-    ATTENTIVE.vjp(X, KEYS, MEMORY)[1]({"spared": np.ones((7, 4, 2))})
-
-
-@case(DataError)
-def adjoint_of_words():
-    ELMAN.vjp(X)[1](np.full((7, 4, 5), "1"))
-
-
-@case(DataError)
-def adjoint_of_an_unknown_state():
-    LSTM.vjp(X)[1](state={"g": np.ones((4, 5))})
-
-
-@case(DataError)
-def adjoint_of_a_state_of_another_shape():
-    LSTM.vjp(X)[1](state={"h": np.ones((5, 4))})
-
-
-@case(OptionError)
-def stream_in_reverse():
-    BACKWARD.stream()
-
-
-@case(DataError)
-def stream_of_a_float():
-    ELMAN.stream(n_instances=2.0)
-
-
-@case(DataError)
-def stream_of_a_sequence():
-    ELMAN.stream()(np.ones((7, 3)))
-
-
-@case(DataError)
-def stream_of_other_instances():
-    ELMAN.stream(n_instances=2)(np.ones((3, 3)))
-
-
-@case(DataError)
-def stream_of_another_size():
-    ELMAN.stream()(np.ones(4))
-
-
-@case(DataError)
-def stream_of_nothing():
-    ELMAN.stream()()
-
-
-@case(DataError)
-def stream_of_too_much():
-    ELMAN.stream()(np.ones(3), np.ones(3))
-
-
-@case(DataError)
-def stream_of_ragged_lists():
-    ELMAN.stream(n_instances=2)([[1.0], [1.0, 2.0]])
-
-
-@case(DataError)
-def stream_from_an_unknown_state():
-    LSTM.stream(state={"y": np.zeros(5)})
-
-
-@case(DataError)
-def stream_continued_from_another_shape():
-    stream = LSTM.stream(n_instances=2)
-    stream.state = {"h": np.zeros(5)}
-
-
-@case(DataError)
-def stream_without_its_context():
-    ATTENTIVE.stream()(np.ones(3), np.ones(2))
-
-
-@case(DataError)
-def stream_with_an_unknown_context():
-    ATTENTIVE.stream(memory=MEMORY[0], lexicon=MEMORY[0])
-
-
-# --- bugs of ours -----------------------------------------------------------------------------------------------------------
-
-
-@case(InternalError)
-def graph_that_is_not_well_made():
-    good = ELMAN.graph
-    verify(Graph(good.name, "f32", good.sizes, good.ports, (), good.results), "fold")
-
-
-@case(InternalError)
-def pass_that_emits_nonsense():
-    ports = {p.name: p.value for p in ELMAN.graph.ports}
-    Builder(ports).emit("add", (ports["x"], ports["y"]))
-
-
 @pytest.mark.parametrize("name", case.names)
 def test_message(name, request):
     case.check(name, request)
@@ -483,35 +348,3 @@ def test_message(name, request):
 
 def test_every_message_has_its_case():
     case.check_complete()
-
-
-def test_nothing_is_changed_where_one_weight_of_several_is_refused():
-    layer = Layer(cells.recurrent, n_inputs=3, n_neurons=5)
-    before = {name: array.copy() for name, array in layer.weights.items()}
-    with pytest.raises(DataError):
-        layer.weights.update({"W_x": np.zeros((3, 5)), "b": np.zeros(4)})
-    for name, array in before.items():
-        np.testing.assert_array_equal(layer.weights[name], array)
-
-
-def test_weights_can_not_be_changed_behind_the_layers_back():
-    with pytest.raises(ValueError, match="read-only"):
-        ELMAN.weights["b"][0] = 1.0
-
-
-def test_a_refused_stage_of_the_reference_lists_its_own_stages():
-    compiled = compile_graph(ELMAN.graph, passes=False)
-    with pytest.raises(OptionError, match="`trace`, `differentiate`, `forward`, `recording`, `backward`"):
-        compiled.stage("simplify")
-
-
-def test_every_error_is_what_its_family_says():
-    for name in ostinato.__all__:
-        error = getattr(ostinato, name)
-        if isinstance(error, type) and issubclass(error, Exception):
-            assert issubclass(error, ostinato.OstinatoError)
-            assert error.__module__ == "ostinato"
-    assert issubclass(ShapeError, ValueError)
-    assert issubclass(ostinato.SymbolError, TypeError)
-    assert issubclass(MissingExtraError, ImportError)
-    assert issubclass(ostinato.FileError, OSError)

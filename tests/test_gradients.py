@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import ostinato
-from ostinato import Bias, Context, Input, Layer, Output, State, Weight, cell, boundary, dropout, functions, ops, tanh
+from ostinato import Bias, Context, Input, Layer, Output, State, Weight, boundary, cell, dropout, functions, ops, tanh
 from ostinato.shapes import Dim
-from tests.loops import CASES, SCENARIOS, apart, build, named
+from tests.loops import CASES
+from tests.scenarios import SCENARIOS, apart, build, named
 
 LIMIT = 1e-6
 ROLES = {"i": Input, "c": Context, "w": Weight}
@@ -19,13 +20,13 @@ NAMES = {
 
 
 def layer_of(text, shapes, roles="i", n_outputs=1):
-    """A layer without a state: operands a, b, c of the given shapes, each an input, context or weight; x is there for the axes."""
+    """A layer without a state: operands a, b, c of the given shapes and roles; x is there for the axes."""
     roles = roles * len(shapes) if len(roles) == 1 else roles
     operands = dict(zip("abc", zip(shapes, roles, strict=True), strict=False))
     scope = {f"_{name}": ROLES[role](*shape) for name, (shape, role) in operands.items()}
     scope |= {name: value for name, value in NAMES.items() if not name.startswith("_")} | {"Output": Output, "Input": Input}
     head = ", ".join(["x=Input()", *(f"{name}=_{name}" for name in operands)])
-    exec(f"def function({head}):\n    return Output(({text}))\n", scope)  # noqa: S102 - the texts of this file
+    exec(f"def function({head}):\n    return Output(({text}))\n", scope)
     return Layer(cell(scope["function"]), dtype="float64")
 
 
@@ -66,7 +67,8 @@ def directional(layer, inputs, contexts, weights, generator, n_directions=3, ste
         above, below = ({n: v + s * direction[n] for n, v in things.items()} for s in (step, -step))
         expected = (value(above, adjoints) - value(below, adjoints)) / (2 * step)
         got = sum(float((found[name] * direction[name]).sum()) for name in things)
-        assert abs(got - expected) <= LIMIT * max(1.0, abs(expected)), ([n for n, d in direction.items() if np.any(d)], got, expected)
+        moved = [n for n, d in direction.items() if np.any(d)]
+        assert abs(got - expected) <= LIMIT * max(1.0, abs(expected)), (moved, got, expected)
     return found
 
 
@@ -104,8 +106,9 @@ OPS = {
         [(5, 2, 3), (5, 3, 4)], [(2, 3), (5, 3, 4)], [(3,), (5, 3, 4)], [(5, 2, 3), (1, 3, 4)], [(1, 2, 3), (5, 3, 1)],
         [(1,), (1, 1)], [(1,), (1,)], [(2, 5, 2, 3), (5, 3, 4)], [(5, 2, 3), (2, 1, 3, 4)],
     )] + [("a @ a", [(3, 3)]), ("a @ a.T", [(2, 3)]), ("a @ a", [(3,)])],
-    "sum": [("sum(a)", [(3,)]), ("sum(a)", [(2, 3)]), ("sum(a, axis=0) * b", [(2, 3), (3,)]), ("sum(a, axis=(0, 2))", [(2, 3, 4)]),
-            ("sum(a, keepdims=True) * a", [(2, 3)]), ("sum(a, axis=-2, keepdims=True) * b", [(2, 3, 4), (3, 1)])],
+    "sum": [("sum(a)", [(3,)]), ("sum(a)", [(2, 3)]), ("sum(a, axis=0) * b", [(2, 3), (3,)]),
+            ("sum(a, axis=(0, 2))", [(2, 3, 4)]), ("sum(a, keepdims=True) * a", [(2, 3)]),
+            ("sum(a, axis=-2, keepdims=True) * b", [(2, 3, 4), (3, 1)])],
     "max": [("max(a)", [(5,)]), ("max(a)", [(3, 5)]), ("max(a, axis=0)", [(3, 5)]), ("max(a, axis=(0, 1))", [(3, 5)]),
             ("a / max(abs(a), keepdims=True)", [(3, 5)])],
     "concat": [("concat(a, b) * concat(b, a)", [(2,), (3,)]), ("concat(a, b, axis=0)", [(2, 3), (4, 3)]),
@@ -121,7 +124,8 @@ OPS = {
     "transpose": [("a.T @ b", [(3, 2), (3,)]), ("transpose(a, (2, 0, 1)) * b", [(2, 3, 4), (2, 3)]), ("a.mT @ a", [(2, 3, 2)]),
                   ("transpose(transpose(a, (1, 2, 0)), (1, 2, 0))", [(2, 3, 4)]), ("a.T", [(3,)])],
     "patches": [("patches(a, 3) @ b", [(7, 2), (6, 3)]), ("patches(a, (2, 3), stride=(2, 1))", [(5, 6, 2)]),
-                ("patches(a, 3, padding='same')", [(4, 2)]), ("patches(a, (2, 2), stride=2, padding=((1, 0), (0, 2)))", [(4, 5, 1)]),
+                ("patches(a, 3, padding='same')", [(4, 2)]),
+                ("patches(a, (2, 2), stride=2, padding=((1, 0), (0, 2)))", [(4, 5, 1)]),
                 ("patches(a, 1, stride=3)", [(8, 1)])],
     "unpatches": [("unpatches(a, number(3), (2,), ((1, 1),), number(5, 2))", [(3, 6)]),
                   ("unpatches(a, number(2, 2), (1, 1), ((0, 0), (0, 0)), number(3, 4, 1))", [(2, 3, 4)])],
@@ -284,7 +288,8 @@ def test_a_pullback_may_be_called_again_and_is_linear(case, backend):
     given = [{n: generator.standard_normal(y.shape) for n, y in named(outputs, case).items()} for _ in range(2)]
     final = [{n: generator.standard_normal(s.shape) for n, s in pullback.state.items()} for _ in range(2)]
     calls = [flat(pullback(given[k], state=final[k])) for k in range(2)]
-    total = flat(pullback({n: given[0][n] + 2 * given[1][n] for n in given[0]}, state={n: final[0][n] + 2 * final[1][n] for n in final[0]}))
+    both = [{n: first + 2 * second[n] for n, first in one.items()} for one, second in (given, final)]
+    total = flat(pullback(both[0], state=both[1]))
     layer.weights.update({name: np.zeros_like(array) for name, array in layer.weights.items()})
     again = flat(pullback(given[0], state=final[0]))
     for name, array in calls[0].items():

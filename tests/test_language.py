@@ -1,4 +1,4 @@
-"""The language of cells: every op traced and computed on arrays gives the same; a cell is a function, and one step of its layer."""
+"""The language: every op traced and computed on arrays gives the same; a cell is a function, and one step of its layer."""
 
 import math
 
@@ -65,7 +65,8 @@ LAST = {
     "sum_all": lambda x: total(x, axis=tuple(range(len(x.shape)))), "doubled": lambda x: concat(x, 2 * x),
     "doubled_rows": lambda x: concat(x, 2 * x, axis=0), "halves": lambda x: split(x, 2)[1] - split(x, 2)[0],
     "named_parts": lambda x: split(x, [1, 3])[1], "transposed": lambda x: x.T, "every_second": lambda x: x[..., ::2],
-    "last": lambda x: x[..., -1], "middle": lambda x: x[..., 1:-1], "first_row": lambda x: x[0], "from_end": lambda x: x[..., -3:],
+    "last": lambda x: x[..., -1], "middle": lambda x: x[..., 1:-1], "first_row": lambda x: x[0],
+    "from_end": lambda x: x[..., -3:],
     "kept_row": lambda x: x[0:1], "steps": lambda x: x[..., 1:4:2], "all": lambda x: x[...],
 }  # fmt: skip
 

@@ -7,7 +7,8 @@ import torch
 from ostinato import cells
 from ostinato.cell import Cell
 from tests.library import LIBRARY
-from tests.loops import CASES, SCENARIOS, apart, build, named, run
+from tests.loops import CASES, run
+from tests.scenarios import SCENARIOS, apart, build, named
 
 SOME = [s for s in SCENARIOS if s.name in ("plain", "one step", "lengths", "reset and lengths", "reverse lengths", "unbatched")]
 

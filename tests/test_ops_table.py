@@ -1,4 +1,4 @@
-"""The table of ops is complete and closed: an op is one record, and everything that is asked of an op is asked of its record."""
+"""The table of ops is complete and closed: an op is one record, and everything is asked of its record."""
 
 import inspect
 
@@ -51,7 +51,7 @@ def test_every_record_is_complete(name):
     expected = 1 if op.n_operands is None else op.n_operands
     assert len(op.derivative) == expected, "one formula, or None, for each operand"
     for field in range(op.n_operands or 1):
-        assert f"{{{field}}}" in op.equation or name in ("constant",)
+        assert f"{{{field}}}" in op.equation or name == "constant"
     assert op.infix == INFIX.get(name, ""), "the table and the text write an op alike"
 
 
@@ -63,7 +63,8 @@ def test_shape_and_computation_agree(name):
     shape = op.shape(types, attributes)
     assert not isinstance(shape, Reason), shape
     dtype, dims = shape
-    arrays = [random((5, *t.sizes), seed=i) > 0 if t.dtype == "bool" else random((5, *t.sizes), i) ** 2 for i, t in enumerate(types)]
+    arrays = [random((5, *t.sizes), i) for i, t in enumerate(types)]
+    arrays = [a > 0 if t.dtype == "bool" else a**2 for a, t in zip(arrays, types, strict=True)]
     found = op.compute(arrays, attributes)
     leading = (1,) if name in ("constant", "total", "total_product") else (5,)
     assert found.shape == (*leading, *(dim.size for dim in dims))
@@ -76,7 +77,8 @@ def test_no_op_changes_the_dtype(name, dtype):
     op, attributes = OPS[name], dict(ATTRIBUTES.get(name, {}))
     if name == "constant":
         attributes["dtype"] = "f32" if dtype == np.float32 else "f64"
-    arrays = [random((5, *t.sizes)) > 0 if t.dtype == "bool" else (random((5, *t.sizes)) ** 2).astype(dtype) for t in operands(op)]
+    arrays = [random((5, *t.sizes)) for t in operands(op)]
+    arrays = [a > 0 if t.dtype == "bool" else (a**2).astype(dtype) for a, t in zip(arrays, operands(op), strict=True)]
     found = op.compute(arrays, attributes)
     assert found.dtype in (dtype, np.bool_)
 
@@ -88,7 +90,8 @@ def test_derivatives_against_differences(name):
     types = operands(op)
     moving = [i for i in range(len(types)) if op.derivative_for(i) is not None]
     if not moving:
-        assert name in {"less", "less_equal", "equal", "logical_and", "logical_or", "logical_not", "sign", "stop_gradient", "constant"}
+        flat = {"less", "less_equal", "equal", "logical_and", "logical_or", "logical_not", "sign", "stop_gradient", "constant"}
+        assert name in flat
         return
     arrays = [random(t.sizes, i) for i, t in enumerate(types)]
     arrays = [a > 0 if t.dtype == "bool" else np.abs(a) + 0.5 for a, t in zip(arrays, types, strict=True)]
@@ -97,7 +100,8 @@ def test_derivatives_against_differences(name):
     def compute(*given):
         return op.compute([g[None] for g in given], attributes)[0]
 
-    parameters = {f"a{i}": inspect.Parameter(f"a{i}", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=Input(3, 4)) for i in numbers}
+    either = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    parameters = {f"a{i}": inspect.Parameter(f"a{i}", either, default=Input(3, 4)) for i in numbers}
     if name == "matmul":
         parameters["a1"] = parameters["a1"].replace(default=Input(4, 3))
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ostinato import Layer, cells
-from tests.loops import CASES, SCENARIOS, Scenario, apart, build, named
+from tests.loops import CASES
+from tests.scenarios import SCENARIOS, Scenario, apart, build, named
 
 RECURRENT = [case for case in CASES if case.names("state")]
 LIMIT = 1e-12

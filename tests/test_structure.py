@@ -95,7 +95,7 @@ def test_importing_loads_numpy_and_nothing_heavy():
 
 
 def test_the_interpreter_shares_no_code_with_a_pass():
-    used = {target for target in imports(PACKAGE / "interpret.py")}
+    used = set(imports(PACKAGE / "interpret.py"))
     assert used <= {"graph", "shapes", "timeline", "ops", "boundary", "errors"}
 
 

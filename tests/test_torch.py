@@ -1,4 +1,4 @@
-"""PyTorch computes the same: its own layers with their weights copied in, and its automatic differentiation of loops by hand."""
+"""PyTorch computes the same: its own layers with their weights copied in, and its differentiation of loops by hand."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,8 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from ostinato import Layer, cells, relu, tanh  # noqa: E402
-from tests.loops import SCENARIOS, SPELLINGS, apart, build, named, run  # noqa: E402
+from tests.loops import SPELLINGS, run  # noqa: E402
+from tests.scenarios import SCENARIOS, apart, build, named  # noqa: E402
 
 LIMIT = 1e-10
 
@@ -15,7 +16,7 @@ def leaf(array):
     return torch.tensor(np.asarray(array), dtype=torch.float64, requires_grad=True)
 
 
-# --- every cell, every spelling, every scenario: automatic differentiation of the loop by hand ---------------------------------
+# --- every cell, every spelling, every scenario: automatic differentiation of the loop by hand ------------------------
 
 
 def by_autograd(case, sizes, values, scenario, generator):
@@ -71,7 +72,7 @@ def check_weights(case, spelling, layer, got, expected, generator, scenario):
         assert abs(mine - theirs) < LIMIT * max(1.0, abs(theirs)), (scenario, name)
 
 
-# --- the layers of PyTorch ------------------------------------------------------------------------------------------------------
+# --- the layers of PyTorch --------------------------------------------------------------------------------------------
 
 
 def lstm_weights(p):

@@ -7,7 +7,8 @@ import pytest
 
 from ostinato import Layer, cells
 from ostinato.functions import ACTIVATIONS
-from tests.loops import CASES, SCENARIOS, SPELLINGS, Scenario, apart, build, named, run
+from tests.loops import CASES, SPELLINGS, run
+from tests.scenarios import SCENARIOS, Scenario, apart, build, named
 
 LIMIT = {"float32": 1e-6, "float64": 1e-12}
 

@@ -1,5 +1,8 @@
 """Ostinato: a compiler for recurrent neural networks. Write one step; it is checked, explained, differentiated and run."""
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
 from . import initialise, ops
 from .cell import Cell, cell
 from .declarations import Bias, Context, Input, Output, State, Weight
@@ -32,6 +35,9 @@ from .functions import (
     thresholded_relu,
 )
 from .layer import Gradients, Layer, Stream
+from .loading import load
+from .losses import Loss, cross_entropy, mean_squared_error
+from .network import Bidirectional, Dropout, LastStep, Network
 from .ops import (
     concat,
     exp,
@@ -53,6 +59,8 @@ from .ops import (
     transpose,
     where,
 )
+from .training import train
+from .updates import UpdateRule, clip_by_global_norm
 
 from . import cells  # isort: skip - the cells of the library are written with the names above
 
@@ -62,34 +70,47 @@ max = ops.max_  # noqa: A001
 sum = ops.sum_  # noqa: A001
 
 
+if TYPE_CHECKING:
+    from .estimators import RecurrentClassifier, RecurrentRegressor
+
 __version__ = "0.1.0"
 
 __all__ = [
     "Bias",
+    "Bidirectional",
     "Cell",
     "CellError",
     "Context",
     "DataError",
     "DimensionError",
+    "Dropout",
     "Explanation",
     "FileError",
     "Gradients",
     "Input",
     "InternalError",
+    "LastStep",
     "Layer",
+    "Loss",
     "MissingExtraError",
+    "Network",
     "OptionError",
     "OstinatoError",
     "Output",
+    "RecurrentClassifier",
+    "RecurrentRegressor",
     "ShapeError",
     "State",
     "Stream",
     "SymbolError",
+    "UpdateRule",
     "Weight",
     "affine",
     "cell",
     "cells",
+    "clip_by_global_norm",
     "concat",
+    "cross_entropy",
     "dropout",
     "elu",
     "exp",
@@ -99,12 +120,14 @@ __all__ = [
     "initialise",
     "layer_norm",
     "leaky_relu",
+    "load",
     "log",
     "logical_and",
     "logical_not",
     "logical_or",
     "maximum",
     "mean",
+    "mean_squared_error",
     "minimum",
     "patches",
     "relu",
@@ -120,6 +143,14 @@ __all__ = [
     "stop_gradient",
     "tanh",
     "thresholded_relu",
+    "train",
     "transpose",
     "where",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """The estimators, loaded when asked for: importing ostinato does not import scikit-learn."""
+    if name in ("RecurrentClassifier", "RecurrentRegressor"):
+        return getattr(import_module(".estimators", __name__), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

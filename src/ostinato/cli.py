@@ -7,6 +7,7 @@ Exit codes: 0 all is well; 1 the data, the files or the cell are wrong (one line
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 import traceback
@@ -200,6 +201,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         the exit code.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
+            stream.reconfigure(errors="replace")  # a `?` for an arrow that the terminal does not have
     try:
         arguments = parser().parse_args(argv)
     except SystemExit as stop:  # argparse leaves in this way, after help too

@@ -87,6 +87,9 @@ class NetworkWeights(Mapping[str, Array]):
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: array.shape for name, array in self.items()}
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._homes
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._homes)
 

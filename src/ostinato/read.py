@@ -31,6 +31,11 @@ class _Unreadable(Exception):
     pass
 
 
+UNREADABLE = (  # what Python's own parser and the table of ops say of a text that is no graph
+    _Unreadable, ValueError, KeyError, IndexError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError,
+)  # fmt: skip
+
+
 def read_graph(text: str) -> Graph:
     """The graph that a text describes.
 
@@ -79,7 +84,7 @@ def read_program(text: str) -> Program:
 def _checked(reader: _Reader) -> Graph | Program:
     try:
         graph = reader.read()
-    except (_Unreadable, ValueError, KeyError, IndexError, SyntaxError, TypeError, AttributeError, RecursionError, MemoryError) as error:
+    except UNREADABLE as error:
         line = reader.line.strip()
         what = "it is not written so"
         if isinstance(error, _Unreadable | KeyError):

@@ -403,7 +403,8 @@ def _results(tracer: Tracer, returned: Any, declarations: Mapping[str, Declarati
         headline = f"{tracer.name}: it declares {declared}, and returns {len(new_states)} value{'s'[: len(new_states) != 1]}"
         headline += " beside its outputs" if marked else ""
         hint = "mark what is no state: `return Output(p), h`" if len(new_states) > len(states) else f"return {wanted}"
-        raise CellError(lay_out(headline, source=source, hint=hint if states else "give outputs names: `return Output(p, q=q)`"))
+        hint = hint if states else "give outputs names: `return Output(p, q=q)`"
+        raise CellError(lay_out(headline, source=source, hint=hint))
     for state, item in zip(states, new_states, strict=True):
         yield Result(state, _returned(tracer, item, f"the new value of state `{state}`", declarations[state]), "state")
     outputs: dict[str, Any] = {}

@@ -118,6 +118,10 @@ class UpdateRule:
         given = {k: v for k, v in options_and_settings.items() if k not in rule.options}
         self._layer = Layer(rule, dtype=dtype, **options)
         self.name, self._parameter = rule.name, states[0]
+        for name in given:
+            if name not in self.settings:
+                known = known_names(name, [*self.settings, *rule.options], "settings")
+                raise OptionError(lay_out(f"{self.name}: there is no setting `{name}`; {known}"))
         self.settings.update(given)
         self.state: dict[str, Array] = {}
         self.n_updates = 0

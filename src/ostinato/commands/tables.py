@@ -18,6 +18,7 @@ import csv
 import io
 import math
 import zipfile
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -31,6 +32,11 @@ from ..files import write_atomically
 
 Array = np.ndarray[Any, np.dtype[Any]]
 ANSWERS = ("label", "target")
+# what NumPy and the zip reader say of a file that is something else, or was cut or changed
+DAMAGED = (
+    OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile,
+    zlib.error,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,11 +106,13 @@ def _read_npz(path: str, *, answers: bool) -> Samples:
 
 def _arrays(path: str) -> dict[str, Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
+        content = io.BytesIO(Path(path).read_bytes())
     except OSError as error:
         raise FileError(lay_out(f"`{path}` can not be read: {error.strerror or error}")) from None
-    except (ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
+    try:
+        with np.load(content, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except DAMAGED as error:
         raise FileError(lay_out(f"`{path}` is no .npz file of plain arrays, or it is damaged: {_one_line(error)}")) from None
 
 

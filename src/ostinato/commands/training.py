@@ -10,7 +10,6 @@ import numpy as np
 
 from .. import loading
 from ..errors import DataError, FileError, MissingExtraError, OptionError, lay_out
-from ..explain.document import Page, Section, Table, plain
 from .tables import Samples, predictions_text, read_samples, write_predictions
 
 LEARN = 'pip install "ostinato[learn]"'
@@ -45,7 +44,8 @@ def train_command(arguments: argparse.Namespace) -> int:
     estimator.save(arguments.model)
     rows = [
         ("task", task),
-        ("sequences", f"{len(samples.X):,} of {_steps(samples)} steps, {len(samples.features)} features"),
+        ("sequences", f"{len(samples.X):,}, of {_steps(samples)} steps"),
+        ("features", ", ".join(samples.features)),
         ("network", f"{estimator.network_!r}".strip("<>")),
         ("epochs", str(len(estimator.history_))),
     ]
@@ -54,8 +54,8 @@ def train_command(arguments: argparse.Namespace) -> int:
     if test is not None:
         rows.append((f"{score}, test", f"{estimator.score(test.X, _answers_for(task, test, arguments.test)):.4f}"))
     rows.append(("saved to", arguments.model))
-    page = Page("Trained", "", (Section(f"{arguments.cell} on {arguments.data}", (Table(("", ""), tuple(rows)),)),))
-    sys.stdout.write(plain(page) + "\n")
+    width = max(len(name) for name, _ in rows)
+    sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in rows))
     return 0
 
 

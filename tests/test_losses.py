@@ -1,0 +1,186 @@
+"""Losses: values and gradients are torch's, stable for large logits; what does not count is never read."""
+
+import numpy as np
+import pytest
+import torch
+
+from ostinato import Bias, DataError, Input, OptionError, State, cell
+from ostinato import sum as total
+from ostinato.losses import Loss, cross_entropy, mean_squared_error
+
+from .helpers import Messages, assert_close, assert_equal, random
+
+case = Messages("errors_losses.txt")
+LENGTHS = np.array([5, 2, 0, 4])
+LABELS = np.random.default_rng(0).integers(0, 3, (5, 4))
+Y = random((5, 4, 3))
+
+
+def by_torch(function, output, target):
+    leaf = torch.tensor(output, requires_grad=True)
+    loss = function(leaf, torch.tensor(target))
+    loss.backward()
+    return loss.item(), leaf.grad.numpy()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cross_entropy_is_torchs(dtype):
+    tolerance = 1e-6 if dtype == "float32" else 1e-12
+    output = Y[0].astype(dtype)
+    value, gradient = cross_entropy(output, LABELS[0])
+    expected, expected_gradient = by_torch(torch.nn.functional.cross_entropy, output, LABELS[0])
+    assert gradient.dtype == dtype
+    assert_close(value, expected, tolerance)
+    assert_close(gradient, expected_gradient, tolerance)
+    soft = np.abs(random((4, 3), 1)).astype(dtype)
+    value, gradient = cross_entropy(output, soft)
+    expected, expected_gradient = by_torch(torch.nn.functional.cross_entropy, output, soft)
+    assert_close(value, expected, tolerance)
+    assert_close(gradient, expected_gradient, tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_mean_squared_error_is_torchs(dtype):
+    output, target = Y.astype(dtype), random(Y.shape, 1, dtype)
+    value, gradient = mean_squared_error(output, target)
+    expected, expected_gradient = by_torch(torch.nn.functional.mse_loss, output, target)
+    assert_close(value, expected, 1e-6 if dtype == "float32" else 1e-12)
+    assert_close(gradient, expected_gradient, 1e-6 if dtype == "float32" else 1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_cross_entropy_is_stable_for_large_logits(dtype):
+    logits = np.array([[1e4, -1e4, 0], [-1e4, 1e4, 1e4], [1e4, 1e4, 1e4]], dtype)
+    value, gradient = cross_entropy(logits, np.array([0, 0, 1]))
+    assert_close(value, (0 + 2e4 + np.log(2) + np.log(3)) / 3, 1e-6)
+    assert_close(gradient * 3, np.array([[0, 0, 0], [-1, 0.5, 0.5], [1 / 3, -2 / 3, 1 / 3]]), 1e-6)
+
+
+def test_labels_are_one_hot_targets():
+    value, gradient = cross_entropy(Y, LABELS)
+    other_value, other_gradient = cross_entropy(Y, np.eye(3)[LABELS])
+    assert value == other_value
+    assert_equal(gradient, other_gradient)
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, mean_squared_error])
+def test_the_average_is_over_what_counts_and_the_rest_is_never_read(loss):
+    target = np.eye(3)[LABELS]
+    valid = np.arange(5)[:, None] < LENGTHS
+    output = np.where(valid[..., None], Y, np.nan)
+    value, gradient = loss(output, target, lengths=LENGTHS)
+    expected, rows = loss(Y[valid], target[valid])
+    assert value == expected
+    assert_equal(gradient[valid], rows)
+    assert not gradient[~valid].any()
+    masked, masked_gradient = loss(output, target, mask=valid)
+    assert masked == value
+    assert_equal(masked_gradient, gradient)
+    turned, turned_gradient = loss(output.swapaxes(0, 1), target.swapaxes(0, 1), lengths=LENGTHS, batch_first=True)
+    assert_close(turned, value)
+    assert_close(turned_gradient.swapaxes(0, 1), gradient)
+    only, _ = loss(output, target, lengths=LENGTHS, mask=np.arange(5)[:, None] < [1, 0, 5, 0])
+    assert_close(only, loss(Y[0, 0], target[0, 0])[0])
+
+
+def test_nothing_that_counts_is_a_loss_of_zero():
+    value, gradient = cross_entropy(Y, LABELS, lengths=np.zeros(4, int))
+    assert value == 0
+    assert not gradient.any()
+    assert gradient.shape == Y.shape
+
+
+def test_gradients_are_those_of_finite_differences():
+    for loss, target in ((cross_entropy, LABELS), (mean_squared_error, random(Y.shape, 3))):
+        _, gradient = loss(Y, target, lengths=LENGTHS)
+        for place in np.ndindex(Y.shape):
+            moved = [Y.copy(), Y.copy()]
+            moved[0][place] += 1e-6
+            moved[1][place] -= 1e-6
+            slope = (loss(moved[0], target, lengths=LENGTHS)[0] - loss(moved[1], target, lengths=LENGTHS)[0]) / 2e-6
+            assert abs(slope - gradient[place]) < 1e-8
+
+
+@cell
+def absolute(output=Input("n"), target=Input("n")):
+    from ostinato import abs as magnitude
+
+    return total(magnitude(output - target))
+
+
+def test_an_own_cell_is_a_loss():
+    loss = Loss(absolute)
+    value, gradient = loss(Y[0], np.zeros((4, 3)))
+    assert_close(value, np.abs(Y[0]).sum() / 4)
+    assert_close(gradient, np.sign(Y[0]) / 4)
+    assert repr(loss) == "<loss absolute>"
+    assert loss.layer(3, "float64") is loss.layer(3, "float64")
+
+
+@cell
+def weighted(output=Input("n"), target=Input("n"), b=Bias("n")):
+    return total(output - target + b)
+
+
+@cell
+def not_a_number(output=Input("n"), target=Input("n")):
+    return output - target
+
+
+@cell
+def with_state(output=Input("n"), y=State("n")):
+    return output + y
+
+
+@case(OptionError)
+def loss_with_weights():
+    Loss(weighted)
+
+
+@case(OptionError)
+def loss_with_a_state():
+    Loss(with_state)
+
+
+@case(OptionError)
+def loss_of_a_vector():
+    Loss(not_a_number)(Y, Y)
+
+
+@case(DataError)
+def label_out_of_range():
+    cross_entropy(Y[0], [0, 1, 7, 2])
+
+
+@case(DataError)
+def target_of_another_shape():
+    cross_entropy(Y, np.zeros(5, int))
+
+
+@case(DataError)
+def squares_of_labels():
+    mean_squared_error(Y[0], LABELS[0])
+
+
+@case(DataError)
+def lengths_without_steps():
+    cross_entropy(Y[0], LABELS[0], lengths=LENGTHS)
+
+
+@case(DataError)
+def mask_of_numbers():
+    cross_entropy(Y[0], LABELS[0], mask=np.ones(4))
+
+
+@case(DataError)
+def output_of_four_dimensions():
+    mean_squared_error(np.zeros((2, 3, 4, 5)), np.zeros((2, 3, 4, 5)))
+
+
+@pytest.mark.parametrize("name", case.names)
+def test_message(name, request):
+    case.check(name, request)
+
+
+def test_the_golden_file_is_complete():
+    case.check_complete()
