@@ -83,16 +83,16 @@ def main(arguments=None):
     parser.add_argument("--clip-norm", type=float, default=1.0)
     parser.add_argument("--goal", type=float, default=0.002, help="stop when the error is below (0.002)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="T = 20 and at most 1,500 updates")
+    parser.add_argument("--quick", action="store_true", help="T = 20, and at most 2,000 updates")
     chosen = parser.parse_args(arguments)
     if chosen.steps < 2:
         parser.error("--steps is at least 2: one marked number in each half")
     if chosen.quick:
-        chosen.steps, chosen.goal = 20, max(chosen.goal, 0.01)
+        chosen.steps, chosen.goal, chosen.batch_size, chosen.learning_rate = 20, 0.01, 64, 2e-3
     network = make_network(chosen.neurons, chosen.seed)
     print(f"T = {chosen.steps}, {network}")
     error, updates = learn(
-        network, chosen.steps, seconds=chosen.seconds, updates=1_500 if chosen.quick else 1_000_000, goal=chosen.goal,
+        network, chosen.steps, seconds=chosen.seconds, updates=2_000 if chosen.quick else 1_000_000, goal=chosen.goal,
         batch_size=chosen.batch_size, learning_rate=chosen.learning_rate, clip_norm=chosen.clip_norm, seed=chosen.seed,
     )  # fmt: skip
     learned = error < BASELINE / 8

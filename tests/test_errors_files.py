@@ -253,6 +253,13 @@ def graph_of_two_dtypes(folder):
 
 
 @case(FileError)
+def program_with_a_block_of_a_number(folder):
+    text = str(Layer(cells.lstm, n_inputs=2, n_neurons=3).program)
+    assert "= W_g[0:n_inputs, 0:n_neurons]" in text
+    read_program(text.replace("= W_g[0:n_inputs, 0:n_neurons]", "= 7[0:n_inputs, 0:n_neurons]"))
+
+
+@case(FileError)
 def graph_nested_too_deeply(folder):
     read_changed("x @ W_x", "(" * 5000 + "x" + ")" * 5000)
 

@@ -233,7 +233,7 @@ def test_dropout_between_parts_zeroes_by_the_rate_and_scales_the_rest(per):
     Y = layer(np.ones((50, 30, 40)), training=True, rng=0)
     assert set(np.unique(Y).tolist()) == {0.0, 1 / 0.75}
     assert abs((Y == 0).mean() - 0.25) < 0.02
-    assert (Y == Y[:1]).all() == (per == "sequence")
+    assert (Y[:1] == Y).all() == (per == "sequence")
 
 
 def test_a_network_takes_over_the_parts_of_a_network():

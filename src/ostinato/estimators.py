@@ -265,7 +265,7 @@ class RecurrentClassifier(ClassifierMixin, _Recurrent):  # type: ignore[misc]
         labels = labels_of(y, samples.n_samples, owner)
         classes, places = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
-            raise DataError(lay_out(f"{owner}: y has only the class {classes[0]!r}, and two are needed"))
+            raise DataError(lay_out(f"{owner}: y has only the class `{classes[0]}`, and two are needed"))
         self._learn(
             samples, places, loss=cross_entropy, n_outputs=len(classes), labels=places,
             score=lambda Y, examples: float((Y.argmax(axis=1) == examples.target).mean()), score_name="validation accuracy",
@@ -288,7 +288,8 @@ class RecurrentClassifier(ClassifierMixin, _Recurrent):  # type: ignore[misc]
             NotFittedError: it has not been fitted.
             DataError: X of another form than in `fit`.
         """
-        return np.asarray(self.classes_[self.decision_function(X).argmax(axis=1)])
+        places = self.decision_function(X).argmax(axis=1)
+        return np.asarray(self.classes_[places])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of sequences whose label is predicted."""

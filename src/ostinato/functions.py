@@ -34,6 +34,7 @@ def composed(function: Function) -> Function:
     return wrapped  # type: ignore[return-value]
 
 
+@composed
 def mean(x: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Any:
     """The mean over the last dimension (or `axis`)."""
     axes = (axis,) if isinstance(axis, int) else axis

@@ -271,7 +271,7 @@ class Layer:
             "graph": str(self._graphs[False]),
             "training_graph": str(self._graphs[True]),
             "doc": self.doc,
-            "options": {name: getattr(value, "__name__", repr(value)) for name, value in self.options.items()},
+            "options": {name: _written(value) for name, value in self.options.items()},
             "batch_first": self.batch_first,
             "reverse": self.reverse,
             "seed": self.seed,
@@ -314,6 +314,11 @@ def _interface(graph: Graph) -> tuple[Any, ...]:
     """What a step is from outside."""
     ports = tuple(port for port in graph.ports if port.role != "mask")
     return graph.name, graph.dtype, graph.sizes, ports, [(r.name, r.role, r.value.type) for r in graph.results]
+
+
+def _written(option: Any) -> str:
+    """An option as text; what was read from a file is text already, and stays as it is."""
+    return option if isinstance(option, str) else str(getattr(option, "__name__", repr(option)))
 
 
 def _named_dtype(dtype: Any) -> str:
