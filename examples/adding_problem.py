@@ -7,7 +7,7 @@ A plain recurrent layer loses the first number on the way. Le, Jaitly and Hinton
 identity as the recurrent matrix, so that at first every neuron adds up what it sees, and its gradient neither grows nor fades.
 They train with SGD; Adam needs fewer updates here, and so fewer minutes.
 
-    python examples/adding_problem.py                 T = 100, a few minutes on one core
+    python examples/adding_problem.py                 T = 100, a minute or two on one core
     python examples/adding_problem.py --quick         T = 20, seconds
 
 The training loop is written out: what a Network gives, what flows back, and how the weights change.
@@ -78,8 +78,8 @@ def main(arguments=None):
     parser.add_argument("--steps", type=int, default=100, help="the length T of a sequence (100)")
     parser.add_argument("--seconds", type=float, default=300, help="stop after this time (300)")
     parser.add_argument("--neurons", type=int, default=100)
-    parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--learning-rate", type=float, default=1e-3)
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--clip-norm", type=float, default=1.0)
     parser.add_argument("--goal", type=float, default=0.002, help="stop when the error is below (0.002)")
     parser.add_argument("--seed", type=int, default=0)
@@ -88,7 +88,7 @@ def main(arguments=None):
     if chosen.steps < 2:
         parser.error("--steps is at least 2: one marked number in each half")
     if chosen.quick:
-        chosen.steps, chosen.goal, chosen.batch_size, chosen.learning_rate = 20, 0.01, 64, 2e-3
+        chosen.steps, chosen.goal = 20, 0.01
     network = make_network(chosen.neurons, chosen.seed)
     print(f"T = {chosen.steps}, {network}")
     error, updates = learn(

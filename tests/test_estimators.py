@@ -1,7 +1,9 @@
 """The estimators keep scikit-learn's conventions, learn real data, and refuse what they can not use in plain words."""
 
 import builtins
+import copy
 import importlib.util
+import pickle
 import sys
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import ostinato
-from ostinato import DataError, Input, MissingExtraError, OptionError, State, Weight, cell, cells, tanh
+from ostinato import DataError, Input, MissingExtraError, OptionError, State, Weight, cell, cells, relu, tanh
 from ostinato.estimators import RecurrentClassifier, RecurrentRegressor
 
 from .helpers import Messages, assert_close, assert_equal
@@ -93,9 +95,9 @@ def test_the_same_random_state_gives_the_same_network():
 
 
 def test_scikit_learns_tools_work_with_them():
-    copy = clone(FITTED)
-    assert copy.get_params() == FITTED.get_params()
-    assert not hasattr(copy, "network_")
+    fresh = clone(FITTED)
+    assert fresh.get_params() == FITTED.get_params()
+    assert not hasattr(fresh, "network_")
     assert repr(RecurrentClassifier(n_neurons=3)) == "RecurrentClassifier(n_neurons=3)"
     search = GridSearchCV(classifier(max_epochs=3), {"n_neurons": [2, 8]}, cv=2).fit(X, NAMES)
     assert search.best_params_["n_neurons"] in (2, 8)
@@ -108,6 +110,18 @@ def test_scikit_learns_tools_work_with_them():
     assert tags.input_tags.three_d_array
     assert not tags.input_tags.two_d_array
     assert tags.classifier_tags is not None
+
+
+def test_they_are_copied_and_pickled_with_their_cells_and_activations():
+    model = classifier(cell=own, options={"phi": relu}, max_epochs=2).fit(X, NAMES)
+    assert clone(model).get_params() == model.get_params()
+    assert clone(model).cell is own
+    for again in (pickle.loads(pickle.dumps(model)), copy.deepcopy(model)):
+        assert again.cell is own
+        assert again.options["phi"] is relu
+        assert_equal(again.predict_proba(X), model.predict_proba(X))
+    search = GridSearchCV(model, {"n_neurons": [2, 3]}, cv=2, n_jobs=2).fit(X, NAMES)
+    assert search.score(X, NAMES) > 0.4
 
 
 def test_sequences_of_different_lengths_and_without_steps():

@@ -86,6 +86,10 @@ class Cell:
             parts += [f"{name}: {role}[{', '.join(map(str, self.declarations[name].dims))}]" for name in names]
         return f"<cell {self.name}({', '.join(parts)})>"
 
+    def __reduce__(self) -> str:
+        """Pickled by its name, as functions are; so a copy is the cell itself."""
+        return self.function.__qualname__
+
     def settle(self, given: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:
         """Sort keyword arguments into sizes of dimensions and options.
 

@@ -13,6 +13,7 @@ from .differentiate import differentiate
 from .errors import OptionError, known_names, lay_out
 from .fuse import fuse
 from .graph import Graph, Program, Value
+from .rewrite import in_order_of_results
 from .schedule import schedule
 from .simplify import simplify
 
@@ -54,7 +55,7 @@ def compile_graph(traced: Graph, *, passes: bool = True) -> Compiled:
     if not passes:
         return _as_written(traced)
     simple = simplify(traced)
-    adjoint = simplify(differentiate(simple), drop_stops=True)
+    adjoint = simplify(differentiate(in_order_of_results(simple)), drop_stops=True)
     forward_graph = simplify(traced, drop_stops=True)
     scheduled = schedule(forward_graph)
     forward = fuse(scheduled)

@@ -32,6 +32,7 @@ def fuse(program: Program) -> Program:
     while work.add_to_whole_products():
         pass
     work.join_weight_gradients()
+    work.join_totals()
     graph = Graph(program.name, program.dtype, program.sizes, program.ports, work.sorted(), program.results)
     graph = Pass(graph).run()  # emitted again: equal nodes are shared, slices of joined values fall together
     records = {r.name: r.value for r in graph.results_with("record")}
@@ -134,7 +135,7 @@ class _Fusion:
             made = self.nodes.get(value.name)
             if made and made.op == "matmul" and uses[value.name] == 1 and is_matrix_of_weights(made.args[1]):
                 products[self.section[value.name], len(made.args[0].type.dims)].append(value)
-        for (section, rank), values in products.items():
+        for (section, _), values in products.items():
             if len(values) < 2 or len({v.type.sizes for v in values}) > 1:
                 continue
             parts = sorted((self.nodes[v.name] for v in values), key=lambda n: self.place(n.args[0]))
@@ -212,6 +213,19 @@ class _Fusion:
             right = self.make("joined", "concat", parts, self.section.get(parts[0].name, "before"), gradients[0], axis=-1)
             whole = self.make(f"gradients_of_{left}", "total_product", (gradients[0].args[0], right), section, gradients[0])
             self.become_slices(gradients, whole)
+
+    def join_totals(self) -> None:
+        """Totals of the parts of a joined value are parts of its total: then the parts need not be kept."""
+        totals = {n.args[0].name: n for n in self.nodes.values() if n.op == "total" and len(n.value.type.dims) == 1}
+        for joined in list(self.nodes.values()):
+            parts = [totals.get(a.name) for a in joined.args]
+            found = [n for n in parts if n is not None]
+            if joined.op != "concat" or joined.value.type.varies == Varies.NEVER or len(found) < 2 or len(found) != len(parts):
+                continue
+            section = self.section[found[0].value.name]
+            whole = self.make(f"total_of_{joined.value.name}", "total", (joined.value,), section, found[0])
+            self.become_slices(found, whole)
+            totals = {name: n for name, n in totals.items() if n not in found}
 
 
 def _alike(partners: Sequence[tuple[int, ...]], parts: Sequence[tuple[int, ...]]) -> bool:

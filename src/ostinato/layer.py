@@ -172,7 +172,7 @@ class Layer:
         Args:
             inputs: the cell's inputs, then its contexts, in declared order (or by name). An input is
                 (n_steps, n_instances, ...), or (n_steps, ...) for one instance; a context (n_instances, ...).
-                A cell without a state takes (n_instances, ...) and (...) too.
+                A cell without a state takes (...) too: one instance, no steps.
             state: state name -> (n_instances, ...); what is not given begins as it was declared (zeros).
             lengths: (n_instances,) whole numbers: outputs after an instance's end are 0, its final state is that of its last
                 valid step, and padding is never read.

@@ -61,6 +61,10 @@ class Op:
     def __repr__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple[Callable[[str], Op], tuple[str]]:
+        """Pickled by its name: there is one record of each op."""
+        return _of_name, (self.name,)
+
     def derivative_for(self, index: int) -> Callable[..., Any] | None:
         """The formula for one operand; an op of any number of operands has one formula that is told the index."""
         if self.n_operands is None:
@@ -80,6 +84,10 @@ class Op:
 
 
 OPS: dict[str, Op] = {}
+
+
+def _of_name(name: str) -> Op:
+    return OPS[name]
 
 
 def _record(name: str, n_operands: int | None, **fields: Any) -> Op:

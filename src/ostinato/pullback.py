@@ -69,9 +69,9 @@ class Pullback:
         given = given if given is not None else {}
         if isinstance(given, Mapping):
             shapes = {p.name: p.value.type.sizes for p in sequences.graph.states}
-            leading = (call.timeline.n_instances,) if call.n_leading == 2 else ()
+            leading = (call.timeline.n_instances,) if call.batched else ()
             given = {**{n: np.zeros((*leading, *shapes[n]), sequences.dtype) for n in states if n not in given}, **given}
-        return sequences.state(given, call.timeline.n_instances, call.n_leading == 2)
+        return sequences.state(given, call.timeline.n_instances, call.batched)
 
     def _adjoints(self, given: Any) -> dict[str, Array]:
         """The adjoints of the outputs as rows, zeros where none is given."""

@@ -215,6 +215,23 @@ def live(nodes: Iterable[Node], results: Iterable[Result]) -> tuple[Node, ...]:
     return tuple(reversed(kept))
 
 
+def in_order_of_results(graph: Graph) -> Graph:
+    """The same graph with its nodes in an order that depends on what is computed, not on how it was written down."""
+    made = {n.value.name: n for n in graph.nodes}
+    done: dict[str, Node] = {}
+    stack = [r.value.name for r in reversed(graph.results)]
+    while stack:
+        node = made.get(stack[-1])
+        waiting = [] if node is None else [a.name for a in node.args if a.name in made and a.name not in done]
+        if waiting:
+            stack.extend(reversed(waiting))
+        else:
+            stack.pop()
+            if node is not None:
+                done.setdefault(node.value.name, node)
+    return replace(graph, nodes=tuple(done.values()))
+
+
 class Pass:
     """Walks a graph and emits it again. A pass overrides `visit`; `new` says what became of a value."""
 

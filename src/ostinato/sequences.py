@@ -35,6 +35,11 @@ class Call:
     values: dict[str, Array] = field(default_factory=dict)
     reset: Array | None = None
 
+    @property
+    def batched(self) -> bool:
+        """Whether the user gave an axis of instances."""
+        return self.n_leading == 2
+
 
 def numbers(name: str, value: Any, dtype: Any, owner: str) -> Array:
     """An array of the dtype the layer computes in; a copy only if it has to be.
@@ -91,12 +96,11 @@ class Sequences:
                 raise DataError(lay_out(f"{headline}, but `{port.name}` has {leading}"))
             shape = leading
             steps[port.name] = self.time_first(array, n_leading)
-        n_steps = shape[1 if self.batch_first and n_leading == 2 else 0] if n_leading else 1
-        n_instances = shape[0 if self.batch_first else 1] if n_leading == 2 else 1
+        n_steps, n_instances = self.time_first(np.empty(shape, bool), n_leading).shape
         timeline = Timeline(n_steps, n_instances, self._lengths(lengths, n_steps, n_instances), reverse=self.reverse)
+        batched = n_leading == 2
         call = Call(timeline, n_leading)
         call.values = {name: timeline.pack(array) for name, array in steps.items()}
-        batched = n_leading == 2
         for port in self.contexts:
             call.values[port.name] = timeline.sort(self._per_instance(port, arrays[port.name], n_instances, batched))
         call.values |= {name: timeline.sort(a) for name, a in self.state(state, n_instances, batched).items()}
@@ -124,7 +128,7 @@ class Sequences:
     def given_states(states: Mapping[str, Array], call: Call) -> dict[str, Array]:
         """States or contexts in the user's order of instances; without the axis of instances if none was given."""
         unsorted = {name: call.timeline.unsort(array) for name, array in states.items()}
-        return unsorted if call.n_leading == 2 else {name: array[0] for name, array in unsorted.items()}
+        return unsorted if call.batched else {name: array[0] for name, array in unsorted.items()}
 
     def steps_text(self, n_leading: int) -> str:
         order = ["n_instances", "n_steps"] if self.batch_first else ["n_steps", "n_instances"]

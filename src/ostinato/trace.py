@@ -245,7 +245,8 @@ class Tracer:
                 a, b, by = place.indices(dim.size) if place.step != 0 else (0, 0, 0)
                 if by < 1 or a >= b:
                     self.refuse_index(symbol, f"the range {_range_text(place)} of `{dim}` is empty or goes backwards")
-                first, last = Dim.number(a), dim if b == dim.size else Dim.number(b)
+                # by what was written, not by the size: at size 1, x[:1] is no more `n_inputs` than at size 5
+                first, last = _end(place.start, a, dim, Dim.number(0)), _end(place.stop, b, dim, dim)
                 kept.append(last - first if by == 1 else Dim.number(-(-(b - a) // by)))
             else:
                 ends = _ends(place) if isinstance(place, slice) else (place,)
@@ -324,6 +325,14 @@ class Tracer:
 
 def _ends(place: slice) -> tuple[Any, ...]:
     return place.start, place.stop, place.step
+
+
+def _end(written: int | None, place: int, dim: Dim, default: Dim) -> Dim:
+    """Where a range begins or ends: counted from the front as a number, from the back by the name of the dimension."""
+    if written is None:
+        return default
+    from_the_back = written < 0 and written + dim.size == place
+    return dim + Dim.number(written) if from_the_back else Dim.number(place)
 
 
 def _range_text(place: slice) -> str:
