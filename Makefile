@@ -2,13 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check fuzz adding-problem clean
+.PHONY: help demo test check fuzz bench adding-problem clean
 
 help:
 	@echo "make demo            train on real handwritten digits, show what happens, save, load, predict"
 	@echo "make test            the whole test suite"
 	@echo "make check           format, lint and types"
 	@echo "make fuzz            random cells against the definition, for SECONDS=60"
+	@echo "make bench           ostinato against PyTorch, one thread, ratios of one run"
 	@echo "make adding-problem  the IRNN of Le, Jaitly and Hinton learns to add over 100 steps"
 	@echo "make clean           remove .venv and caches"
 
@@ -33,7 +34,7 @@ demo: .venv/learn
 	$(BIN)/ostinato demo
 
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto
 
 check: .venv/check
 	$(BIN)/ruff format --check
@@ -44,6 +45,9 @@ SECONDS ?= 60
 SEED ?= 1
 fuzz: .venv/test
 	$(BIN)/python -m tests.random_cells --seconds $(SECONDS) --seed $(SEED)
+
+bench: .venv/test
+	taskset -c 0 $(BIN)/python benchmarks/layers.py
 
 adding-problem: .venv/learn
 	$(BIN)/python examples/adding_problem.py

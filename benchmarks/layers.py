@@ -1,7 +1,7 @@
 """Ostinato against PyTorch on the same work, one thread, in one run: `taskset -c 0 python benchmarks/layers.py`.
 
-For every case the two are checked to give the same numbers, then timed in turn, and the medians are compared. Only the ratios of
-one run mean anything: machines differ, and so do their neighbours.
+For every case the two are checked to give the same numbers, then timed in turn, and the medians are compared. Only the ratios
+of one run mean anything: machines differ, and so do their neighbours.
 """
 
 import argparse
@@ -101,7 +101,8 @@ def main():
     print(f"ostinato {ostinato.__version__} (NumPy {np.__version__}), torch {torch.__version__}, one thread")
     print(f"{platform.machine()}, Python {platform.python_version()}, T = {N_STEPS}, float32, median milliseconds\n")
     print(f"{'':24}{'forward':^32}{'forward + backward':^32}")
-    print(f"{'cell':<12}{'H':>5}{'B':>5}  {'ostinato':>10}{'torch':>10}{'ratio':>10}  {'ostinato':>10}{'torch':>10}{'ratio':>10}")
+    columns = f"{'ostinato':>10}{'torch':>10}{'ratio':>10}"
+    print(f"{'cell':<12}{'H':>5}{'B':>5}  {columns}  {columns}")
     for make in (recurrent, gru, lstm):
         for n, batch in SIZES:
             forward, both = measure(make, n, batch, seconds)
