@@ -224,7 +224,8 @@ STEPS = {
     step.__name__: step
     for step in (
         indrnn, lstm_peephole, lstm_projection, lstm_coupled, lstm_layer_norm, janet, slstm, gru_layer_norm, mgu, ligru,
-        min_gru, min_lstm, sru, qrnn, attention, multi_head_attention, bahdanau_decoder, luong_decoder, convolution_1d, convolution_2d,
+        min_gru, min_lstm, sru, qrnn, attention, multi_head_attention, bahdanau_decoder, luong_decoder,
+        convolution_1d, convolution_2d,
         conv_lstm,
     )
 }  # fmt: skip
