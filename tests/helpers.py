@@ -19,13 +19,13 @@ GOLDEN = Path(__file__).parent / "golden"
 class Messages:
     """Wrong things a user may do, and what they are told, word for word, in a golden file.
 
-        case = Messages("errors_cell.txt")
+    case = Messages("errors_cell.txt")
 
-        @case(ShapeError)
-        def wrong_sizes(): ...
+    @case(ShapeError)
+    def wrong_sizes(): ...
 
-        @pytest.mark.parametrize("name", case.names)
-        def test_message(name, request): case.check(name, request)
+    @pytest.mark.parametrize("name", case.names)
+    def test_message(name, request): case.check(name, request)
     """
 
     def __init__(self, file: str) -> None:

@@ -1,6 +1,5 @@
 """The steps of the further cells of the library, written from their papers, over NumPy or torch as `m` (see tests/loops.py)."""
 
-
 from ostinato import cells
 from tests.loops import Case, sig
 
@@ -209,7 +208,6 @@ class LibraryCase(Case):
         return {name: small[name] for name in self.cell.dimensions}
 
 
-
 OUTPUTS = {
     "sru": {"output": ("n_neurons",)},
     "qrnn": {"output": ("n_neurons",)},
@@ -229,7 +227,4 @@ STEPS = {
         conv_lstm,
     )
 }  # fmt: skip
-LIBRARY = [
-    LibraryCase(name, getattr(cells, name), step, more_outputs=OUTPUTS.get(name, {}))
-    for name, step in STEPS.items()
-]
+LIBRARY = [LibraryCase(name, getattr(cells, name), step, more_outputs=OUTPUTS.get(name, {})) for name, step in STEPS.items()]

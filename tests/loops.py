@@ -324,7 +324,6 @@ class Case:
         return result
 
 
-
 def _recurrent(name, phi):
     return Case(
         f"recurrent_{name}", cells.recurrent, partial(recurrent_step, phi=name), spelled.recurrent_joined,

@@ -220,7 +220,9 @@ def janet(
 
 
 @cell
-def janet_joined(x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs + n_neurons", "2*n_neurons"), b=Bias("2*n_neurons")):
+def janet_joined(
+    x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs + n_neurons", "2*n_neurons"), b=Bias("2*n_neurons")
+):
     s, g = split(concat(x, h) @ W + b, 2)
     return sigmoid(s) * h + (1 - sigmoid(s - 1)) * tanh(g)
 
@@ -243,13 +245,17 @@ def min_gru_joined(x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs
 
 
 @cell
-def independent_rnn(x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs", "n_neurons"), u=Weight("n_neurons"), b=Bias("n_neurons")):
+def independent_rnn(
+    x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs", "n_neurons"), u=Weight("n_neurons"), b=Bias("n_neurons")
+):
     """Li et al. 2018."""
     return relu(x @ W + u * h + b)
 
 
 @cell
-def independent_rnn_joined(x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs + n_neurons", "n_neurons"), b=Bias("n_neurons")):
+def independent_rnn_joined(
+    x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs + n_neurons", "n_neurons"), b=Bias("n_neurons")
+):
     return relu(concat(x, h) @ W + b)
 
 
@@ -355,7 +361,9 @@ def fast_weights(
 
 
 @cell
-def fast_weights_joined(x=Input("n_inputs"), S=State("n_keys", "n_values"), W=Weight("n_inputs", "2*n_keys + n_values"), d=Weight("n_keys", 1)):
+def fast_weights_joined(
+    x=Input("n_inputs"), S=State("n_keys", "n_values"), W=Weight("n_inputs", "2*n_keys + n_values"), d=Weight("n_keys", 1)
+):
     k, v, q = split(x @ W, ["n_keys", "n_values", "n_keys"])
     S = sigmoid(d) * S + reshape(k, "n_keys", 1) @ reshape(v, 1, "n_values")
     return Output(tanh((q.reshape(1, "n_keys") @ S).reshape("n_values"))), S

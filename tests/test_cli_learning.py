@@ -154,10 +154,22 @@ def test_what_train_and_predict_refuse(folder, capsys):
     for arguments, message in {
         ("train", "d.csv", "--model", "m.pkl"): "`m.pkl`: a model is saved as .safetensors",
         ("train", "no.csv", "--model", "m.safetensors"): "`no.csv` can not be read: No such file or directory",
-        ("train", "d.csv", "--test", "other.csv", "--model", "m.safetensors"):
-            "other.csv: its features are ['z', 'b'], and those of d.csv are ['a', 'b']",
-        ("train", "d.csv", "--task", "regression", "--model", "m.safetensors"):
-            "d.csv: a regressor learns numbers, and the answers are text such as np.str_('up')",
+        (
+            "train",
+            "d.csv",
+            "--test",
+            "other.csv",
+            "--model",
+            "m.safetensors",
+        ): "other.csv: its features are ['z', 'b'], and those of d.csv are ['a', 'b']",
+        (
+            "train",
+            "d.csv",
+            "--task",
+            "regression",
+            "--model",
+            "m.safetensors",
+        ): "d.csv: a regressor learns numbers, and the answers are text such as np.str_('up')",
         ("predict", "no.safetensors", "d.csv"): "`no.safetensors` can not be read: No such file or directory",
         ("predict", "layer.safetensors", "d.csv"): "`layer.safetensors` holds a layer, not what `ostinato train` saves",
     }.items():

@@ -243,8 +243,9 @@ def graph_with_two_outputs_of_one_name(folder):
 @case(FileError)
 def graph_with_a_mask_of_rate_two(folder):
     text = "graph g (f32)\n  input x f32[n_steps, n_instances, 3]\n  mask m f32[n_steps, n_instances, 3] rate=2.0\n"
-    read_description(graph=LAYER.description["graph"], training_graph=text + "  y = x * m  f32[n_steps, n_instances, 3]\n"
-        "  output output = y")
+    read_description(
+        graph=LAYER.description["graph"], training_graph=text + "  y = x * m  f32[n_steps, n_instances, 3]\n  output output = y"
+    )
 
 
 @case(FileError)

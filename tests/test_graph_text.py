@@ -193,6 +193,7 @@ def test_blocks_as_text():
 
 # --- two spellings, one program ----------------------------------------------------------------------------------------------
 
+
 @cell
 def joined(x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs + n_neurons", "n_neurons"), b=Bias("n_neurons")):
     return tanh(concat(x, h) @ W + b)

@@ -120,9 +120,7 @@ def test_derivatives_against_differences(name):
     for i, grad in zip(numbers, grads, strict=True):
         direction = random(types[i].sizes, 20 + i)
         step = 1e-6
-        ahead, behind = (
-            compute(*[a + s * step * direction if j == i else a for j, a in enumerate(arrays)]) for s in (1, -1)
-        )
+        ahead, behind = (compute(*[a + s * step * direction if j == i else a for j, a in enumerate(arrays)]) for s in (1, -1))
         assert_close((grad[0] * direction).sum(), (d * (ahead - behind) / (2 * step)).sum(), 1e-6)
 
 

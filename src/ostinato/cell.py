@@ -208,9 +208,7 @@ class Cell:
                     self._refuse(name, expected, size, owners, arrays, sizes)
         return sizes
 
-    def _refuse(
-        self, name: str, dim: Dim, size: int, owners: Mapping[str, str], arrays: Any, sizes: Any
-    ) -> None:
+    def _refuse(self, name: str, dim: Dim, size: int, owners: Mapping[str, str], arrays: Any, sizes: Any) -> None:
         simple = dim.expression in owners
         owner = owners.get(dim.expression, "")
         first = f"is {dim.size} in `{owner}`" if simple else f"is {dim.size}" + _sum_of(dim, sizes)

@@ -168,8 +168,6 @@ def dropout(x: Any, rate: float, *, per: str = "step") -> Any:
     return x
 
 
-
-
 ACTIVATIONS: dict[str, Callable[..., Any]] = {
     function.__name__: function
     for function in (

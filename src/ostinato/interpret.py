@@ -87,8 +87,7 @@ def _at_once(nodes: Iterable[Node], env: dict[str, Array], timeline: Timeline) -
         deepest = max((arg.type.varies for arg in node.args), default=Varies.NEVER)
         if deepest == Varies.STEP:
             args = [
-                _rows(a, v, timeline) if v.type.varies == Varies.INSTANCE else a
-                for a, v in zip(args, node.args, strict=True)
+                _rows(a, v, timeline) if v.type.varies == Varies.INSTANCE else a for a, v in zip(args, node.args, strict=True)
             ]
         env[node.value.name] = node.record.compute(args, node.options)
 

@@ -286,9 +286,7 @@ class Layer:
         """
         doc = files.field(description, "doc", str)
         texts = {False: "graph", True: "training_graph"}
-        graphs = {
-            t: replace(read_step(files.field(description, key, str), training=t), doc=doc) for t, key in texts.items()
-        }
+        graphs = {t: replace(read_step(files.field(description, key, str), training=t), doc=doc) for t, key in texts.items()}
         if _interface(graphs[True]) != _interface(graphs[False]):
             raise FileError(lay_out("the graph and the training graph in the file are of two different cells"))
         layer = cls.__new__(cls)

@@ -61,13 +61,9 @@ def patches(x: Array, size: Dims, stride: tuple[int, ...], padding: tuple[tuple[
     return np.ascontiguousarray(windows).reshape(*windows.shape[: n + 1], prod(windows.shape[n + 1 :]))
 
 
-def unpatches(
-    x: Array, size: Dims, stride: tuple[int, ...], padding: tuple[tuple[int, int], ...], dims: Dims
-) -> Array:
+def unpatches(x: Array, size: Dims, stride: tuple[int, ...], padding: tuple[tuple[int, int], ...], dims: Dims) -> Array:
     space = [d.size for d in dims[:-1]]
-    result = np.zeros(
-        (x.shape[0], *(n + sum(pair) for n, pair in zip(space, padding, strict=True)), dims[-1].size), x.dtype
-    )
+    result = np.zeros((x.shape[0], *(n + sum(pair) for n, pair in zip(space, padding, strict=True)), dims[-1].size), x.dtype)
     counts = x.shape[1:-1]
     kernel = tuple(k.size for k in size)
     windows = x.reshape(*x.shape[:-1], *kernel, dims[-1].size)

@@ -76,9 +76,7 @@ class Op:
         """The NumPy meaning; operands of elementwise ops are brought to equal ranks first."""
         if self.elementwise:
             rank = max(array.ndim for array in arrays)
-            arrays = [
-                a if a.ndim == rank else a.reshape(a.shape[0], *(1,) * (rank - a.ndim), *a.shape[1:]) for a in arrays
-            ]
+            arrays = [a if a.ndim == rank else a.reshape(a.shape[0], *(1,) * (rank - a.ndim), *a.shape[1:]) for a in arrays]
         result: Array = self.numpy(*arrays, **attributes)
         return result
 
@@ -105,9 +103,7 @@ def unbroadcast(d: Any, dims: Dims) -> Any:
     """Sum over the axes along which a value of `dims` was stretched to the shape of `d`."""
     extra = len(d.type.dims) - len(dims)
     stretched = [i - len(d.type.dims) for i in range(extra)]
-    stretched += [
-        i - len(dims) for i, dim in enumerate(dims) if dim.is_one and not d.type.dims[extra + i].is_one
-    ]
+    stretched += [i - len(dims) for i, dim in enumerate(dims) if dim.is_one and not d.type.dims[extra + i].is_one]
     if stretched:
         d = sum_(d, axis=tuple(stretched))
     return d if d.type.dims == dims else reshape(d, *dims)

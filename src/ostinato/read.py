@@ -247,4 +247,3 @@ class _Reader:
         if isinstance(node, ast.Tuple):
             return tuple(map(self.dim, node.elts))
         return self.dim(node)
-

@@ -255,9 +255,7 @@ def matmul_dims(left: Dims, right: Dims) -> Dims | Reason:
         return Reason("a value without dimensions can not be an operand of `@`", hint="use `*` to scale by a number")
     contracted_left, contracted_right = left[-1], right[-2] if len(right) > 1 else right[-1]
     if not contracted_left.agrees(contracted_right):
-        return Reason(
-            f"the contracted dimension is `{contracted_left}` on the left but `{contracted_right}` on the right"
-        )
+        return Reason(f"the contracted dimension is `{contracted_left}` on the left but `{contracted_right}` on the right")
     rows, columns = left[-2:-1], right[-1:] if len(right) > 1 else ()
     stack = broadcast([Type("f32", left[:-2]), Type("f32", right[:-2])])
     return stack if isinstance(stack, Reason) else (*stack, *rows, *columns)

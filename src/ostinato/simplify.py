@@ -237,5 +237,3 @@ def _with_blocks(graph: Graph, replaced: dict[str, Value], added: dict[str, list
         ports += added.get(port.name, [])
     # an unread weight stays a port of the forward graph, so that its gradient is known to be zero
     return replace(graph, ports=tuple(ports), nodes=live(nodes, results), results=results)
-
-

@@ -21,10 +21,7 @@ def _drawn(graph: Graph, steps: Sequence[str]) -> tuple[str, ...]:
     new = {r.value.name: r.name for r in graph.results_with("state")}
     outputs = [new.get(r.value.name, r.name) for r in graph.results_with("output")]
     inputs = [p.name for p in graph.with_role("input")]
-    columns = [
-        (_at(outputs, step), f"[ {graph.name} ]", _at(inputs, step))
-        for step in steps
-    ]
+    columns = [(_at(outputs, step), f"[ {graph.name} ]", _at(inputs, step)) for step in steps]
     width = max(len(text) for column in columns for text in column)
     between = [f" ─ {_at(states, str(int(step) - 1))} → " for step in steps]
     between[0] = between[0].removeprefix(" ─ ")

@@ -74,8 +74,10 @@ def fusing(program: Program, notation: Notation) -> list[str]:
         if placed.joined < 2:
             continue
         beside = bool(_parts(program, placed.node.args[1], -1))
-        why = "they have the same left operand, so their weights stand side by side" if beside else (
-            "they were added together, so their operands stand side by side and their weights one above the other"
+        why = (
+            "they have the same left operand, so their weights stand side by side"
+            if beside
+            else ("they were added together, so their operands stand side by side and their weights one above the other")
         )
         sentences.append(f"{placed.joined} products became one, {placed.text}: {why}.")
     return sentences
