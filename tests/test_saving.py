@@ -1,6 +1,7 @@
 """What is saved comes back to the last bit, and a file that is damaged, foreign or hostile is refused as such."""
 
 import json
+import pickle
 from dataclasses import asdict
 
 import numpy as np
@@ -316,3 +317,9 @@ def test_a_missing_library_is_said_as_such(monkeypatch, tmp_path):
     monkeypatch.setattr(loading.importlib, "import_module", missing)
     with pytest.raises(MissingExtraError):
         load(tmp_path / "model.safetensors")
+
+
+def test_the_weights_of_an_unpickled_layer_are_read_only_again():
+    layer = pickle.loads(pickle.dumps(Layer(cells.recurrent, n_inputs=3, n_neurons=5)))
+    with pytest.raises(ValueError, match="read-only"):
+        layer.weights["W_x"][0, 0] = 1.0

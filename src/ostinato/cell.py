@@ -44,7 +44,6 @@ class Cell:
         self._read_signature()
         self.__doc__, self.__name__, self.__module__ = function.__doc__, function.__name__, function.__module__
         self.__wrapped__ = function
-        self._traces: dict[Any, tuple[Graph, Mapping[str, Any]]] = {}
 
     def _read_signature(self) -> None:
         for parameter in inspect.signature(self.function).parameters.values():

@@ -59,6 +59,12 @@ class Weights(Mapping[str, Array]):
     def __contains__(self, name: object) -> bool:
         return name in self._shapes
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """What comes out of a pickle is read-only again."""
+        self.__dict__.update(state)
+        for array in self._arrays.values():
+            array.setflags(write=False)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._shapes)
 
