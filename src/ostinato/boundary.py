@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DTYPES: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "bool": np.bool_}
 
-_sizes: ContextVar[Mapping[str, int]] = ContextVar("sizes", default=MappingProxyType({}))
+_sizes: ContextVar[Mapping[str, int | Dim]] = ContextVar("sizes", default=MappingProxyType({}))
 
 
 class Symbolic:
@@ -37,7 +37,7 @@ class Symbolic:
 
 
 @contextmanager
-def sizes_known(sizes: Mapping[str, int]) -> Iterator[None]:
+def sizes_known(sizes: Mapping[str, int] | Mapping[str, int | Dim]) -> Iterator[None]:
     """Within this block a dimension name in `reshape(x, "n_heads", ...)` has a size."""
     token = _sizes.set(sizes)
     try:

@@ -142,7 +142,7 @@ class Cell:
         """
         arrays, options = self._bound(args, kwargs)
         if any(isinstance(a, Symbolic) for a in arrays.values()):
-            return self.function(**arrays, **options)
+            return self._inside(arrays, options)
         arrays = {name: self._array(name, a) for name, a in arrays.items()}
         sizes = self._sizes_of(arrays)
         with sizes_known(sizes):
@@ -154,6 +154,28 @@ class Cell:
                 self.trace_with_meanings("f64", False, {**sizes, **options})  # if it is the cell, in our own words
                 raise
         return _unmarked(returned)
+
+    def _inside(self, values: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """Called by another cell: its dimension names mean what the symbols bring along."""
+        known: dict[str, Dim] = {}
+        symbols = {name: value for name, value in values.items() if isinstance(value, Symbolic)}
+        for name, symbol in symbols.items():
+            for dim, meant in zip(self.declarations[name].dims, symbol.type.dims, strict=False):
+                if isinstance(dim, str) and names_in(dim) == [dim.strip()]:
+                    known.setdefault(dim.strip(), meant)
+        for name, symbol in symbols.items():
+            declared = self.declarations[name].dims
+            fits = len(declared) == len(symbol.type.dims)
+            for dim, meant in zip(declared, symbol.type.dims, strict=False):
+                fits = fits and (not set(names_in(dim)) <= set(known) or parse_dim(dim, known).agrees(meant))
+            if not fits:
+                headline = (
+                    f"{self.name}: `{name}` is {symbol.type.one_instance}, and was declared [{', '.join(map(str, declared))}]"
+                )
+                meanings = {n: (d.size, f"`{d.expression}`") for n, d in known.items()}
+                raise ShapeError(lay_out(headline, source=user_source(), sizes=meanings))
+        with sizes_known(known):
+            return _unmarked(self.function(**values, **options))
 
     def _bound(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         names = list(self.declarations)

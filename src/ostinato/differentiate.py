@@ -41,7 +41,10 @@ class _Adjoint:
         self.tracer = Tracer(f"{graph.name}_backward", graph.dtype, dict(graph.sizes), prefix=prefix)
         self.tracer.source = lambda: None
         self.d = "d_"
-        while any(f"{self.d}{name}" in names for name in names | {f"{r.name}_t" for r in graph.results}):
+        self.t = "_t"
+        while any(f"{r.name}{self.t}" in names for r in graph.results):
+            self.t += "t"
+        while any(f"{self.d}{name}" in names for name in names | {f"{r.name}{self.t}" for r in graph.results}):
             self.d = "d" + self.d
         self.made = {n.value.name: n for n in graph.nodes}
         self.ports = {p.name: p for p in graph.ports}
@@ -67,7 +70,7 @@ class _Adjoint:
         for result in forward.results_with("state"):
             self.add(result.value, carried[result.name])
         for result in forward.results_with("output"):
-            value = Value(f"{self.d}{result.name}_t", Type(forward.dtype, result.value.type.dims, Varies.STEP))
+            value = Value(f"{self.d}{result.name}{self.t}", Type(forward.dtype, result.value.type.dims, Varies.STEP))
             self.add(result.value, self.tracer.port(Port(value, "adjoint", of=result.name)))
         for node in reversed(forward.nodes):
             if node.value.name in self.adjoints:
@@ -97,12 +100,21 @@ class _Adjoint:
 
     def symbol(self, value: Value) -> Symbol:
         """A value of the forward pass, as the adjoint step sees it."""
-        if value.name not in self.symbols:
+        waiting = [value]
+        while waiting:  # what weights alone determine is computed again, from its operands on
+            value = waiting[-1]
             node = self.made.get(value.name)
-            if node is not None and value.type.varies == Varies.NEVER:
-                args = [self.symbol(arg).value for arg in node.args]
-                made = self.tracer.node(node.record, args, node.options, value.type)
-                self.symbols[value.name] = made
+            again = node if value.type.varies == Varies.NEVER else None
+            missing = [a for a in again.args if a.name not in self.symbols] if again else []
+            if missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            if value.name in self.symbols:
+                continue
+            if again is not None:
+                args = [self.symbols[a.name].value for a in again.args]
+                self.symbols[value.name] = self.tracer.node(again.record, args, again.options, value.type)
             else:
                 port = self.ports.get(value.name)
                 role = port.role if port and port.role in ("weight", "bias") else "recorded"

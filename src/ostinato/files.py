@@ -40,7 +40,7 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], description
     """
     library = _safetensors()
     text = json.dumps({"format": FORMAT, **description}, indent=1, sort_keys=True)
-    content = library.save({k: np.ascontiguousarray(a) for k, a in arrays.items()}, metadata={KEY: text})
+    content = library.save({k: np.ascontiguousarray(a).reshape(a.shape) for k, a in arrays.items()}, metadata={KEY: text})
     write_atomically(path, content)
 
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from functools import reduce, wraps
 from typing import Any, TypeVar
 
+import numpy as np
+
 from . import boundary
 from .errors import CellError, counted, lay_out
 from .ops import abs_, exp, max_, maximum, minimum, relu, sigmoid, slice_, softplus, sqrt, stop_gradient, sum_, tanh, where
@@ -37,6 +39,7 @@ def composed(function: Function) -> Function:
 @composed
 def mean(x: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Any:
     """The mean over the last dimension (or `axis`)."""
+    x = x if isinstance(x, boundary.Symbolic) else np.asarray(x)
     axes = (axis,) if isinstance(axis, int) else axis
     total = sum_(x, axis=axis, keepdims=keepdims)
     count = 1
@@ -98,7 +101,8 @@ def hard_sigmoid(x: Any, alpha: float = 0.2, beta: float = 0.5) -> Any:
 @composed
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """x where x > 0, else alpha (exp(x) - 1) (ONNX Elu)."""
-    return where(x > 0, x, alpha * (exp(minimum(x, 0.0)) - 1.0))
+    # the exponential sees no positive number, so that it can not overflow where it is not chosen
+    return where(x > 0, x, alpha * (exp(where(x > 0, 0.0, x)) - 1.0))
 
 
 @composed
@@ -124,7 +128,7 @@ def split(x: Any, parts: int | Sequence[int | str], axis: int = -1) -> tuple[Any
     if not -rank <= axis < rank:
         boundary.refuse("split", Reason(f"there is no axis {axis}: the value has {counted(rank, 'dimension')}"))
     place = axis % rank
-    dims = x.type.dims if isinstance(x, boundary.Symbolic) else boundary.type_of(x).dims
+    dims = x.type.dims if isinstance(x, boundary.Symbolic) else boundary.type_of(np.asarray(x)).dims
     whole = dims[place]
     if isinstance(parts, int):
         if isinstance(parts, bool) or parts < 1 or whole.size % parts:

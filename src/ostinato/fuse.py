@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -19,7 +20,7 @@ from .graph import Graph, Node, Program, Value, result_type
 from .ops import OPS
 from .rewrite import Pass, is_matrix_of_weights, users
 from .schedule import schedule
-from .shapes import Dim, Type, Varies
+from .shapes import Dim, Reason, Varies
 
 
 def fuse(program: Program) -> Program:
@@ -40,31 +41,35 @@ def fuse(program: Program) -> Program:
     return schedule(graph, direction=program.direction, record=records)
 
 
+class _DoesNotFitError(Exception):
+    """Values that can not be joined, although their sizes agree: the names of their dimensions do not."""
+
+
 class _Fusion:
     def __init__(self, program: Program, nodes: Sequence[Node], section: dict[str, str]) -> None:
         self.nodes = {n.value.name: n for n in nodes}
         self.section = section
         self.results = program.results
-        self.ports = [p.name for p in program.ports]
-        self.taken = {*self.nodes, *self.ports}
+        self.places = {name: place for place, name in enumerate([*(p.name for p in program.ports), *self.nodes])}
+        self.taken = set(self.places)
 
     # --- pieces
 
     def place(self, value: Value) -> int:
         """Where a value is made: ports first, then nodes in order."""
-        if value.name in self.nodes:
-            return len(self.ports) + list(self.nodes).index(value.name)
-        return self.ports.index(value.name)
+        return self.places[value.name]
 
     def make(self, name: str, op: str, args: Iterable[Value], section: str, like: Node, **attributes: Any) -> Value:
         """A new node."""
         args = tuple(args)
         while name in self.taken:
             name += "_"
-        self.taken.add(name)
         from_args = result_type(OPS[op], args, attributes)
-        assert isinstance(from_args, Type), f"{op}: {from_args}"
+        if isinstance(from_args, Reason):
+            raise _DoesNotFitError(from_args.text)
         value = Value(name, from_args)
+        self.taken.add(name)
+        self.places[name] = len(self.places)
         self.nodes[name] = Node(value, op, args, tuple(attributes.items()), like.source)
         self.section[name] = section
         return value
@@ -112,11 +117,12 @@ class _Fusion:
         for (left, section), products in groups.items():
             if len(products) < 2:
                 continue
-            rights = [node.args[1] for node in products]
-            weights = self.make(f"weights_of_{left}", "concat", rights, "before", products[0], axis=-1)
-            operands = (products[0].args[0], weights)
-            whole = self.make(f"products_of_{left}", "matmul", operands, section, products[0])
-            self.become_slices(products, whole)
+            with suppress(_DoesNotFitError):
+                rights = [node.args[1] for node in products]
+                weights = self.make(f"weights_of_{left}", "concat", rights, "before", products[0], axis=-1)
+                operands = (products[0].args[0], weights)
+                whole = self.make(f"products_of_{left}", "matmul", operands, section, products[0])
+                self.become_slices(products, whole)
 
     def join_sums_of_products(self) -> None:
         uses = users(self.nodes.values(), self.results)
@@ -126,7 +132,8 @@ class _Fusion:
         }  # fmt: skip
         for node in list(self.nodes.values()):
             if node.op == "add" and node.value.name not in inside:
-                self._join_sum(node, uses)
+                with suppress(_DoesNotFitError):
+                    self._join_sum(node, uses)
 
     def _join_sum(self, node: Node, uses: Any) -> None:
         addends = self._addends(node, uses)
@@ -146,11 +153,16 @@ class _Fusion:
             self._chain(node, addends)
 
     def _addends(self, node: Node, uses: Any) -> list[Value]:
-        result = []
-        for arg in node.args:
-            made = self.nodes.get(arg.name)
-            nested = made is not None and made.op == "add" and uses[arg.name] == 1
-            result += self._addends(made, uses) if nested and made else [arg]
+        """What a sum adds up, through the sums that only it reads; from left to right."""
+        result: list[Value] = []
+        waiting = list(reversed(node.args))
+        while waiting:
+            value = waiting.pop()
+            made = self.nodes.get(value.name)
+            if made is not None and made.op == "add" and uses[value.name] == 1:
+                waiting += reversed(made.args)
+            else:
+                result.append(value)
         return result
 
     def _chain(self, node: Node, addends: Sequence[Value]) -> None:
@@ -178,8 +190,9 @@ class _Fusion:
             if any(s.op != "slice" or read[s.value.name] != 1 for s in slices) or not _fills(slices, whole.value):
                 continue
             adds = [readers[s.value.name][0] if readers[s.value.name] else s for s in slices]
-            if all(a.op == "add" for a in adds) and self._add_whole(whole, slices, adds):
-                return True
+            with suppress(_DoesNotFitError):
+                if all(a.op == "add" for a in adds) and self._add_whole(whole, slices, adds):
+                    return True
         return False
 
     def _add_whole(self, whole: Node, slices: Sequence[Node], adds: Sequence[Node]) -> bool:
@@ -210,6 +223,8 @@ class _Fusion:
                 continue
             gradients.sort(key=lambda n: self.place(n.args[1]))
             parts = [n.args[1] for n in gradients]
+            if len({(len(p.type.dims), p.type.dims[:-1]) for p in parts}) > 1:
+                continue
             right = self.make("joined", "concat", parts, self.section.get(parts[0].name, "before"), gradients[0], axis=-1)
             whole = self.make(f"gradients_of_{left}", "total_product", (gradients[0].args[0], right), section, gradients[0])
             self.become_slices(gradients, whole)

@@ -120,6 +120,7 @@ class Layer:
 
     @property
     def dtype(self) -> str:
+        """The name of the dtype it computes in: float32 or float64."""
         return {"f32": "float32", "f64": "float64"}[self._graphs[False].dtype]
 
     @property
@@ -139,12 +140,15 @@ class Layer:
 
     def compiled(self, *, training: bool = False) -> Compiled:
         """Every stage of the pipeline; `training` is with dropout."""
+        if not isinstance(training, bool | np.bool_):
+            raise OptionError(lay_out(f"{self.name}: `training` is True or False, not {training!r}"))
         if training not in self._compiled:
             self._compiled[training] = compile_graph(self._graphs[training], passes=self.backend != "reference")
         return self._compiled[training]
 
     @property
     def n_parameters(self) -> int:
+        """How many numbers are learned."""
         return sum(array.size for array in self.weights.values())
 
     @property
@@ -201,6 +205,8 @@ class Layer:
             the outputs, and a pullback: `grads = pullback(dY)`. `pullback.state` is the final state.
         """
         call = self._sequences.call(inputs, named, state, lengths, reset)
+        # back-propagation reads the inputs again, whatever the caller does with the arrays in between
+        call.values = {name: array.copy() for name, array in call.values.items()}
         compiled = self.compiled(training=training)
         outcome = self._forward(call, compiled.recording, rng)
         pullback = Pullback(self._sequences, compiled.backward, self.weights, call, outcome)

@@ -14,7 +14,8 @@ Conventions of the fields:
   nothing flows back. Where a formula gives too many dimensions, differentiate.py sums what broadcasting had stretched.
 * `equation` is how it is written: `{0}` and `{1}` are the operands.
 
-Second-class corners: the derivative of relu and of abs at 0 is 0; of maximum, minimum and max, equal operands share alike.
+Second-class corners: the derivative of relu and of abs at 0 is 0; of maximum, minimum and max, equal operands share alike;
+of `a ** b`, it is 0 by `a` where b is 0, and 0 by `b` where a is 0.
 """
 
 from __future__ import annotations
@@ -226,7 +227,8 @@ divide: Op = _record("divide", **_binary, numpy=np.divide,
                  derivative=(lambda d, y, a, b: d / b, lambda d, y, a, b: -(d * y) / b),
                  equation="{0} / {1}", infix="/", doc="a / b, elementwise")  # fmt: skip
 power: Op = _record("power", **_binary, numpy=np.power,
-                derivative=(lambda d, y, a, b: d * b * a ** (b - 1), lambda d, y, a, b: d * y * log(a)),
+                derivative=(lambda d, y, a, b: where(equal(b, 0.0), 0.0, d * b * a ** (b - 1)),
+                            lambda d, y, a, b: where(equal(a, 0.0), 0.0, d * y * log(a))),
                 equation="{0}^{1}", infix="**", doc="a ** b, elementwise")  # fmt: skip
 negative: Op = _record("negative", **_unary, numpy=np.negative, derivative=(lambda d, y, x: -d,),
                    equation="-{0}", doc="-x")  # fmt: skip

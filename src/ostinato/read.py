@@ -136,7 +136,7 @@ class _Reader:
         if result:
             role, name, value, block = result.groups()
             self.results.append(Result(name, self.values[value], role, self.block(block) if block else None))
-        elif node and not line.startswith(("weight ", "bias ")):
+        elif node:
             name, expression, type_text = node.groups()
             self.read_node(name, expression, type_text, section)
         elif port:

@@ -50,7 +50,8 @@ def numbers(name: str, value: Any, dtype: Any, owner: str) -> Array:
     array = as_array(name, value, owner, hint="pad the sequences and give their `lengths`")
     if array.dtype.kind not in "fiub":
         raise DataError(lay_out(f"{owner}: `{name}` holds no real numbers: its dtype is {array.dtype}"))
-    return np.ascontiguousarray(array, dtype).reshape(array.shape)
+    with np.errstate(over="ignore"):  # beyond float32 is infinity, as IEEE says
+        return np.ascontiguousarray(array, dtype).reshape(array.shape)
 
 
 def as_array(name: str, value: Any, owner: str, hint: str = "") -> Array:
@@ -64,6 +65,8 @@ def as_array(name: str, value: Any, owner: str, hint: str = "") -> Array:
     except ValueError:
         headline = f"{owner}: `{name}` is no array: its rows have different lengths"
         raise DataError(lay_out(headline, hint=hint)) from None
+    except Exception as error:  # noqa: BLE001 - whatever an object says that will not be an array
+        raise DataError(lay_out(f"{owner}: `{name}` can not be made an array: {error}")) from None
 
 
 class Sequences:
@@ -122,7 +125,7 @@ class Sequences:
 
     def given_rows(self, rows: Array, call: Call) -> Array:
         """Rows as the user gave the sequences: padded with zeros, in their order and with their axes."""
-        return self.as_given(call.timeline.unpack(rows), call.n_leading)
+        return np.array(self.as_given(call.timeline.unpack(rows), call.n_leading), order="C")  # the user's own
 
     @staticmethod
     def given_states(states: Mapping[str, Array], call: Call) -> dict[str, Array]:
@@ -171,6 +174,13 @@ class Sequences:
             single = ", ".join(["n_steps", *map(str, port.value.type.dims)])
             headline += f", or ({single}) for one instance" if self.graph.states else ", with or without the first two"
         raise DataError(lay_out(headline))
+
+    def context(self, name: str, value: Any, n_instances: int, *, batched: bool) -> Array:
+        """A context of a stream, checked and copied, of the shape it was given in."""
+        port = next(p for p in self.contexts if p.name == name)
+        array = numbers(name, value, self.dtype, self.graph.name)
+        self._per_instance(port, array, n_instances, batched)
+        return array.copy()
 
     def _per_instance(self, port: Port, array: Array, n_instances: int, batched: bool) -> Array:
         leading = f"(n_instances={n_instances})" if batched else "()"

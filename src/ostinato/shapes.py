@@ -129,8 +129,10 @@ def _parsed(expression: str) -> ast.expr:
         raise ValueError(expression) from None
 
 
-def parse_dim(expression: str | int, sizes: Mapping[str, int]) -> Dim:
+def parse_dim(expression: str | int, sizes: Mapping[str, int | Dim]) -> Dim:
     """The dimension that an expression such as "n_inputs + n_neurons" stands for.
+
+    `sizes`: a size for each name, or the dimension that it means (within a cell that another cell calls).
 
     Raises:
         ValueError: the text is no dimension expression.
@@ -143,7 +145,8 @@ def parse_dim(expression: str | int, sizes: Mapping[str, int]) -> Dim:
     def build(node: ast.expr) -> Dim:
         match node:
             case ast.Name(id=name):
-                return Dim.named(name, sizes[name])
+                meant = sizes[name]
+                return meant if isinstance(meant, Dim) else Dim.named(name, meant)
             case ast.Constant(value=int() as number):
                 return Dim.number(number)
             case ast.BinOp(left=left, op=ast.Add(), right=right):

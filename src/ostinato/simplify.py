@@ -164,8 +164,16 @@ class _OrderSums(Pass):
         return total
 
     def addends(self, value: Value) -> list[Value]:
-        node = self.made[value.name]
-        return [leaf for arg in node.args for leaf in (self.addends(arg) if self.continues(arg) else [arg])]
+        """What a sum adds up, through the sums that only it reads; from left to right."""
+        result: list[Value] = []
+        waiting = list(reversed(self.made[value.name].args))
+        while waiting:
+            part = waiting.pop()
+            if self.continues(part):
+                waiting += reversed(self.made[part.name].args)
+            else:
+                result.append(part)
+        return result
 
     def is_product(self, value: Value) -> bool:
         node = self.made.get(value.name)

@@ -35,7 +35,11 @@ class Stream:
         missing = ", ".join(f"`{name}`" for name in known if name not in contexts)
         if missing:
             raise DataError(lay_out(f"{layer.name}: a stream needs its contexts from the beginning; {missing} is missing"))
-        self._contexts = dict(contexts)
+        batched = n_instances is not None
+        self._contexts = {
+            name: sequences.context(name, value, n_instances or (0 if batched else 1), batched=batched)
+            for name, value in contexts.items()
+        }
         self._begin = self._checked(state)
         self._state = self._begin
 

@@ -215,7 +215,12 @@ class Tracer:
             headline = f"{op.name}: an operand is {kind(operand)}; in a cell it is a symbolic value or a number"
             hint = "declare the array as a Weight and assign it to the layer" if getattr(operand, "ndim", 0) else ""
             raise SymbolError(lay_out(headline, source=user_source(), hint=hint))
-        attributes = {"value": float(array), "dtype": self.dtype}
+        try:
+            number = float(array)
+        except OverflowError:
+            headline = f"{op.name}: the number {str(array)[:12]}... is too large for {self.dtype}"
+            raise SymbolError(lay_out(headline, source=user_source())) from None
+        attributes = {"value": number, "dtype": self.dtype}
         type_ = result_type(ops.constant, (), attributes)
         assert isinstance(type_, Type)
         for node in self.nodes:
@@ -264,7 +269,8 @@ class Tracer:
     def dropout(self, symbol: Symbol, rate: float, per: str) -> Symbol:
         if not self.training:
             return symbol
-        name = f"mask_{sum(p.role == 'mask' for p in self.ports) + 1}"
+        taken = {p.name for p in self.ports}
+        name = next(name for name in (f"mask_{i}" for i in count(1)) if name not in taken)
         varies = Varies.STEP if per == "step" else Varies.INSTANCE
         value = Value(name, Type(self.dtype, symbol.type.dims, varies))
         return symbol * self.port(Port(value, "mask", rate=rate))  # type: ignore[operator, no-any-return]
