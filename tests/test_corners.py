@@ -5,8 +5,25 @@ import pytest
 
 import ostinato
 from ostinato import (
-    Bias, Context, Input, Layer, OptionError, Output, ShapeError, State, SymbolError, Weight, cell, cells, concat, dropout, elu,
-    relu, reshape, split, tanh,
+    Bias,
+    Context,
+    Input,
+    Layer,
+    OptionError,
+    Output,
+    ShapeError,
+    State,
+    SymbolError,
+    Weight,
+    cell,
+    cells,
+    concat,
+    dropout,
+    elu,
+    relu,
+    reshape,
+    split,
+    tanh,
 )  # fmt: skip
 from ostinato.functions import mean
 
@@ -37,7 +54,8 @@ def test_outputs_are_arrays_of_their_own():
     outputs = Layer(passes, n=4)(X)
     arrays = [X, *outputs.values()]
     for i, a in enumerate(arrays):
-        assert a.flags.c_contiguous and a.flags.writeable
+        assert a.flags.c_contiguous
+        assert a.flags.writeable
         assert not any(np.shares_memory(a, b) for b in arrays[:i])
 
 
@@ -157,14 +175,14 @@ def test_a_cell_inside_a_cell_keeps_its_own_names_and_gives_its_outputs_unmarked
 
 def test_odd_arguments_are_refused_in_our_own_words():
     layer = Layer(cells.recurrent, n_inputs=3, n_neurons=4)
-    with pytest.raises(OptionError, match="^recurrent: `training` is True or False, not 'yes'$"):
+    with pytest.raises(OptionError, match=r"^recurrent: `training` is True or False, not 'yes'$"):
         layer(np.zeros((2, 3)), training="yes")
 
     class Stubborn:
         def __array__(self, dtype=None, copy=None):
             raise RuntimeError("not today")
 
-    with pytest.raises(ostinato.DataError, match="^recurrent: `x` can not be made an array: not today$"):
+    with pytest.raises(ostinato.DataError, match=r"^recurrent: `x` can not be made an array: not today$"):
         layer(Stubborn())
 
     @cell

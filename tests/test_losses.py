@@ -56,6 +56,18 @@ def test_cross_entropy_is_stable_for_large_logits(dtype):
     assert_close(gradient * 3, np.array([[0, 0, 0], [-1, 0.5, 0.5], [1 / 3, -2 / 3, 1 / 3]]), 1e-6)
 
 
+def test_a_class_that_is_ruled_out_costs_nothing_where_its_target_is_0():
+    logits = np.array([[1.0, -np.inf, 2.0], [-np.inf, 0.5, -np.inf]])
+    value, gradient = cross_entropy(logits, np.array([0, 1]))
+    assert_close(value, np.log(1 + np.e) / 2)
+    p = 1 / (1 + np.e)
+    assert_close(gradient, np.array([[p - 1, 0, 1 - p], [0, 0, 0]]) / 2)
+    soft, soft_gradient = cross_entropy(logits[0], np.array([0.25, 0, 0.75]))
+    assert_close(soft, np.log(1 + np.e) - 0.75)
+    assert_close(soft_gradient, np.array([p - 0.25, 0, 1 - p - 0.75]))
+    assert cross_entropy(logits, np.array([1, 1]))[0] == np.inf
+
+
 def test_labels_are_one_hot_targets():
     value, gradient = cross_entropy(Y, LABELS)
     other_value, other_gradient = cross_entropy(Y, np.eye(3)[LABELS])
@@ -165,6 +177,51 @@ def squares_of_labels():
 @case(DataError)
 def lengths_without_steps():
     cross_entropy(Y[0], LABELS[0], lengths=LENGTHS)
+
+
+@case(DataError)
+def lengths_beyond_the_steps():
+    cross_entropy(Y, LABELS, lengths=[9, 2, 0, 4])
+
+
+@case(DataError)
+def lengths_below_0():
+    cross_entropy(Y.swapaxes(0, 1), LABELS.T, lengths=[5, 2, -1, 4], batch_first=True)
+
+
+@case(DataError)
+def lengths_that_are_fractions():
+    cross_entropy(Y, LABELS, lengths=[1.5, 2, 0, 4])
+
+
+@case(DataError)
+def lengths_that_are_words():
+    mean_squared_error(Y, Y, lengths=["a", "b", "c", "d"])
+
+
+@case(DataError)
+def lengths_of_other_instances():
+    mean_squared_error(Y, Y, lengths=[1, 2])
+
+
+@case(DataError)
+def lengths_of_rows():
+    mean_squared_error(Y, Y, lengths=[[1, 2], [3]])
+
+
+@case(DataError)
+def ragged_output():
+    mean_squared_error([[1.0, 2.0], [3.0]], np.zeros((2, 2)))
+
+
+@case(DataError)
+def ragged_target():
+    mean_squared_error(np.zeros((2, 2)), [[1.0, 2.0], [3.0]])
+
+
+@case(DataError)
+def ragged_mask():
+    mean_squared_error(Y, Y, mask=[[True, True], [False]])
 
 
 @case(DataError)

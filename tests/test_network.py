@@ -15,6 +15,7 @@ from ostinato import (
     Weight,
     cell,
     cells,
+    dropout,
     tanh,
 )
 from ostinato.network import Bidirectional, Dropout, LastStep, Network
@@ -227,6 +228,46 @@ def test_dropout_acts_in_training_only_and_between_parts_only():
     assert not np.array_equal(network(X, training=True), network(X, training=True))
 
 
+@cell
+def dropped_inside(x=Input("n_inputs")):
+    return dropout(x, 0.5)
+
+
+def inside(**options):
+    return Layer(dropped_inside, n_inputs=8, **{**D, **options})
+
+
+def test_layers_of_one_seed_have_masks_of_their_own():
+    ones = np.ones((50, 20, 8))
+    for network in (Network(Dropout(0.5), inside()), Network(inside(), inside()), Network(inside(), Network(inside()))):
+        kept = network(ones, training=True) != 0
+        assert abs(kept.mean() - 0.25) < 0.02  # half of a half
+    for both in (Bidirectional(inside(), inside(reverse=True)), LastStep(Bidirectional(inside(), inside(reverse=True)))):
+        Y = Network(both)(ones, training=True)
+        assert not np.array_equal(Y[..., :8], Y[..., 8:])
+
+
+def test_masks_are_fixed_by_the_seeds_and_the_places_and_new_in_every_call():
+    ones = np.ones((50, 20, 8))
+    first, second = (Network(inside(seed=3), Dropout(0.5)) for _ in range(2))
+    Y = first(ones, training=True)
+    assert_equal(second(ones, training=True), Y)
+    assert_equal(second.vjp(ones, training=True)[0], first(ones, training=True))
+    assert not np.array_equal(first(ones, training=True), Y)
+    assert not np.array_equal(Network(inside(seed=4), Dropout(0.5))(ones, training=True), Y)
+    state = first[0]._rng.bit_generator.state
+    first(ones, training=True)
+    assert first[0]._rng.bit_generator.state == state  # what a layer draws alone does not depend on networks
+
+
+def test_the_seed_of_dropout_is_that_of_no_other_layer():
+    inner = Network(inside(seed=0), Dropout(0.5), Bidirectional(inside(seed=1), inside(seed=5, reverse=True)))
+    network = Network(Dropout(0.5), inner, Dropout(0.5), dense(16, 16, seed=2), Dropout(0.1))
+    seeds = [layer.seed for layer in network.layers().values()]
+    assert len(set(seeds)) == len(seeds)
+    assert [layer.seed for layer in network.layers().values() if layer.name != "dropped"] == [0, 1, 5, 2]
+
+
 @pytest.mark.parametrize("per", ["step", "sequence"])
 def test_dropout_between_parts_zeroes_by_the_rate_and_scales_the_rest(per):
     layer = Network(Dropout(0.25, per=per), dense(40, 1)).parts["0"]
@@ -406,6 +447,26 @@ def unknown_state():
 @case(DataError)
 def state_that_is_no_dictionary():
     Network(lstm(), dense()).run(X, state=np.zeros((4, 4)))
+
+
+@case(DataError)
+def ragged_state():
+    Network(lstm(), dense()).run(X, state={"0.h": [[1.0, 2.0], [3.0]]})
+
+
+@case(DataError)
+def ragged_adjoint_of_a_state():
+    Network(lstm(), dense()).vjp(X)[1](state={"0.h": [[1.0, 2.0], [3.0]]})
+
+
+@case(DataError)
+def ragged_reset():
+    Network(lstm(), dense())(X[:, 0], reset=[[True], [True, False]])
+
+
+@case(DataError)
+def reset_of_one_truth():
+    Network(lstm(), dense())(X[:, 0], reset=True)
 
 
 @case(OptionError)

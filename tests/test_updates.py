@@ -102,6 +102,44 @@ def test_nothing_changes_where_a_gradient_does_not_fit():
     assert rule.n_updates == 0
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_rule_computes_in_the_dtype_of_the_weights_that_it_meets_first(dtype):
+    weights, same = layer(dtype).weights, layer(dtype).weights
+    gradients = {n: random(a.shape, i, dtype) for i, (n, a) in enumerate(weights.items())}
+    rule, asked = UpdateRule("adam", learning_rate=0.1), UpdateRule("adam", dtype=dtype, learning_rate=0.1)
+    settings = rule.settings
+    for rate in (0.1, 0.003):
+        settings["learning_rate"] = asked.settings["learning_rate"] = rate
+        rule.step(weights, gradients)
+        asked.step(same, gradients)
+    assert rule.layer.dtype == dtype
+    assert rule.layer.weights["learning_rate"] == np.dtype(dtype).type(0.003)
+    assert all(array.dtype == dtype for array in rule.state.values())
+    for n, array in same.items():
+        assert_equal(weights[n], array)
+    assert float(rule.settings["learning_rate"]) == 0.003
+
+
+def test_small_updates_of_float64_weights_are_not_rounded_away():
+    weights = layer().weights
+    weights["b"] = np.ones(5)
+    UpdateRule("sgd", learning_rate=1e-12).step(weights, {n: np.ones_like(a) for n, a in weights.items()})
+    assert_equal(weights["b"], np.full(5, 1 - 1e-12))
+
+
+def test_weights_in_another_order_keep_what_is_remembered_of_each():
+    arrays = {"a": random((2, 3)), "b": random((3, 2), 1)}
+    gradients = {"a": random((2, 3), 2), "b": random((3, 2), 3)}
+    one, other = dict(arrays), dict(arrays)
+    rule, turned = UpdateRule("adam", learning_rate=0.1), UpdateRule("adam", learning_rate=0.1)
+    for _ in range(2):
+        rule.step(one, gradients)
+        turned.step(other, gradients)
+        other = dict(reversed(other.items()))
+    for name, array in one.items():
+        assert_equal(other[name], array)
+
+
 def test_what_has_no_weights_stays_as_it_is():
     rule = UpdateRule("adam")
     rule.step({}, {})
@@ -142,6 +180,11 @@ def unknown_rule():
 
 
 @case(OptionError)
+def rule_that_is_a_list():
+    UpdateRule([1])
+
+
+@case(OptionError)
 def unknown_setting():
     UpdateRule("adam", momentum=0.9)
 
@@ -168,6 +211,42 @@ def rule_of_another_network():
     rule.step(layer().weights, dict(layer().weights))
     weights = Layer(cells.dense, n_inputs=2, n_outputs=3).weights
     rule.step(weights, dict(weights))
+
+
+@case(DataError)
+def rule_of_another_network_of_the_same_size():
+    rule = UpdateRule("adam")
+    weights = Layer(cells.dense, n_inputs=2, n_outputs=3).weights
+    rule.step(weights, dict(weights))
+    arrays = {"A": np.zeros((2, 3), np.float32), "c": np.zeros(3, np.float32)}
+    rule.step(arrays, dict(arrays))
+
+
+@case(DataError)
+def rule_of_weights_of_other_shapes():
+    rule = UpdateRule("adam")
+    for shape in ((2, 3), (3, 2)):
+        arrays = {"A": np.zeros(shape)}
+        rule.step(arrays, dict(arrays))
+
+
+@case(DataError)
+def rule_of_weights_of_another_dtype():
+    rule = UpdateRule("adam")
+    for dtype in ("float32", "float64"):
+        weights = layer(dtype).weights
+        rule.step(weights, dict(weights))
+
+
+@case(DataError)
+def rule_of_weights_of_two_dtypes():
+    arrays = {"A": np.zeros(2), "b": np.zeros(2, np.float32)}
+    UpdateRule("adam").step(arrays, dict(arrays))
+
+
+@case(OptionError)
+def limit_that_is_a_word():
+    clip_by_global_norm({"a": np.ones(2)}, "x")
 
 
 @case(OptionError)

@@ -9,6 +9,7 @@ where the user is. The parts themselves are in network.py.
 from __future__ import annotations
 
 import os
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from .boundary import DTYPES
 from .errors import DataError, OptionError, known_names, lay_out
 from .graph import Port
 from .layer import SHORT, Gradients, Layer, Pullback
-from .sequences import numbers
+from .sequences import as_array, numbers
 from .shapes import Dims
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -31,14 +32,14 @@ Back = Callable[[Array, Mapping[str, Any], Gradients], Array]  # adjoint of a pa
 
 @dataclass
 class Passage:
-    """One call on its way through the parts."""
+    """One call on its way through the parts. `rng` has the generator of dropout masks of each layer, by its place."""
 
     recording: bool
     state: dict[str, Array]
     lengths: Any
     reset: Any
     training: bool
-    rng: np.random.Generator | None
+    rng: Mapping[str, np.random.Generator]
     final: dict[str, Array] = field(default_factory=dict)
     pullbacks: list[Pullback] = field(default_factory=list)
 
@@ -171,6 +172,11 @@ class Composite(ABC):
                 raise OptionError(lay_out(f"{self.name}: its parts differ in dtype or batch_first: {marks[0]} and {marks[1]}"))
         self.dtype, self.batch_first = first.dtype, first.batch_first
         self.weights = NetworkWeights(self)
+        # by seed and place: layers that were made with the same seed have the same masks nowhere
+        self._generators = {
+            place: np.random.default_rng([layer.seed, zlib.crc32(f"dropout at {place}".encode())])
+            for place, layer in self.layers().items()
+        }
 
     def prefixed_parts(self) -> list[tuple[str, Layer | Composite]]:
         return [(f"{key}." if key else "", part) for key, part in self.parts.items()]
@@ -244,7 +250,8 @@ class Composite(ABC):
             state: prefixed state name -> (n_instances, ...); what is not given begins as it was declared.
             lengths, reset: as in `Layer.run`; they reach every part that has steps.
             training: with dropout.
-            rng: seed or generator of the dropout masks of all parts; unless given, each layer's own.
+            rng: seed or generator of the dropout masks of all parts; unless given, each layer has a generator of its
+                own, made of its seed and its place.
 
         Returns:
             the output, and the final states by prefixed name. Of a cell with several outputs the first goes on.
@@ -268,9 +275,12 @@ class Composite(ABC):
     ) -> tuple[Array, Passage, Back, int]:  # fmt: skip
         X, n_leading = self._lifted(X)
         if reset is not None and n_leading == 1:
-            reset = np.expand_dims(np.asarray(reset), self._instances)
-        generator = None if rng is None else generator_of(rng, self.name)
-        call = Passage(recording, self.lifted_states(state, n_leading), lengths, reset, training, generator)
+            reset = as_array("reset", reset, self.name)
+            reset = np.expand_dims(reset, min(self._instances, reset.ndim))
+        generators = self._generators
+        if rng is not None:
+            generators = dict.fromkeys(generators, generator_of(rng, self.name))
+        call = Passage(recording, self.lifted_states(state, n_leading), lengths, reset, training, generators)
         Y, back = self.through(X, call, "")
         return Y, call, back, n_leading
 
@@ -323,7 +333,8 @@ class Composite(ABC):
         for name in given or {}:
             if name not in names:
                 raise DataError(lay_out(f"{self.name}: there is no state `{name}`; {known_names(name, names, 'states')}"))
-        return {name: np.asarray(value) if n_leading == 2 else np.asarray(value)[None] for name, value in (given or {}).items()}
+        arrays = {name: as_array(name, value, self.name) for name, value in (given or {}).items()}
+        return {name: array if n_leading == 2 else array[None] for name, array in arrays.items()}
 
     @staticmethod
     def states_as_given(states: Mapping[str, Array], n_leading: int) -> dict[str, Array]:
@@ -369,7 +380,7 @@ def through(part: Layer | Composite, X: Array, call: Passage, prefix: str) -> tu
         "lengths": call.lengths,
         "reset": call.reset if names else None,
         "training": call.training,
-        "rng": call.rng,
+        "rng": call.rng[prefix.removesuffix(".")],
     }
     pullback: Pullback | None = None
     if call.recording:

@@ -16,7 +16,8 @@ from typing import Any
 from . import ops
 from .graph import Graph, Node, Port, Result, Value, rename, verify
 from .shapes import Type, Varies
-from .trace import Symbol, Tracer
+from .symbol import Symbol
+from .trace import Tracer
 
 DIFFERENTIABLE = ("input", "context", "state", "weight", "bias")
 

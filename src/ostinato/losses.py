@@ -20,17 +20,20 @@ from .declarations import Input
 from .errors import DataError, OptionError, lay_out
 from .functions import mean
 from .layer import Layer
-from .ops import exp, log, max_, stop_gradient, sum_
-from .sequences import numbers
+from .ops import equal, exp, log, max_, stop_gradient, sum_, where
+from .sequences import as_array, numbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 @cell
 def cross_entropy_of_logits(logits=Input("n_classes"), target=Input("n_classes")):
-    """-Σ target log softmax(logits). The largest logit is subtracted first, so that nothing overflows."""
+    """-Σ target log softmax(logits). The largest logit is subtracted first, so that nothing overflows.
+
+    Where the target is 0 a logit may be -inf: 0 log 0 is 0, as for an entropy.
+    """
     shifted = logits - stop_gradient(max_(logits, keepdims=True))
-    return log(sum_(exp(shifted))) * sum_(target) - sum_(target * shifted)
+    return log(sum_(exp(shifted))) * sum_(target) - sum_(where(equal(target, 0.0), 0.0, target * shifted))
 
 
 @cell
@@ -88,9 +91,9 @@ class Loss:
             the average over all that counts (0 where nothing does), and its gradient, of the shape of the output.
 
         Raises:
-            DataError: shapes that do not fit, labels that are no classes.
+            DataError: shapes that do not fit, labels that are no classes, lengths that are no numbers of steps.
         """
-        Y = np.asarray(output)
+        Y = as_array("output", output, self.name)
         Y = numbers("output", Y, Y.dtype if Y.dtype in (np.float32, np.float64) else np.float64, self.name)
         if Y.ndim not in (1, 2, 3):
             raise DataError(lay_out(f"{self.name}: the output has shape {Y.shape}, and must have 1 to 3 dimensions"))
@@ -109,13 +112,16 @@ class Loss:
         counts = np.ones(Y.shape[:-1], bool)
         if lengths is not None:
             axes = Y.shape[:2][:: -1 if batch_first else 1]
-            if Y.ndim != 3 or np.shape(lengths) != (axes[1],):
-                headline = f"{self.name}: `lengths` has shape {np.shape(lengths)}, and the output {Y.shape}"
+            given = as_array("lengths", lengths, self.name)
+            if Y.ndim != 3:
+                headline = f"{self.name}: `lengths` has shape {given.shape}, and the output {Y.shape}"
                 raise DataError(lay_out(headline, hint="lengths belong to an output with steps, one for each instance"))
-            valid = np.arange(axes[0])[:, None] < np.asarray(lengths)
+            # what lengths are is said once, for layers and for losses
+            checked = self.layer(Y.shape[-1], Y.dtype.name)._sequences._lengths(given, *axes)  # noqa: SLF001
+            valid = np.arange(axes[0])[:, None] < checked
             counts &= valid.T if batch_first else valid
         if mask is not None:
-            given = np.asarray(mask)
+            given = as_array("mask", mask, self.name)
             if given.shape != counts.shape or given.dtype != bool:
                 headline = f"{self.name}: `mask` is {given.dtype}{given.shape}, and must be bool{counts.shape}"
                 raise DataError(lay_out(headline))
@@ -124,7 +130,7 @@ class Loss:
 
     def _target(self, target: Any, Y: Array, counts: Array) -> Array:
         """(n_rows, n_outputs) where it counts; what does not count is never read."""
-        T = np.asarray(target)
+        T = as_array("target", target, self.name)
         if self.labels and T.dtype.kind in "iu" and T.shape == Y.shape[:-1]:
             places = T[counts]
             n_classes = Y.shape[-1]

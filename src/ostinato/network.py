@@ -80,6 +80,9 @@ class Bidirectional(Composite):
     `Bidirectional(cell, n_inputs=..., n_neurons=..., seed=0, ...)` makes both from one cell, with weights drawn apart;
     `Bidirectional(forward_layer, reverse_layer)` takes two ready ones. Weights: "forward.W_x", "reverse.W_x".
 
+    Weights are drawn where a layer is made: give two ready layers seeds of their own, or those of one cell and of the same
+    sizes begin with the same weights. Dropout masks differ all the same.
+
     Raises:
         OptionError: the layers run in the wrong directions, or what makes a layer is given beside two ready ones.
         DimensionError: they differ in their input, or their outputs can not stand side by side.
@@ -122,14 +125,20 @@ class Bidirectional(Composite):
 
     @property
     def output_dims(self) -> Dims:
+        """The named dimensions of both outputs side by side: the last one is the sum of theirs."""
         one, other = output_dims(self.forward), output_dims(self.reverse)
         return (*one[:-1], one[-1] + other[-1])
 
     @property
     def description(self) -> dict[str, Any]:
+        """Both layers, without their weights: everything `part_from_description` needs."""
         return {"kind": "bidirectional", **{key: part.description for key, part in self.parts.items()}}
 
     def through(self, X: Array, call: Passage, prefix: str) -> tuple[Array, Back]:
+        """X through both layers: (n_steps, n_instances, ..., n_forward + n_reverse), and the way back.
+
+        Both leading axes are there; with batch_first, instances stand before steps. Used by the parts among themselves.
+        """
         ahead, back_ahead = through(self.forward, X, call, f"{prefix}forward.")
         behind, back_behind = through(self.reverse, X, call, f"{prefix}reverse.")
         n = ahead.shape[-1]
@@ -165,13 +174,19 @@ class LastStep(Composite):
 
     @property
     def output_dims(self) -> Dims:
+        """The named dimensions of what the part gives at one step."""
         return output_dims(self.part)
 
     @property
     def description(self) -> dict[str, Any]:
+        """The part, without its weights: everything `part_from_description` needs."""
         return {"kind": "last_step", "part": self.part.description}
 
     def through(self, X: Array, call: Passage, prefix: str) -> tuple[Array, Back]:
+        """X through the part, and its last step: (1, n_instances, ...), and the way back.
+
+        The axis of steps stays, with one step; with batch_first, instances stand before it. Used by the parts among themselves.
+        """
         Y, back_part = through(self.part, X, call, prefix)
         steps_first = partial(np.swapaxes, axis1=0, axis2=1) if self.batch_first else _as_it_is
         places = self._places(steps_first(Y).shape, call.lengths)
@@ -204,6 +219,9 @@ class Network(Composite):
 
     Behind a `LastStep` stand only layers without a state.
 
+    Weights are drawn where a layer is made: give every layer a seed of its own, or those of one cell and of the same sizes
+    begin with the same weights. Dropout masks differ all the same: they are drawn by the seed of a layer and its place.
+
     Raises:
         OptionError: what is no part, a part twice or in the wrong place, parts of different dtype or batch_first.
         DimensionError: a part takes other sizes than the part before it gives.
@@ -228,8 +246,7 @@ class Network(Composite):
         places: dict[int, str] = {}
         last_step = ""
         for key, part in self.parts.items():
-            layers = part.layers().values() if isinstance(part, Composite) else [part]
-            for layer in layers:
+            for layer in _layers_of(part):
                 check_layer(layer, f"network, part {key}")
                 if id(layer) in places:
                     headline = f"Network: the same layer {layer.name} stands at {places[id(layer)]} and at {key}"
@@ -256,6 +273,7 @@ class Network(Composite):
 
     @property
     def output_dims(self) -> Dims:
+        """The named dimensions of what the last part gives, for one instance at one step."""
         return output_dims(list(self.parts.values())[-1])
 
     def __repr__(self) -> str:
@@ -270,9 +288,14 @@ class Network(Composite):
 
     @property
     def description(self) -> dict[str, Any]:
+        """All parts, without their weights: everything `from_description` needs."""
         return {"kind": "network", "parts": [part.description for part in self.parts.values()]}
 
     def through(self, X: Array, call: Passage, prefix: str) -> tuple[Array, Back]:
+        """X through all parts: (n_steps, n_instances, ...), one step behind a `LastStep`, and the way back.
+
+        Both leading axes are there; with batch_first, instances stand before steps. Used by the parts among themselves.
+        """
         ways: list[Back] = []
         here = call
         for key, part in self.parts.items():
@@ -335,16 +358,22 @@ def _by_part(arrays: Mapping[str, Array], keys: Sequence[str]) -> dict[str, dict
 
 
 def _with_layers_of_dropout(parts: Sequence[Part | Dropout]) -> list[Part]:
+    """Every `Dropout` as a layer, with a seed that no other layer of the network has."""
+    seeds = [layer.seed for p in parts if not isinstance(p, Dropout) for layer in _layers_of(p)]
     result: list[Part] = []
     for i, part in enumerate(parts):
         if not isinstance(part, Dropout):
             result.append(part)
         elif result:
-            result.append(part.layer(output_dims(result[-1]), result[-1], i))
+            result.append(part.layer(output_dims(result[-1]), result[-1], max(seeds) + 1 + i))
         else:
             following = next(p for p in parts if not isinstance(p, Dropout))
-            result.append(part.layer(input_port(following).value.type.dims, following, i))
+            result.append(part.layer(input_port(following).value.type.dims, following, max(seeds) + 1 + i))
     return result
+
+
+def _layers_of(part: Part) -> list[Layer]:
+    return list(part.layers().values()) if isinstance(part, Composite) else [part]
 
 
 def _all_the_way_back(

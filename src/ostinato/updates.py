@@ -10,7 +10,7 @@ weights are the rule's own settings: numbers that may be assigned between update
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite, sqrt
+from math import isfinite, prod, sqrt
 from typing import Any, Protocol
 
 import numpy as np
@@ -93,21 +93,20 @@ class UpdateRule:
     Args:
         rule: "sgd", "adam", "adamw", or a cell of your own: one Input (the gradient), the first State the parameter, and no
             dimensions.
-        dtype: in what the rule computes.
+        dtype: in what the rule computes, "float32" or "float64". None: the dtype of the weights at the first step.
         options_and_settings: keyword-only options of the cell, and values of its weights, such as learning_rate.
 
     Attributes:
-        settings: the weights of the cell by name, assignable between updates: `rule.settings["learning_rate"] = 1e-4`.
         state: what it remembers, name -> (n_parameters,).
         n_updates: how many updates it has made.
 
     Raises:
-        OptionError: an unknown rule or setting, or a cell of another form.
+        OptionError: an unknown rule, setting or dtype, or a cell of another form.
     """
 
-    def __init__(self, rule: str | Cell = "adam", *, dtype: str = "float32", **options_and_settings: Any) -> None:
+    def __init__(self, rule: str | Cell = "adam", *, dtype: str | None = None, **options_and_settings: Any) -> None:
         if not isinstance(rule, Cell):
-            if rule not in RULES:
+            if not isinstance(rule, str) or rule not in RULES:
                 raise OptionError(lay_out(f"there is no update rule `{rule}`; {known_names(str(rule), RULES, 'update rules')}"))
             rule = RULES[rule]
         inputs, states = rule.with_role("input"), rule.with_role("state")
@@ -116,7 +115,10 @@ class UpdateRule:
             raise OptionError(lay_out(headline))
         options = {k: v for k, v in options_and_settings.items() if k in rule.options}
         given = {k: v for k, v in options_and_settings.items() if k not in rule.options}
-        self._layer = Layer(rule, dtype=dtype, **options)
+        self._rule, self._options, self._dtype = rule, options, dtype
+        # until the dtype of the weights is known, settings are kept as they were given
+        self._layer = Layer(rule, dtype="float64" if dtype is None else dtype, **options)
+        self._settings = self._layer.weights
         self.name, self._parameter = rule.name, states[0]
         for name in given:
             if name not in self.settings:
@@ -125,15 +127,20 @@ class UpdateRule:
         self.settings.update(given)
         self.state: dict[str, Array] = {}
         self.n_updates = 0
+        self._remembered: dict[str, tuple[tuple[int, ...], str]] = {}  # weight name -> shape and dtype at the first step
 
     @property
     def settings(self) -> Weights:
-        return self._layer.weights
+        """The weights of the cell by name, each a number: `rule.settings["learning_rate"] = 1e-4` between two updates.
+
+        They are in the dtype that was asked for, and in float64 if none was.
+        """
+        return self._settings
 
     @property
     def layer(self) -> Layer:
-        """The rule as a layer."""
-        return self._layer
+        """The rule as a layer, with its settings; of the dtype of the weights from the first step on."""
+        return self._set(self._layer)
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={float(value):g}" for name, value in self.settings.items())
@@ -147,13 +154,17 @@ class UpdateRule:
             gradients: of each weight, of its shape: `pullback(dY).weights`.
 
         Raises:
-            DataError: gradients of other names or shapes, or other weights than those of the last update.
+            DataError: gradients of other names or shapes, or weights of other names, shapes or dtype than at the first step.
         """
-        names = list(weights)
+        names = list(self._remembered) if set(weights) == set(self._remembered) else list(weights)
         if set(gradients) != set(names):
             found, wanted = (", ".join(f"`{n}`" for n in sorted(group)) or "none" for group in (gradients, names))
             raise DataError(lay_out(f"{self.name}: gradients are given for {found}, and the weights are {wanted}"))
-        dtype = np.dtype(self._layer.dtype)
+        if not names:  # a network without weights has nothing to change
+            return
+        found_dtype = weights[names[0]].dtype.name
+        layer = self._layer if self._dtype or self._remembered else self._layer_in(found_dtype)
+        dtype = np.dtype(layer.dtype)
         parts = []
         for name in names:
             part = numbers(f"gradient of {name}", gradients[name], dtype, self.name)
@@ -161,20 +172,44 @@ class UpdateRule:
                 headline = f"{self.name}: the gradient of `{name}` has shape {part.shape}, and the weight {weights[name].shape}"
                 raise DataError(lay_out(headline))
             parts.append(part.ravel())
-        if not parts:  # a network without weights has nothing to change
-            return
+        self._check_weights({name: (weights[name].shape, weights[name].dtype.name) for name in names})
         g = np.concatenate(parts)
         w = np.concatenate([weights[name].ravel().astype(dtype) for name in names])
-        remembered = next(iter(self.state.values()), g)
-        if remembered.shape != g.shape:
-            headline = f"{self.name}: it remembers {remembered.size} parameters, and is given {g.size}"
-            raise DataError(lay_out(headline, hint="make one UpdateRule for each network"))
-        _, state = self._layer.run(g[None], state={**self.state, self._parameter: w})
+        _, state = self._set(layer).run(g[None], state={**self.state, self._parameter: w})
         ends = np.cumsum([part.size for part in parts])[:-1]
         pieces = np.split(state[self._parameter], ends)
         weights.update({name: piece.reshape(weights[name].shape) for name, piece in zip(names, pieces, strict=True)})
-        self.state = state
+        self._layer, self.state = layer, state
+        self._remembered = {name: (weights[name].shape, found_dtype) for name in names}
         self.n_updates += 1
+
+    def _layer_in(self, dtype: str) -> Layer:
+        return self._layer if self._layer.dtype == dtype else Layer(self._rule, dtype=dtype, **self._options)
+
+    def _set(self, layer: Layer) -> Layer:
+        """The layer with the settings of now."""
+        if layer.weights is not self._settings:
+            layer.weights.update(self._settings)
+        return layer
+
+    def _check_weights(self, given: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+        """Refuse weights that are not those of the first step; all have one dtype."""
+        hint = "make one UpdateRule for each network"
+        known = self._remembered or {name: (shape, next(iter(given.values()))[1]) for name, (shape, _) in given.items()}
+        sizes = [sum(prod(shape) for shape, _ in group.values()) for group in (known, given)]
+        if sizes[0] != sizes[1]:
+            headline = f"{self.name}: it remembers {sizes[0]} parameters, and is given {sizes[1]}"
+            raise DataError(lay_out(headline, hint=hint))
+        if set(known) != set(given):
+            names = [", ".join(f"`{name}`" for name in group) for group in (known, given)]
+            raise DataError(lay_out(f"{self.name}: it remembers the weights {names[0]}, and is given {names[1]}", hint=hint))
+        for name, (shape, dtype) in known.items():
+            if given[name][0] != shape:
+                headline = f"{self.name}: it remembers `{name}` of shape {shape}, and is given the shape {given[name][0]}"
+                raise DataError(lay_out(headline, hint=hint))
+            if given[name][1] != dtype:
+                headline = f"{self.name}: it changes weights in {dtype}, and `{name}` is given in {given[name][1]}"
+                raise DataError(lay_out(headline, hint=hint))
 
 
 def global_norm(gradients: Mapping[str, Array]) -> float:
@@ -192,10 +227,10 @@ def clip_by_global_norm(gradients: Mapping[str, Array], limit: float) -> tuple[d
         the gradients, and their length before.
 
     Raises:
-        OptionError: the limit is not above 0.
+        OptionError: the limit is no number above 0.
         DataError: a gradient is not finite: there is no direction to keep.
     """
-    if not limit > 0:
+    if isinstance(limit, bool) or not isinstance(limit, int | float | np.integer | np.floating) or not limit > 0:
         raise OptionError(lay_out(f"clip_by_global_norm: the limit is a number above 0, and is {limit!r}"))
     norm = global_norm(gradients)
     if not isfinite(norm):
