@@ -18,8 +18,8 @@ ROOT = PACKAGE.parent.parent
 ORDER = [
     "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "text", "graph", "read", "initialise",
     "declarations", "symbol", "trace", "cell", "timeline", "interpret", "rewrite", "simplify", "differentiate", "schedule",
-    "fuse", "compiler", "sequences", "files", "weights", "pullback", "stream", "explain", "layer", "composite", "network", "losses",
-    "updates", "training", "samples", "cells", "loading", "estimators", "commands", "cli",
+    "fuse", "compiler", "sequences", "files", "weights", "pullback", "stream", "explain", "layer", "composite", "network",
+    "losses", "updates", "training", "samples", "cells", "loading", "estimators", "commands", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}

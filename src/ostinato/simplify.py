@@ -15,9 +15,12 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import pairwise
 
+from .errors import Source
 from .graph import Block, Graph, Node, Port, Value, verify
 from .rewrite import Pass, is_matrix_of_weights, live, users
 from .shapes import Dim, Varies
+
+DEEPEST = 100  # how many nodes a slice is pushed through in one round
 
 
 def simplify(graph: Graph, *, drop_stops: bool = False) -> Graph:
@@ -95,28 +98,38 @@ class _PushSlices(Pass):
         inner = self.made.get(node.args[0].name) if node.op == "slice" and _last_only(node) else None
         if inner is None or inner.value.name not in self.only_sliced:
             return self.again(node)
-        pushed = self.part(inner, node)
+        pushed = self.part(inner, node.options["start"][-1], node.options["stop"][-1], node.source, node.value.name)
         return self.again(node) if pushed is None else pushed
 
-    def part(self, inner: Node, node: Node) -> Value | None:
-        start, stop = node.options["start"][-1], node.options["stop"][-1]
+    def part(
+        self, inner: Node, start: Dim, stop: Dim, source: Source | None, name: str = "", depth: int = 0
+    ) -> Value | None:  # fmt: skip
+        """A part of what a node computes, computed from parts of its operands; None where that can not be."""
         if inner.op == "matmul" and len(inner.args[1].type.dims) == 2 and inner.args[1].type.varies == Varies.NEVER:
             left, right = (self.new(a) for a in inner.args)
-            columns = self.cut(right, start, stop, node)
-            return self.builder.emit("matmul", (left, columns), name=node.value.name, source=node.source)
+            columns = self.cut(right, start, stop, source)
+            return self.builder.emit("matmul", (left, columns), name=name, source=source)
         whole = inner.value.type.dims[-1].size
-        if inner.record.elementwise and inner.args:
-            args = [self.new(a) for a in inner.args]
-            parts = [self.cut(a, start, stop, inner) if a.type.dims and a.type.dims[-1].size == whole else a for a in args]
-            return self.builder.emit(inner.op, parts, inner.options, name=node.value.name, source=inner.source)
-        return None
+        if not inner.record.elementwise or not inner.args:
+            return None
+        parts = []
+        for arg in inner.args:
+            if not arg.type.dims or arg.type.dims[-1].size != whole:
+                parts.append(self.new(arg))
+                continue
+            made = self.made.get(arg.name)
+            # what only this node reads is cut as well, at once; the depth is bounded, and the next round goes on
+            further = made if made is not None and self.uses[arg.name] == 1 and depth < DEEPEST else None
+            cut = self.part(further, start, stop, source, "", depth + 1) if further else None
+            parts.append(self.cut(self.new(arg), start, stop, source) if cut is None else cut)
+        return self.builder.emit(inner.op, parts, inner.options, name=name, source=inner.source)
 
-    def cut(self, value: Value, start: Dim, stop: Dim, like: Node) -> Value:
+    def cut(self, value: Value, start: Dim, stop: Dim, source: Source | None) -> Value:
         rank = len(value.type.dims)
         begin = (*(Dim.number(0),) * (rank - 1), start)
         end = (*value.type.dims[:-1], stop)
         attributes = {"start": begin, "stop": end, "step": (1,) * rank}
-        return self.builder.emit("slice", (value,), attributes, source=like.source)
+        return self.builder.emit("slice", (value,), attributes, source=source)
 
 
 def _disjoint(ranges: Iterable[tuple[int, int]]) -> bool:
