@@ -29,6 +29,7 @@ EXPLAINED = {
     ("boundary.py", "NotImplementedError"): "the method of the abstract Symbolic; every symbol has its own",
     ("shapes.py", "ValueError"): "tests/test_shapes.py and the messages built from it",
     ("declarations.py", "ValueError"): "caught three lines below; the message is pinned in tests/golden/errors_cell.txt",
+    ("fuse.py", "_DoesNotFitError"): "caught in the same file; tests/test_corners.py: a number may meet two names of its size",
     ("sequences.py", "AssertionError"): "the line above always raises",
 }
 

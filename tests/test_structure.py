@@ -156,6 +156,6 @@ def family(error):
 def test_only_our_own_errors_are_raised():
     ours = {error.__name__ for error in family(OstinatoError)}
     assert cli.Refused.__name__ in ours
-    allowed = ours | {"_DoesNotFitError", "_Unreadable"} | {name for _, name in EXPLAINED}
+    allowed = ours | {"_Unreadable"} | {name for _, name in EXPLAINED}
     foreign = [f"{path.name}:{node.lineno} {name}" for path, node, name in raise_statements() if name not in allowed]
     assert foreign == []
