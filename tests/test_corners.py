@@ -25,6 +25,7 @@ from ostinato import (
     split,
     tanh,
 )  # fmt: skip
+from ostinato.cli import main
 from ostinato.functions import mean
 
 from .helpers import random
@@ -200,3 +201,21 @@ def test_functions_take_lists_as_numpy_does():
 
 def test_a_number_beyond_float32_is_infinite_without_a_warning():
     assert np.isinf(Layer(cells.dense, n_inputs=1, n_outputs=1, init={"W": 1})(np.array([[1e300]]))).all()
+
+
+def test_the_unnamed_output_is_never_dropped_in_silence():
+    with pytest.raises(OptionError, match=r"^Output: the unnamed value is called `output` already"):
+        Output(1.0, output=2.0)
+
+
+def test_a_misspelt_size_is_named_with_the_closest_one():
+    with pytest.raises(OptionError, match=r"there is no dimension or option `n_input`; did you mean `n_inputs`"):
+        Layer(cells.lstm, n_input=3, n_neurons=4)
+
+
+def test_predictions_are_never_written_over_what_is_read(tmp_path, capsys):
+    data = tmp_path / "data.csv"
+    data.write_text("kept")
+    assert main(["predict", str(tmp_path / "m.safetensors"), str(data), "-o", str(data)]) == 1
+    assert "is read here, and would be written over" in capsys.readouterr().err
+    assert data.read_text() == "kept"

@@ -338,7 +338,7 @@ def returned_a_word():
 
 @case(CellError)
 def returned_outputs_of_one_name():
-    trace(lambda x=Input("n_inputs"), h=State("n_inputs"): (Output(x), Output(h, output=x), x), n_inputs=3)
+    trace(lambda x=Input("n_inputs"), h=State("n_inputs"): (Output(x), Output(output=h), x), n_inputs=3)
 
 
 @case(CellError)

@@ -97,6 +97,10 @@ class Cell:
             OptionError: a name that is neither.
         """
         dimensions = self.dimensions
+        for name in given:
+            if name not in dimensions and name not in self.options:
+                known = known_names(name, [*dimensions, *self.options], "dimensions and options")
+                raise OptionError(lay_out(f"{self.name}: there is no dimension or option `{name}`; {known}"))
         sizes: dict[str, int] = {}
         for name in dimensions:
             if name not in given:
@@ -112,10 +116,6 @@ class Cell:
                 if dim.size < 1:
                     headline = f"{self.name}: the dimension `{dim.expression}` of `{name}` would be {dim.size}"
                     raise DimensionError(lay_out(headline + _sum_of(dim, sizes)))
-        for name in given:
-            if name not in dimensions and name not in self.options:
-                known = known_names(name, [*dimensions, *self.options], "dimensions and options")
-                raise OptionError(lay_out(f"{self.name}: there is no dimension or option `{name}`; {known}"))
         return sizes, {name: given.get(name, default) for name, default in self.options.items()}
 
     def trace(self, *, dtype: str = "f32", training: bool = False, **sizes_and_options: Any) -> Graph:

@@ -86,6 +86,9 @@ class Output:
         if len(values) > 1 or not (values or named):
             given = counted(len(values), "unnamed value")
             raise OptionError(lay_out(f"Output: it takes one unnamed value or named ones, and was called with {given}"))
+        if values and "output" in named:
+            headline = "Output: the unnamed value is called `output` already, and another is given that name"
+            raise OptionError(lay_out(headline))
         self.values, self.named_values = values, named
 
     def named(self) -> dict[str, Any]:

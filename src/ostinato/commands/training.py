@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,6 +94,10 @@ def _steps(samples: Samples) -> str:
 
 def predict_command(model: str, data: str, output: str) -> int:
     """Predict with a saved estimator; to the screen as CSV, or to a file."""
+    if output and Path(output).resolve() in (Path(data).resolve(), Path(model).resolve()):
+        raise OptionError(
+            lay_out(f"`{output}` is read here, and would be written over; choose another file for the predictions")
+        )
     estimators()
     estimator = loading.load(model)
     if not hasattr(estimator, "predict"):
