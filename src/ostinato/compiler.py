@@ -1,13 +1,16 @@
 """The pipeline: from the text of a cell to the programs that run.
 
-    trace -> simplify -> (differentiate) -> schedule -> fuse
+    trace -> simplify -> (differentiate) -> schedule -> fuse      the programs that NumPy runs
+                                            schedule -> plan      what becomes native code (planner.py, native/)
 
-`compile_graph` reads like this table of contents; each stage of a `Compiled` can be printed and asked for by name.
+`compile_graph` reads like this table of contents; each stage of a `Compiled` can be printed and asked for by name. A stage is
+made when it is first asked for.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from .differentiate import differentiate
 from .errors import OptionError, known_names, lay_out
@@ -18,21 +21,49 @@ from .schedule import schedule
 from .simplify import simplify
 
 
-@dataclass(frozen=True)
+class Stages(Mapping[str, Any]):
+    """Stage name -> graph or program, in the order of the pipeline; each is made once, when it is first asked for."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], Graph | Program]]) -> None:
+        self._makers = dict(makers)
+        self._made: dict[str, Graph | Program] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._makers[name]()
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+
 class Compiled:
     """What the compiler made of one step.
 
     Attributes:
         stages: stage name -> graph or program, in the order of the pipeline.
-        forward: runs the cell.
-        recording: runs the cell and keeps what the backward program asks for.
-        backward: runs the adjoint.
     """
 
-    stages: dict[str, Graph | Program]
-    forward: Program
-    recording: Program
-    backward: Program
+    def __init__(self, stages: Stages) -> None:
+        self.stages = stages
+
+    @property
+    def forward(self) -> Program:
+        """Runs the cell."""
+        return self.stages["forward"]  # type: ignore[no-any-return]
+
+    @property
+    def recording(self) -> Program:
+        """Runs the cell and keeps what the backward program asks for."""
+        return self.stages["recording"]  # type: ignore[no-any-return]
+
+    @property
+    def backward(self) -> Program:
+        """Runs the adjoint."""
+        return self.stages["backward"]  # type: ignore[no-any-return]
 
     def stage(self, name: str) -> Graph | Program:
         """A stage by its name.
@@ -42,7 +73,7 @@ class Compiled:
         """
         if name not in self.stages:
             raise OptionError(lay_out(f"there is no stage `{name}`; {known_names(name, self.stages, 'stages')}"))
-        return self.stages[name]
+        return self.stages[name]  # type: ignore[no-any-return]
 
 
 def compile_graph(traced: Graph, *, passes: bool = True) -> Compiled:
@@ -54,36 +85,41 @@ def compile_graph(traced: Graph, *, passes: bool = True) -> Compiled:
     """
     if not passes:
         return _as_written(traced)
-    simple = simplify(traced)
-    adjoint = simplify(differentiate(in_order_of_results(simple)), drop_stops=True)
-    forward_graph = simplify(traced, drop_stops=True)
-    scheduled = schedule(forward_graph)
-    forward = fuse(scheduled)
-    recording = fuse(schedule(simple, record=recorded(simple, adjoint)))
-    backward_scheduled = schedule(adjoint, direction="backward")
-    backward = fuse(backward_scheduled)
-    stages: dict[str, Graph | Program] = {
-        "trace": traced,
-        "simplify": forward_graph,
-        "differentiate": adjoint,
-        "schedule": scheduled,
-        "schedule_backward": backward_scheduled,
-        "forward": forward,
-        "recording": recording,
-        "backward": backward,
-    }
-    return Compiled(stages, forward, recording, backward)
+    simple = _once(lambda: simplify(traced))
+    stages: Stages = Stages({
+        "trace": lambda: traced,
+        "simplify": lambda: simplify(traced, drop_stops=True),
+        "differentiate": lambda: simplify(differentiate(in_order_of_results(simple())), drop_stops=True),
+        "schedule": lambda: schedule(stages["simplify"]),
+        "schedule_recording": lambda: schedule(simple(), record=recorded(simple(), stages["differentiate"])),
+        "schedule_backward": lambda: schedule(stages["differentiate"], direction="backward"),
+        "forward": lambda: fuse(stages["schedule"]),
+        "recording": lambda: fuse(stages["schedule_recording"]),
+        "backward": lambda: fuse(stages["schedule_backward"]),
+    })  # fmt: skip
+    return Compiled(stages)
 
 
 def _as_written(traced: Graph) -> Compiled:
-    adjoint = differentiate(traced)
-    forward = schedule(traced, hoist=False)
-    recording = schedule(traced, record=recorded(traced, adjoint), hoist=False)
-    backward = schedule(adjoint, direction="backward", hoist=False)
-    stages: dict[str, Graph | Program] = {
-        "trace": traced, "differentiate": adjoint, "forward": forward, "recording": recording, "backward": backward,
-    }  # fmt: skip
-    return Compiled(stages, forward, recording, backward)
+    stages: Stages = Stages({
+        "trace": lambda: traced,
+        "differentiate": lambda: differentiate(traced),
+        "forward": lambda: schedule(traced, hoist=False),
+        "recording": lambda: schedule(traced, record=recorded(traced, stages["differentiate"]), hoist=False),
+        "backward": lambda: schedule(stages["differentiate"], direction="backward", hoist=False),
+    })  # fmt: skip
+    return Compiled(stages)
+
+
+def _once(make: Callable[[], Graph]) -> Callable[[], Graph]:
+    made: list[Graph] = []
+
+    def get() -> Graph:
+        if not made:
+            made.append(make())
+        return made[0]
+
+    return get
 
 
 def recorded(graph: Graph, adjoint: Graph) -> dict[str, Value]:

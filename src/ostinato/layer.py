@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import files
+from .backends import BACKENDS, PLANS, Executable, executable
 from .boundary import DTYPES
 from .cell import Cell
 from .compiler import Compiled, compile_graph
@@ -19,7 +20,7 @@ from .errors import DataError, FileError, OptionError, known_names, lay_out
 from .explain import Explanation, explain
 from .graph import Graph, Port, Program
 from .initialise import Initialiser, initialiser
-from .interpret import Outcome, run
+from .interpret import Outcome
 from .pullback import Gradients, Pullback
 from .read import read_step
 from .sequences import Call, Sequences
@@ -32,10 +33,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 __all__ = ["BACKENDS", "Gradients", "Layer", "Pullback", "Stream", "Weights"]
 
-BACKENDS = {
-    "numpy": "the compiled program, interpreted with NumPy",
-    "reference": "the definition: the cell as it was written, no pass",
-}
 SHORT = {"float32": "f32", "float64": "f64"}
 
 
@@ -48,7 +45,9 @@ class Layer:
         dtype: "float32" or "float64"; inputs of another dtype are converted once.
         batch_first: inputs and outputs are (n_instances, n_steps, ...); states have no time axis, so theirs are unchanged.
         reverse: run from each instance's own last step to its first.
-        backend: "numpy", or "reference" for the definition.
+        backend: "native" (machine code), "numpy" (the compiled program, interpreted), or "reference" (the definition).
+        plan: how native code orders its products: "separate", "fused", "hoisted", or "automatic" for what the cost model
+            finds fastest. No plan changes a bit of the result.
         init: weight name -> initialiser, instead of the one its declaration names.
         sizes_and_options: a size for every dimension of the cell, and its keyword-only options.
 
@@ -64,7 +63,7 @@ class Layer:
 
     def __init__(
         self, cell: Cell, *, seed: int = 0, dtype: str = "float32", batch_first: bool = False, reverse: bool = False,
-        backend: str = "numpy", init: Mapping[str, Any] | None = None, **sizes_and_options: Any,
+        backend: str = "numpy", plan: str = "automatic", init: Mapping[str, Any] | None = None, **sizes_and_options: Any,
     ) -> None:  # fmt: skip
         if not isinstance(cell, Cell):
             headline = f"Layer: the first argument is a cell, not {type(cell).__name__}"
@@ -75,7 +74,7 @@ class Layer:
         if short is None:
             raise OptionError(lay_out(f"{cell.name}: dtype is float32 or float64, not {dtype!r}"))
         graphs = {t: cell.trace(dtype=short, training=t, **self.sizes, **self.options) for t in (False, True)}
-        self._set_up(graphs, batch_first=batch_first, reverse=reverse, backend=backend, seed=seed)
+        self._set_up(graphs, batch_first=batch_first, reverse=reverse, backend=backend, seed=seed, plan=plan)
         if init is not None and not isinstance(init, Mapping):
             raise OptionError(lay_out(f"{self.name}: `init` is a dictionary, weight name -> initialiser, not {init!r}"))
         chosen = {name: initialiser(given) for name, given in (init or {}).items()}
@@ -83,11 +82,17 @@ class Layer:
             self.weights.check_name(name)
         self._initialise({name: chosen.get(name) or cell.declarations[name].init for name in self.weights})
 
-    def _set_up(self, graphs: dict[bool, Graph], *, batch_first: bool, reverse: bool, backend: str, seed: int) -> None:
+    def _set_up(
+        self, graphs: dict[bool, Graph], *, batch_first: bool, reverse: bool, backend: str, seed: int,
+        plan: str = "automatic",
+    ) -> None:  # fmt: skip
         graph = graphs[False]
         if not isinstance(backend, str) or backend not in BACKENDS:
             known = known_names(str(backend), BACKENDS, "backends")
             raise OptionError(lay_out(f"{graph.name}: there is no backend `{backend}`; {known}"))
+        if not isinstance(plan, str) or plan not in PLANS:
+            known = known_names(str(plan), PLANS, "plans")
+            raise OptionError(lay_out(f"{graph.name}: there is no plan `{plan}`; {known}"))
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
             raise OptionError(lay_out(f"{graph.name}: `seed` is a whole number from 0 up, not {seed!r}"))
         for flag, given in (("batch_first", batch_first), ("reverse", reverse)):
@@ -95,9 +100,10 @@ class Layer:
                 raise OptionError(lay_out(f"{graph.name}: `{flag}` is True or False, not {given!r}"))
         self.name, self.doc = graph.name, graph.doc
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
-        self.backend, self.seed = backend, int(seed)
+        self.backend, self.plan, self.seed = backend, plan, int(seed)
         self._graphs = graphs
         self._compiled: dict[bool, Compiled] = {}
+        self._executables: dict[tuple[str, bool], Executable] = {}
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
         self._rng = np.random.default_rng([self.seed, zlib.crc32(b"dropout")])
         ports = graph.with_role("weight", "bias")
@@ -192,7 +198,7 @@ class Layer:
             DataError: anything that does not fit. Nothing has been computed then.
         """
         call = self._sequences.call(inputs, named, state, lengths, reset)
-        outcome = self._forward(call, self.compiled(training=training).forward, rng)
+        outcome = self._forward(call, self._executable("forward", training=training), rng)
         return self._outputs(outcome, call), self._sequences.given_states(outcome.states, call)
 
     def vjp(
@@ -207,9 +213,9 @@ class Layer:
         call = self._sequences.call(inputs, named, state, lengths, reset)
         # back-propagation reads the inputs again, whatever the caller does with the arrays in between
         call.values = {name: array.copy() for name, array in call.values.items()}
-        compiled = self.compiled(training=training)
-        outcome = self._forward(call, compiled.recording, rng)
-        pullback = Pullback(self._sequences, compiled.backward, self.weights, call, outcome)
+        outcome = self._forward(call, self._executable("recording", training=training), rng)
+        backward = self._executable("backward", training=training)
+        pullback = Pullback(self._sequences, backward, self.weights, call, outcome)
         return self._outputs(outcome, call), pullback
 
     def stream(self, *, state: Any = None, n_instances: int | None = None, **contexts: Any) -> Stream:
@@ -224,15 +230,23 @@ class Layer:
             raise OptionError(lay_out(f"{self.name}: a reverse layer begins at the last step, and can not be streamed"))
         return Stream(self, self._sequences, state, n_instances, contexts)
 
-    def _forward(self, call: Call, program: Program, rng: Any) -> Outcome:
-        masks = program.with_role("mask")
+    def _executable(self, name: str, *, training: bool) -> Executable:
+        """One of the programs, ready to run; made once."""
+        compiled = self.compiled(training=training)
+        key = name, bool(training)
+        if key not in self._executables:
+            self._executables[key] = executable(compiled, name, self.backend, self.weights.shapes, self.plan)
+        return self._executables[key]
+
+    def _forward(self, call: Call, ready: Executable, rng: Any) -> Outcome:
+        masks = ready.program.with_role("mask")
         generator = self._generator(rng) if masks else None
         values = dict(call.values)
         for port in masks:
             assert generator is not None
             values[port.name] = self._mask(port, call, generator)
         call.values.update(values)
-        return run(program, call.timeline, values, self.weights, call.reset)
+        return ready.run(call.timeline, values, self.weights, call.reset)
 
     def _generator(self, rng: Any) -> np.random.Generator:
         if rng is None:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError, known_names, lay_out
-from .graph import Program
-from .interpret import Outcome, run
+from .backends import Executable
+from .interpret import Outcome
 from .sequences import Call, Sequences, numbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -30,9 +30,10 @@ class Pullback:
     """Takes adjoints of the outputs back to the inputs, the initial state and the weights. May be called again and again."""
 
     def __init__(
-        self, sequences: Sequences, program: Program, weights: Mapping[str, Array], call: Call, outcome: Outcome
+        self, sequences: Sequences, backward: Executable, weights: Mapping[str, Array], call: Call, outcome: Outcome
     ) -> None:  # fmt: skip
-        self._sequences, self._program, self._call, self._outcome = sequences, program, call, outcome
+        self._sequences, self._backward, self._call, self._outcome = sequences, backward, call, outcome
+        self._program = backward.program
         self._weights = dict(weights)  # as they were in the forward pass
         self.state = sequences.given_states(outcome.states, call)
 
@@ -59,7 +60,7 @@ class Pullback:
             values[port.name] = call.timeline.sort(given[port.of])
         for port in program.with_role("adjoint"):
             values[port.name] = adjoints[port.of]
-        outcome = run(program, call.timeline, values, self._weights, call.reset)
+        outcome = self._backward.run(call.timeline, values, self._weights, call.reset)
         return self._gathered(outcome)
 
     def _final_states(self, given: Any) -> dict[str, Array]:

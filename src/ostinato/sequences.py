@@ -77,6 +77,7 @@ class Sequences:
         self.dtype = DTYPES[graph.dtype]
         self.inputs = graph.with_role("input")
         self.contexts = graph.with_role("context")
+        self._last_timeline: Timeline | None = None
 
     def call(
         self, given: Sequence[Any], named: Mapping[str, Any], state: Any, lengths: Any, reset: Any
@@ -100,7 +101,7 @@ class Sequences:
             shape = leading
             steps[port.name] = self.time_first(array, n_leading)
         n_steps, n_instances = self.time_first(np.empty(shape, bool), n_leading).shape
-        timeline = Timeline(n_steps, n_instances, self._lengths(lengths, n_steps, n_instances), reverse=self.reverse)
+        timeline = self._timeline(n_steps, n_instances, self._lengths(lengths, n_steps, n_instances))
         batched = n_leading == 2
         call = Call(timeline, n_leading)
         call.values = {name: timeline.pack(array) for name, array in steps.items()}
@@ -110,6 +111,16 @@ class Sequences:
         if reset is not None:
             call.reset = self._reset(reset, shape, n_leading, timeline)
         return call
+
+    def _timeline(self, n_steps: int, n_instances: int, lengths: Array | None) -> Timeline:
+        """The one of the call before, if it would be the same."""
+        if lengths is not None:
+            return Timeline(n_steps, n_instances, lengths, reverse=self.reverse)
+        last = self._last_timeline
+        if last is None or (last.n_steps, last.n_instances) != (n_steps, n_instances):
+            last = Timeline(n_steps, n_instances, reverse=self.reverse)
+            self._last_timeline = last
+        return last
 
     def time_first(self, array: Array, n_leading: int) -> Array:
         """(n_steps, n_instances, ...), whatever order and whichever axes the user gave."""

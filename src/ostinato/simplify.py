@@ -152,6 +152,10 @@ class _OrderSums(Pass):
         self.made = {n.value.name: n for n in graph.nodes}
         self.place = {v.name: i for i, v in enumerate([p.value for p in graph.ports] + [n.value for n in graph.nodes])}
         self.moving = state_dependent(graph.nodes, [p.name for p in graph.states])
+        self.depth: dict[str, int] = {}  # products one after another on the way to a value
+        for node in graph.nodes:
+            before = max((self.depth.get(a.name, 0) for a in node.args), default=0)
+            self.depth[node.value.name] = before + (node.op == "matmul")
         self.inside: set[str] = set()
         for node in reversed(graph.nodes):
             if node.op == "add":
@@ -192,12 +196,19 @@ class _OrderSums(Pass):
         node = self.made.get(value.name)
         return node is not None and node.op == "matmul"
 
-    def rank(self, value: Value) -> tuple[int, int, int]:
-        """Constants first, then what is known before the loop, then what depends on a state; products by their operand."""
-        kind = 3 if value.name in self.moving else int(value.type.varies)
-        if not self.is_product(value):
-            return kind, 0, self.place[value.name] if kind < 3 else 0
-        return kind, 1, self.place[self.made[value.name].args[0].name]
+    def rank(self, value: Value) -> tuple[int, int, int, int]:
+        """Constants first, then what is known before the loop, then what depends on a state; products by their operand.
+
+        What waits for other products of this step comes after those that do not: all of these can then be one stage.
+        """
+        product = self.is_product(value)
+        if value.name not in self.moving:
+            place = self.made[value.name].args[0].name if product else value.name
+            return int(value.type.varies), 0, int(product), self.place[place]
+        depth = self.depth.get(value.name, 0)
+        if not product:
+            return 3, depth, int(depth > 0), 0
+        return 3, depth, 0, self.place[self.made[value.name].args[0].name]
 
 
 def state_dependent(nodes: Iterable[Node], states: Iterable[str]) -> set[str]:

@@ -8,6 +8,7 @@ instance from its own last one.
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,10 @@ class Timeline:
         self._order: Array | None = None if lengths is None else np.argsort(-lengths, kind="stable")
         self._places: Array | None = None
         if lengths is None:
-            self.counts = np.full(n_steps, n_instances)
+            self.counts = np.full(n_steps, n_instances, np.int64)
         else:
-            self.counts = (lengths[None, :] > np.arange(n_steps)[:, None]).sum(axis=1)
-        self.offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(int)
+            self.counts = (lengths[None, :] > np.arange(n_steps)[:, None]).sum(axis=1, dtype=np.int64)
+        self.offsets = np.concatenate([[0], np.cumsum(self.counts)]).astype(np.int64)
         self.n_rows = int(self.offsets[-1])
         if lengths is not None and self._order is not None:
             sorted_lengths = lengths[self._order]
@@ -42,6 +43,11 @@ class Timeline:
             instances = self.instance_of_row
             times = sorted_lengths[instances] - 1 - steps if reverse else steps
             self._places = times * n_instances + self._order[instances]
+
+    @cached_property
+    def addresses(self) -> tuple[int, int]:
+        """Where `counts` and `offsets` lie in memory, for native code."""
+        return self.counts.ctypes.data, self.offsets.ctypes.data
 
     @property
     def instance_of_row(self) -> Array:

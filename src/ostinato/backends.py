@@ -1,0 +1,69 @@
+"""What runs a program: native code, NumPy, or the definition."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from .compiler import Compiled
+from .graph import Program
+from .interpret import Outcome, run
+from .phases import CHOICES
+from .planner import plan_program
+from .timeline import Timeline
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+BACKENDS = {
+    "native": "machine code for this CPU, made by LLVM when it is first needed",
+    "numpy": "the compiled program, interpreted with NumPy",
+    "reference": "the definition: the cell as it was written, no pass",
+}
+PLANS = {"automatic": "what the cost model finds fastest", **CHOICES}
+PROGRAMS = ("forward", "recording", "backward")
+
+
+class Executable(Protocol):
+    """A program that can run."""
+
+    @property
+    def program(self) -> Program: ...
+
+    def run(
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
+    ) -> Outcome:
+        """As `interpret.run`."""
+
+
+@dataclass(frozen=True)
+class Interpreted:
+    """A program run by NumPy."""
+
+    program: Program
+
+    def run(
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
+    ) -> Outcome:
+        """As `interpret.run`."""
+        return run(self.program, timeline, values, weights, reset)
+
+
+def executable(
+    compiled: Compiled, name: str, backend: str, shapes: Mapping[str, tuple[int, ...]], plan: str
+) -> Executable:  # fmt: skip
+    """One of the PROGRAMS of a step, ready to run.
+
+    Args:
+        shapes: the shape of every declared weight.
+        plan: one of phases.CHOICES; native code only.
+    """
+    if backend != "native":
+        return Interpreted(compiled.stages[name])
+    from .native.engine import NativeProgram  # llvmlite is loaded when it is needed
+
+    stage = "schedule" if name == "forward" else f"schedule_{name}"
+    choice = "hoisted" if plan == "automatic" else plan
+    return NativeProgram(plan_program(compiled.stages[stage], shapes, choice))

@@ -1,0 +1,355 @@
+"""A function being written in LLVM's language: loops, vectors, and the addresses of views.
+
+Every function of a program takes (context, row, instance, count): the table of buffers, the first row and the first instance that
+it works on, and how many. A `Kernel` writes one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from ..graph import Node
+from ..plan import Plan, Source
+from ..shapes import Varies
+from ..views import View
+from .targets import Target
+from .vector_math import emit
+
+I1, I8, I32, I64, PTR, VOID = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType(), ir.VoidType()
+FLOATS = {"f32": ir.FloatType(), "f64": ir.DoubleType()}
+RANGE = ir.FunctionType(VOID, [PTR, I64, I64, I64])
+
+# the context: what a run is about, then one pointer for each buffer
+N_STEPS, N_INSTANCES, N_ROWS, COUNTS, OFFSETS, RESET, ARENA, FIRST_BUFFER = 0, 1, 2, 3, 4, 5, 6, 8
+
+
+class Splat(ir.Constant):
+    """The same number in every lane, written once."""
+
+    def __init__(self, scalar: ir.Constant, n: int) -> None:
+        super().__init__(ir.VectorType(scalar.type, n), [scalar] * n)
+        self._scalar = scalar
+
+    def get_reference(self) -> str:
+        return f"splat ({self._scalar.type} {self._scalar.get_reference()})"
+
+
+class Word(ir.Constant):
+    """A constant that LLVM has a word for."""
+
+    def __init__(self, kind: ir.Type, word: str, value: object = ir.Undefined) -> None:
+        super().__init__(kind, value)
+        self._word = word
+
+    def get_reference(self) -> str:
+        return self._word
+
+
+def constant(kind: ir.Type, value: float, n: int) -> ir.Constant:
+    """A number, in n lanes."""
+    scalar = ir.Constant(kind, value)
+    return scalar if n == 1 else Splat(scalar, n)
+
+
+Turn = Callable[[ir.Value, list[ir.Value]], list[ir.Value]]
+
+
+def rounded(n_bytes: int) -> int:
+    """Up to whole cache lines."""
+    return -(-n_bytes // 64) * 64
+
+
+def i64(number: int) -> ir.Constant:
+    return ir.Constant(I64, number)
+
+
+@dataclass(frozen=True)
+class Unit:
+    """What all functions of one module share."""
+
+    module: ir.Module
+    plan: Plan
+    target: Target
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Where the pointer of each buffer stands in the context."""
+        return {name: FIRST_BUFFER + i for i, name in enumerate(self.plan.buffers)}
+
+    @property
+    def lanes(self) -> int:
+        return self.target.lanes(self.plan.program.dtype)  # type: ignore[arg-type]
+
+    @property
+    def number(self) -> ir.Type:
+        return FLOATS[self.plan.program.dtype]
+
+
+@dataclass(frozen=True)
+class Lanes:
+    """How many elements are computed at once, and which of them count (None: all)."""
+
+    n: int
+    mask: ir.Value | None = None
+
+
+class Kernel:
+    """One function being written."""
+
+    def __init__(self, unit: Unit, name: str, kind: ir.FunctionType = RANGE, *, exported: bool = False) -> None:
+        self.unit, self.plan, self.lanes = unit, unit.plan, unit.lanes
+        self.function = ir.Function(unit.module, kind, name)
+        if not exported:
+            self.function.linkage = "internal"
+            self.function.attributes.add("noinline")
+        self.entry = self.function.append_basic_block("entry")
+        body = self.function.append_basic_block("body")
+        self.b = ir.IRBuilder(body)
+        self._first = ir.IRBuilder(self.entry)  # what is loaded once stands here
+        self._body = body
+        self._bases: dict[str, ir.Value] = {}
+        self.context, self.row, self.instance, self.count = (
+            self.function.args if kind is RANGE else (self.function.args[0], i64(0), i64(0), i64(0))
+        )  # fmt: skip
+        self.given: dict[View, ir.Value] = {}  # addresses of views that the caller has worked out
+        self._places = unit.places
+
+    def finish(self) -> ir.Function:
+        if not self.b.block.is_terminated:
+            self.b.ret_void()
+        self._first.branch(self._body)
+        return self.function
+
+    # --- the context
+
+    def field(self, place: int, kind: ir.Type = I64) -> ir.Value:
+        """A field of the context, read where the kernel stands."""
+        return self.b.load(self.b.gep(self.context, [i64(place)], source_etype=I64), typ=kind)
+
+    def base(self, buffer: str) -> ir.Value:
+        """Where a buffer begins; read once, when the function begins."""
+        if buffer not in self._bases:
+            first = self._first
+            place = first.gep(self.context, [i64(self._places[buffer])], source_etype=I64)
+            self._bases[buffer] = first.load(place, typ=PTR)
+        return self._bases[buffer]
+
+    def alloca(self, kind: ir.Type, count: int = 1) -> ir.Value:
+        slot = self._first.alloca(kind, i64(count))
+        slot.align = 64
+        slot.type = PTR  # of no type of its own: several kinds of vectors stand there in turn
+        return slot
+
+    # --- arithmetic of indices
+
+    def add(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        if isinstance(a, ir.Constant) and isinstance(b, ir.Constant):
+            return i64(a.constant + b.constant)
+        if isinstance(a, ir.Constant) and a.constant == 0:
+            return b
+        return a if isinstance(b, ir.Constant) and b.constant == 0 else self.b.add(a, b)
+
+    def times(self, a: ir.Value, number: int) -> ir.Value:
+        if number == 0:
+            return i64(0)
+        if isinstance(a, ir.Constant):
+            return i64(a.constant * number)
+        return a if number == 1 else self.b.mul(a, i64(number))
+
+    # --- control
+
+    @contextmanager
+    def loop(self, start: ir.Value, stop: ir.Value, step: int = 1) -> Iterator[ir.Value]:
+        """start, start + step, ... below stop."""
+        b = self.b
+        if isinstance(start, ir.Constant) and isinstance(stop, ir.Constant) and stop.constant - start.constant <= step:
+            if stop.constant <= start.constant:
+                raise AssertionError("a loop of no step is not written")
+            yield start
+            return
+        before = b.block
+        body, after = b.append_basic_block("loop"), b.append_basic_block("done")
+        b.cbranch(b.icmp_signed("<", start, stop), body, after)
+        b.position_at_end(body)
+        index = b.phi(I64)
+        index.add_incoming(start, before)
+        yield index
+        following = b.add(index, i64(step))
+        index.add_incoming(following, b.block)
+        b.cbranch(b.icmp_signed("<", following, stop), body, after)
+        b.position_at_end(after)
+
+    @contextmanager
+    def nest(self, sizes: Sequence[int]) -> Iterator[list[ir.Value]]:
+        """Loops of constant sizes, the last one innermost."""
+        if not sizes:
+            yield []
+            return
+        with self.loop(i64(0), i64(sizes[0])) as first, self.nest(sizes[1:]) as rest:
+            yield [first, *rest]
+
+    def fold(self, start: ir.Value, stop: ir.Value, step: int, values: Sequence[ir.Value], turn: Turn) -> list[ir.Value]:
+        """Values carried from turn to turn in registers: start, start + step, ... below stop."""
+        b, before = self.b, self.b.block
+        surely = isinstance(start, ir.Constant) and isinstance(stop, ir.Constant) and start.constant < stop.constant
+        body, after = b.append_basic_block("turn"), b.append_basic_block("turned")
+        if surely:
+            b.branch(body)
+        else:
+            b.cbranch(b.icmp_signed("<", start, stop), body, after)
+        b.position_at_end(body)
+        index, *carried = [b.phi(v.type) for v in (start, *values)]
+        for phi, value in zip((index, *carried), (start, *values), strict=True):
+            phi.add_incoming(value, before)
+        results = turn(index, list(carried))
+        following = b.add(index, i64(step))
+        end = b.block
+        for phi, value in zip((index, *carried), (following, *results), strict=True):
+            phi.add_incoming(value, end)
+        b.cbranch(b.icmp_signed("<", following, stop), body, after)
+        b.position_at_end(after)
+        if surely:
+            return results
+        merged = [b.phi(v.type) for v in values]
+        for phi, value, result in zip(merged, values, results, strict=True):
+            phi.add_incoming(value, before)
+            phi.add_incoming(result, end)
+        return merged
+
+    # --- addresses
+
+    def element(self, view: View) -> ir.Type:
+        dtype = self.plan.buffers[view.buffer].dtype
+        return I8 if dtype == "bool" else FLOATS[dtype]
+
+    def row_stride(self, view: View) -> int:
+        """Elements from one row (or instance) to the next."""
+        buffer = self.plan.buffers[view.buffer]
+        return 0 if buffer.space == Varies.NEVER else buffer.size
+
+    def at_row(self, view: View, offset: ir.Value) -> ir.Value:
+        """The address of a view in the row that lies `offset` behind the function's first."""
+        space = self.plan.buffers[view.buffer].space
+        if space == Varies.NEVER:
+            return self.step(self.base(view.buffer), view, i64(view.offset))
+        first = self.row if space == Varies.STEP else self.instance
+        index = self.times(self.add(first, offset), self.row_stride(view))
+        return self.step(self.base(view.buffer), view, self.add(index, i64(view.offset)))
+
+    def step(self, pointer: ir.Value, view: View, elements: ir.Value) -> ir.Value:
+        if isinstance(elements, ir.Constant) and elements.constant == 0:
+            return pointer
+        return self.b.gep(pointer, [elements], source_etype=self.element(view))
+
+    def along(self, pointer: ir.Value, view: View, indices: Sequence[ir.Value], strides: Sequence[int]) -> ir.Value:
+        """Further along, by an index for each stride."""
+        total: ir.Value = i64(0)
+        for index, stride in zip(indices, strides, strict=True):
+            total = self.add(total, self.times(index, stride))
+        return self.step(pointer, view, total)
+
+    # --- vectors
+
+    def vector(self, kind: ir.Type, n: int) -> ir.Type:
+        return kind if n == 1 else ir.VectorType(kind, n)
+
+    def splat(self, value: ir.Value, n: int) -> ir.Value:
+        if n == 1:
+            return value
+        kind = ir.VectorType(value.type, n)
+        one = self.b.insert_element(Word(kind, "poison"), value, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(one, Word(kind, "poison"), Word(ir.VectorType(I32, n), "zeroinitializer", [0] * n))
+
+    def number(self, value: float, dtype: str, n: int) -> ir.Value:
+        return constant(I1 if dtype == "bool" else FLOATS[dtype], bool(value) if dtype == "bool" else float(value), n)
+
+    @staticmethod
+    def first_lanes(count: int, n: int) -> ir.Constant:
+        """True in the first `count` of n lanes."""
+        return ir.Constant(ir.VectorType(I1, n), [ir.Constant(I1, i < count) for i in range(n)])
+
+    def mask(self, remaining: ir.Value | int, n: int) -> ir.Value:
+        """True in the first `remaining` lanes."""
+        if isinstance(remaining, int):
+            return self.first_lanes(remaining, n)
+        iota = ir.Constant(ir.VectorType(I64, n), [i64(i) for i in range(n)])
+        return self.b.icmp_signed("<", iota, self.splat(remaining, n))
+
+    def _intrinsic(self, name: str, result: ir.Type, kinds: Sequence[ir.Type]) -> ir.Function:
+        found = self.unit.module.globals.get(name)
+        return found if found is not None else ir.Function(self.unit.module, ir.FunctionType(result, kinds), name)
+
+    def call_intrinsic(self, name: str, result: ir.Type, arguments: Sequence[ir.Value]) -> ir.Value:
+        return self.b.call(self._intrinsic(name, result, [a.type for a in arguments]), arguments)
+
+    def _name(self, kind: ir.Type, n: int) -> str:
+        return f"{f'v{n}' if n else ''}{'i8' if kind == I8 else 'f32' if kind == FLOATS['f32'] else 'f64'}"
+
+    def load(self, pointer: ir.Value, kind: ir.Type, stride: int, lanes: Lanes) -> ir.Value:
+        """Elements, `stride` apart; truth values as `i1`."""
+        n, align = lanes.n, {I8: 1, FLOATS["f32"]: 4}.get(kind, 8)
+        if n == 1 or stride == 0:
+            value = self.splat(self.b.load(pointer, typ=kind, align=align), n)
+        elif stride == 1 and lanes.mask is None:
+            value = self.b.load(pointer, typ=ir.VectorType(kind, n), align=align)
+        else:
+            vector, mask = ir.VectorType(kind, n), lanes.mask if lanes.mask is not None else self.mask(n, n)
+            zero = constant(kind, 0, n)
+            if stride == 1:
+                kinds = [PTR, I32, mask.type, vector]
+                function = self._intrinsic(f"llvm.masked.load.{self._name(kind, n)}.p0", vector, kinds)
+                value = self.b.call(function, [pointer, ir.Constant(I32, align), mask, zero])
+            else:
+                pointers = self._pointers(pointer, kind, stride, n)
+                name = f"llvm.masked.gather.{self._name(kind, n)}.v{n}p0"
+                function = self._intrinsic(name, vector, [pointers.type, I32, mask.type, vector])
+                value = self.b.call(function, [pointers, ir.Constant(I32, align), mask, zero])
+        return self.b.trunc(value, self.vector(I1, n)) if kind == I8 else value
+
+    def _pointers(self, pointer: ir.Value, kind: ir.Type, stride: int, n: int) -> ir.Value:
+        offsets = ir.Constant(ir.VectorType(I64, n), [i64(i * stride) for i in range(n)])
+        gep = self.b.gep(self.splat(pointer, n), [offsets], source_etype=kind)
+        gep.type = ir.VectorType(PTR, n)
+        return gep
+
+    def store(self, value: ir.Value, pointer: ir.Value, kind: ir.Type, stride: int, lanes: Lanes) -> None:
+        """Elements, `stride` apart."""
+        n, align = lanes.n, {I8: 1, FLOATS["f32"]: 4}.get(kind, 8)
+        if kind == I8:
+            value = self.b.zext(value, self.vector(I8, n))
+        if n == 1 or (stride == 1 and lanes.mask is None):
+            self.b.store(value, pointer, align=align)
+            return
+        mask = lanes.mask if lanes.mask is not None else self.mask(n, n)
+        if stride == 1:
+            function = self._intrinsic(f"llvm.masked.store.{self._name(kind, n)}.p0", VOID, [value.type, PTR, I32, mask.type])
+            self.b.call(function, [value, pointer, ir.Constant(I32, align), mask])
+            return
+        pointers = self._pointers(pointer, kind, stride, n)
+        name = f"llvm.masked.scatter.{self._name(kind, n)}.v{n}p0"
+        function = self._intrinsic(name, VOID, [value.type, pointers.type, I32, mask.type])
+        self.b.call(function, [value, pointers, ir.Constant(I32, align), mask])
+
+    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
+        """a * b + c, rounded once where the machine can."""
+        if not self.unit.target.fma:
+            return self.b.fadd(self.b.fmul(a, b), c)
+        vector = isinstance(a.type, ir.VectorType)
+        name = self._name(a.type.element, a.type.count) if vector else self._name(a.type, 0)
+        return self.b.call(self._intrinsic(f"llvm.fma.{name}", a.type, [a.type] * 3), [a, b, c])
+
+    # --- elementwise nodes
+
+    def compute(self, nodes: Sequence[Node], known: dict[str, ir.Value], loads: Mapping[str, Source], n: int) -> None:
+        """The values of elementwise nodes; `known` has what was loaded, and receives what is computed."""
+        for node in nodes:
+            operands = []
+            for arg in node.args:
+                source = loads.get(arg.name)
+                value = known.get(arg.name)
+                operands.append(self.number(source, arg.type.dtype, n) if isinstance(source, float) else value)
+            known[node.value.name] = emit(self.b, node.op, *operands, fma=self.unit.target.fma)

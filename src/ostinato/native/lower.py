@@ -1,0 +1,270 @@
+"""Lower: a plan becomes one module of LLVM's language.
+
+    ostinato_prepare(context)    what depends on weights alone; weights into panels
+    ostinato_run(context)        everything else: instances, before, loop, after, finish
+
+The context is a table of 8-byte fields: sizes, the rows of each step, then the address of every buffer (emit.py). The loop
+is the only place that knows about lengths and resets: an instance that ends leaves its state behind, one that begins (against time)
+brings its own.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from ..phases import Phase
+from ..plan import Plan, Stage, StateSlot
+from ..shapes import Varies
+from ..views import View
+from .emit import (
+    ARENA,
+    COUNTS,
+    FIRST_BUFFER,
+    I1,
+    I8,
+    I64,
+    N_INSTANCES,
+    N_ROWS,
+    N_STEPS,
+    OFFSETS,
+    PTR,
+    RESET,
+    VOID,
+    Kernel,
+    Lanes,
+    Unit,
+    i64,
+)
+from .matrices import ProductStage, lower_contraction, lower_packing
+from .targets import Target
+from .totals import lower_total
+from .walks import lower_map, lower_moves, lower_reduce, over_elements
+
+CHUNK = 128  # rows that go through all stages of a phase before the next ones do: what one stage makes the next finds in the cache
+WHOLE = ir.FunctionType(VOID, [PTR])
+
+
+def lower(plan: Plan, target: Target) -> ir.Module:
+    """The module of a plan."""
+    unit = Unit(ir.Module("ostinato"), plan, target)
+    unit.module.triple = target.triple
+    phases = {phase: _phase(unit, phase) for phase in plan.stages}
+    _prepare(unit, phases)
+    _run(unit, phases)
+    return unit.module
+
+
+def _stage(unit: Unit, name: str, stage: Stage) -> ir.Function:
+    k = Kernel(unit, name)
+    if stage.kind == "product":
+        ProductStage(k, stage).write()
+    elif stage.kind == "map":
+        lower_map(k, stage)
+    elif stage.kind == "reduce":
+        lower_reduce(k, stage)
+    elif stage.kind == "move":
+        lower_moves(k, stage.moves)
+    elif stage.contraction is not None:
+        lower_contraction(k, stage.contraction)
+    else:
+        for total in stage.totals:
+            lower_total(k, total)
+    return k.finish()
+
+
+def _phase(unit: Unit, phase: Phase) -> dict[str, ir.Function]:
+    """The functions of a phase: its stages one after another, and the sums over rows by themselves."""
+    name = phase.name.lower()
+    made = [(s, _stage(unit, f"{name}_{i}_{s.kind}", s)) for i, s in enumerate(unit.plan.stages[phase])]
+    found = {}
+    for part in ("stages", "totals"):
+        functions = [f for s, f in made if (s.kind == "total") == (part == "totals")]
+        if functions:
+            k = Kernel(unit, f"{name}_{part}")
+            for function in functions:
+                k.b.call(function, k.function.args)
+            found[part] = k.finish()
+    return found
+
+
+def _prepare(unit: Unit, phases: dict[Phase, dict[str, ir.Function]]) -> None:
+    k = Kernel(unit, "ostinato_prepare", WHOLE, exported=True)
+    for function in phases.get(Phase.PREPARE, {}).values():
+        k.b.call(function, [k.context, i64(0), i64(0), i64(1)])
+    for i, packing in enumerate(unit.plan.packings):
+        inner = Kernel(unit, f"pack_{i}")
+        lower_packing(inner, packing)
+        k.b.call(inner.finish(), [k.context, i64(0), i64(0), i64(1)])
+    k.finish()
+
+
+def _run(unit: Unit, phases: dict[Phase, dict[str, ir.Function]]) -> None:
+    loop = _loop(unit, phases[Phase.LOOP]["stages"]) if unit.plan.states else None
+    k = Kernel(unit, "ostinato_run", WHOLE, exported=True)
+    _place_internal(k)
+    for name in unit.plan.zeroed:
+        if name in unit.plan.buffers:
+            _zero(k, name)
+    for phase in Phase:
+        if phase == Phase.LOOP and loop:
+            k.b.call(loop, [k.context, i64(0), i64(0), k.field(N_INSTANCES)])
+        elif phase not in phases or phase in (Phase.PREPARE, Phase.LOOP):
+            continue
+        elif phase.space == Varies.STEP:
+            for part, function in phases[phase].items():
+                if unit.plan.by_step(phase):
+                    _each_step(k, function)
+                else:
+                    _in_chunks(k, function, CHUNK if part == "stages" else None)
+        else:
+            count = i64(1) if phase.space == Varies.NEVER else k.field(N_INSTANCES)
+            for function in phases[phase].values():
+                k.b.call(function, [k.context, i64(0), i64(0), count])
+    k.finish()
+
+
+def internal_buffers(plan: Plan) -> list[str]:
+    """The buffers that nobody outside sees: a run finds room for them in one piece of memory."""
+    seen = {*plan.ports.values(), *plan.results, *plan.prepared, *(p.panels for p in plan.packings)}
+    return [name for name in plan.buffers if name not in seen]
+
+
+def _place_internal(k: Kernel) -> None:
+    """The internal buffers, one behind another, each from a cache line on."""
+    at = k.field(ARENA)
+    for name in internal_buffers(k.plan):
+        buffer = k.plan.buffers[name]
+        k.b.store(at, k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64))
+        row = i64(buffer.size * buffer.item_bytes)
+        count = {Varies.NEVER: N_STEPS, Varies.INSTANCE: N_INSTANCES, Varies.STEP: N_ROWS}[buffer.space]
+        size = row if buffer.space == Varies.NEVER else k.b.mul(row, k.field(count))
+        at = k.b.add(at, k.b.and_(k.b.add(size, i64(63)), i64(-64)))
+
+
+def _zero(k: Kernel, name: str) -> None:
+    buffer = k.plan.buffers[name]
+    size = i64(buffer.size * buffer.item_bytes)
+    if buffer.space == Varies.INSTANCE:
+        size = k.b.mul(size, k.field(N_INSTANCES))
+    place = k.b.load(k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64), typ=PTR)
+    k.call_intrinsic("llvm.memset.p0.i64", VOID, [place, ir.Constant(I8, 0), size, ir.Constant(I1, 0)])
+
+
+def _in_chunks(k: Kernel, function: ir.Function, chunk: int | None) -> None:
+    """All rows, some at a time."""
+    rows = k.field(N_ROWS)
+    if chunk is None:
+        k.b.call(function, [k.context, i64(0), i64(0), rows])
+        return
+    with k.loop(i64(0), rows, chunk) as first:
+        left = k.b.sub(rows, first)
+        count = k.b.select(k.b.icmp_signed("<", left, i64(chunk)), left, i64(chunk))
+        k.b.call(function, [k.context, first, i64(0), count])
+
+
+def _each_step(k: Kernel, function: ir.Function) -> None:
+    """All rows step by step, so that a row's instance is known."""
+    with k.loop(i64(0), k.field(N_STEPS)) as step:
+        k.b.call(function, [k.context, _entry(k, OFFSETS, step), i64(0), _entry(k, COUNTS, step)])
+
+
+def _entry(k: Kernel, table: int, index: ir.Value) -> ir.Value:
+    return k.b.load(k.b.gep(k.field(table, PTR), [index], source_etype=I64), typ=I64)
+
+
+# --- the loop over steps
+
+
+def _loop(unit: Unit, body: ir.Function) -> ir.Function:
+    """The steps, for the instances from `instance` up to `instance + count`."""
+    states = unit.plan.states
+    backward = unit.plan.program.direction == "backward"
+    enter, leave = (_carry(unit, name, states) for name in ("enter", "leave"))
+    initial = {s.name: 0.0 if backward else s.initial for s in states}
+    reset = _reset(unit, {(s.next if backward else s.now): initial[s.name] for s in states})
+    k = Kernel(unit, "steps")
+    b = k.b
+    low, high = k.instance, b.add(k.instance, k.count)
+    steps = k.field(N_STEPS)
+
+    def active(step: ir.Value) -> ir.Value:
+        """Up to which instance a step runs; none before and behind the sequence."""
+        inside = b.and_(b.icmp_signed(">=", step, i64(0)), b.icmp_signed("<", step, steps))
+        safe = b.select(inside, step, i64(0))
+        count = b.select(inside, _entry(k, COUNTS, safe), i64(0))
+        count = b.select(b.icmp_signed("<", count, high), count, high)
+        return b.select(b.icmp_signed("<", count, low), low, count)
+
+    longest = b.select(b.icmp_signed(">", steps, i64(0)), active(i64(0)), low)
+    with b.if_then(b.icmp_signed("<", longest, high)):  # instances without a step end as they begin
+        b.call(_carry(unit, "rest", states), [k.context, i64(0), longest, b.sub(high, longest)])
+    with k.loop(i64(0), steps) as turn:
+        step = b.sub(b.sub(steps, i64(1)), turn) if backward else turn
+        before, after = (b.add(step, i64(1)), b.sub(step, i64(1))) if backward else (b.sub(step, i64(1)), b.add(step, i64(1)))
+        until, was, will = active(step), active(before), active(after)
+        first_row = b.add(_entry(k, OFFSETS, step), low)
+        count = b.sub(until, low)
+        with b.if_then(b.icmp_signed(">", until, was)):
+            b.call(enter, [k.context, i64(0), was, b.sub(until, was)])
+        resets = k.field(RESET, PTR)
+        has_resets = b.icmp_unsigned("!=", b.ptrtoint(resets, I64), i64(0))
+        if not backward:
+            with b.if_then(has_resets):
+                b.call(reset, [k.context, first_row, low, count])
+        with b.if_then(b.icmp_signed(">", count, i64(0))):
+            b.call(body, [k.context, first_row, low, count])
+        if backward:
+            with b.if_then(has_resets):
+                b.call(reset, [k.context, first_row, low, count])
+        with b.if_then(b.icmp_signed(">", until, will)):
+            b.call(leave, [k.context, i64(0), will, b.sub(until, will)])
+        _swap(k, states)
+    return k.finish()
+
+
+def _swap(k: Kernel, states: tuple[StateSlot, ...]) -> None:
+    """What was written for the next step is read in it."""
+    for state in states:
+        now, following = (
+            k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64) for name in (state.now, state.next)
+        )  # fmt: skip
+        a, c = k.b.load(now, typ=PTR), k.b.load(following, typ=PTR)
+        k.b.store(c, now)
+        k.b.store(a, following)
+
+
+def _carry(unit: Unit, name: str, states: tuple[StateSlot, ...]) -> ir.Function:
+    """The states of some instances: from where they begin, or to where they end."""
+    k = Kernel(unit, name)
+    for state in states:
+        ways = {"enter": (state.begin, state.now), "leave": (state.next, state.end), "rest": (state.begin, state.end)}
+        source, target = ways[name]
+        views = [View.whole(buffer, (state.size,)) for buffer in (source, target)]
+
+        def visit(lanes: Lanes, at: object, views: list[View] = views) -> None:
+            value = k.load(at.pointers[views[0]], k.element(views[0]), 1, lanes)  # type: ignore[attr-defined]
+            k.store(value, at.pointers[views[1]], k.element(views[1]), 1, lanes)  # type: ignore[attr-defined]
+
+        over_elements(k, (state.size,), views, visit)
+    return k.finish()
+
+
+def _reset(unit: Unit, initial: dict[str, float]) -> ir.Function:
+    """Where a row is marked, its states return to what they were declared to begin as."""
+    k = Kernel(unit, "reset")
+    marks = k.field(RESET, PTR)
+    with k.loop(i64(0), k.count) as row:
+        marked = k.b.load(k.b.gep(marks, [k.add(k.row, row)], source_etype=I8), typ=I8)
+        with k.b.if_then(k.b.icmp_unsigned("!=", marked, ir.Constant(I8, 0))):
+            for buffer, value in initial.items():
+                view = View.whole(buffer, (unit.plan.buffers[buffer].size,))
+                pointer = k.at_row(view, row)
+                with k.loop(i64(0), i64(view.sizes[0])) as index:
+                    k.store(k.number(value, unit.plan.program.dtype, 1), k.along(pointer, view, [index], [1]),
+                            k.element(view), 1, Lanes(1))  # fmt: skip
+    return k.finish()
+
+
+def context_size(plan: Plan) -> int:
+    """The number of fields of the context."""
+    return FIRST_BUFFER + len(plan.buffers)

@@ -1,0 +1,1 @@
+/work/main/src/ostinato/sequences.py

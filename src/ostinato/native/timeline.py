@@ -1,0 +1,1 @@
+/work/main/src/ostinato/timeline.py
