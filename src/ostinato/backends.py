@@ -37,6 +37,9 @@ class Executable(Protocol):
     ) -> Outcome:
         """As `interpret.run`."""
 
+    def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Any:
+        """One step at a time; native code only."""
+
 
 @dataclass(frozen=True)
 class Interpreted:
@@ -49,6 +52,10 @@ class Interpreted:
     ) -> Outcome:
         """As `interpret.run`."""
         return run(self.program, timeline, values, weights, reset)
+
+    def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Any:
+        """Not here: NumPy runs a step as a sequence of one."""
+        raise NotImplementedError
 
 
 def executable(

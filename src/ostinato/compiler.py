@@ -88,7 +88,7 @@ def compile_graph(traced: Graph, *, passes: bool = True) -> Compiled:
     simple = _once(lambda: simplify(traced))
     stages: Stages = Stages({
         "trace": lambda: traced,
-        "simplify": lambda: simplify(traced, drop_stops=True),
+        "simplify": lambda: simplify(traced, drop_stops=True) if _has_stops(traced) else simple(),
         "differentiate": lambda: simplify(differentiate(in_order_of_results(simple())), drop_stops=True),
         "schedule": lambda: schedule(stages["simplify"]),
         "schedule_recording": lambda: schedule(simple(), record=recorded(simple(), stages["differentiate"])),
@@ -109,6 +109,10 @@ def _as_written(traced: Graph) -> Compiled:
         "backward": lambda: schedule(stages["differentiate"], direction="backward", hoist=False),
     })  # fmt: skip
     return Compiled(stages)
+
+
+def _has_stops(graph: Graph) -> bool:
+    return any(node.op == "stop_gradient" for node in graph.nodes)
 
 
 def _once(make: Callable[[], Graph]) -> Callable[[], Graph]:

@@ -110,7 +110,7 @@ class Layer:
         self.weights = Weights({p.name: p.value.type.sizes for p in ports}, DTYPES[graph.dtype], self.name)
 
     def _initialise(self, chosen: Mapping[str, Initialiser | None]) -> None:
-        simple = simplify(self._graphs[False])
+        simple = simplify(self._graphs[False]) if self.backend == "reference" else self.compiled().stages["simplify"]
         for name, shape in self.weights.shapes.items():
             generator = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
             how = chosen[name]
@@ -199,7 +199,7 @@ class Layer:
         """
         call = self._sequences.call(inputs, named, state, lengths, reset)
         outcome = self._forward(call, self._executable("forward", training=training), rng)
-        return self._outputs(outcome, call), self._sequences.given_states(outcome.states, call)
+        return self._outputs(outcome, call, owned=True), self._sequences.given_states(outcome.states, call)
 
     def vjp(
         self, *inputs: Any, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False,
@@ -215,7 +215,7 @@ class Layer:
         call.values = {name: array.copy() for name, array in call.values.items()}
         outcome = self._forward(call, self._executable("recording", training=training), rng)
         backward = self._executable("backward", training=training)
-        pullback = Pullback(self._sequences, backward, self.weights, call, outcome)
+        pullback = Pullback(self._sequences, backward, self.weights.snapshot, call, outcome)
         return self._outputs(outcome, call), pullback
 
     def stream(self, *, state: Any = None, n_instances: int | None = None, **contexts: Any) -> Stream:
@@ -238,15 +238,19 @@ class Layer:
             self._executables[key] = executable(compiled, name, self.backend, self.weights.shapes, self.plan)
         return self._executables[key]
 
+    def stepper(self, n_instances: int, values: Mapping[str, Array]) -> Any:
+        """What a stream of native code runs on: see native.engine.Stepper."""
+        return self._executable("forward", training=False).stepper(self.weights.snapshot, n_instances, values)
+
     def _forward(self, call: Call, ready: Executable, rng: Any) -> Outcome:
         masks = ready.program.with_role("mask")
         generator = self._generator(rng) if masks else None
-        values = dict(call.values)
+        values = call.values if not masks else dict(call.values)
         for port in masks:
             assert generator is not None
             values[port.name] = self._mask(port, call, generator)
-        call.values.update(values)
-        return ready.run(call.timeline, values, self.weights, call.reset)
+        call.values = values
+        return ready.run(call.timeline, values, self.weights.snapshot, call.reset)
 
     def _generator(self, rng: Any) -> np.random.Generator:
         if rng is None:
@@ -265,8 +269,10 @@ class Layer:
         keep = keep.astype(DTYPES[self.graph.dtype])
         return timeline.pack(keep) if per_step else timeline.sort(keep)
 
-    def _outputs(self, outcome: Outcome, call: Call) -> Any:
-        outputs = {name: self._sequences.given_rows(rows, call) for name, rows in outcome.outputs.items()}
+    def _outputs(self, outcome: Outcome, call: Call, *, owned: bool = False) -> Any:
+        rows = self._sequences.given_rows
+        owned = owned and self.backend == "native"
+        outputs = {name: rows(array, call, owned=owned) for name, array in outcome.outputs.items()}
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
     # --- explaining, saving

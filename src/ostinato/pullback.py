@@ -34,7 +34,7 @@ class Pullback:
     ) -> None:  # fmt: skip
         self._sequences, self._backward, self._call, self._outcome = sequences, backward, call, outcome
         self._program = backward.program
-        self._weights = dict(weights)  # as they were in the forward pass
+        self._weights = weights  # a snapshot: as they were in the forward pass
         self.state = sequences.given_states(outcome.states, call)
 
     @property

@@ -34,11 +34,11 @@ class Builder:
 
     def emit(
         self, op: str, args: Iterable[Value], attributes: Mapping[str, Any] | None = None,
-        *, name: str = "", source: Source | None = None,
+        *, name: str = "", source: Source | None = None, known: Type | None = None,
     ) -> Value:  # fmt: skip
-        """A node; `name` is wished for and given if it is free."""
+        """A node; `name` is wished for and given if it is free. `known`: its type, if that has been worked out before."""
         args, attributes = tuple(args), dict(attributes or {})
-        type_ = result_type(OPS[op], args, attributes)
+        type_ = known or result_type(OPS[op], args, attributes)
         if isinstance(type_, Reason):
             raise InternalError(f"this is a bug of Ostinato, in a pass: {op} of {[str(a) for a in args]}: {type_.text}")
         simpler = self._simpler(op, args, attributes, type_, source)
@@ -251,7 +251,9 @@ class Pass:
     def again(self, node: Node) -> Value:
         """The same op on what became of its operands."""
         args = [self.new(a) for a in node.args]
-        return self.builder.emit(node.op, args, node.options, name=node.value.name, source=node.source)
+        same = all(new.type is old.type or new.type == old.type for new, old in zip(args, node.args, strict=True))
+        known = node.value.type if same else None
+        return self.builder.emit(node.op, args, node.options, name=node.value.name, source=node.source, known=known)
 
     def run(self) -> Graph:
         for node in self.graph.nodes:

@@ -47,6 +47,8 @@ def numbers(name: str, value: Any, dtype: Any, owner: str) -> Array:
     Raises:
         DataError: it holds no numbers, or rows of different lengths.
     """
+    if type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous:
+        return value  # nothing to do, and nothing to be found out
     array = as_array(name, value, owner, hint="pad the sequences and give their `lengths`")
     if array.dtype.kind not in "fiub":
         raise DataError(lay_out(f"{owner}: `{name}` holds no real numbers: its dtype is {array.dtype}"))
@@ -74,10 +76,14 @@ class Sequences:
 
     def __init__(self, graph: Graph, *, batch_first: bool, reverse: bool) -> None:
         self.graph, self.batch_first, self.reverse = graph, batch_first, reverse
-        self.dtype = DTYPES[graph.dtype]
+        self.dtype = np.dtype(DTYPES[graph.dtype])
         self.inputs = graph.with_role("input")
         self.contexts = graph.with_role("context")
+        self._names = [p.name for p in (*self.inputs, *self.contexts)]
+        self._sizes = {p.name: p.value.type.sizes for p in graph.ports}
+        self._states = {p.name: p for p in graph.states}
         self._last_timeline: Timeline | None = None
+        self._initial: dict[str, Array] = {}  # states as they begin, for the number of instances of the last call
 
     def call(
         self, given: Sequence[Any], named: Mapping[str, Any], state: Any, lengths: Any, reset: Any
@@ -87,7 +93,7 @@ class Sequences:
         Raises:
             DataError: something is missing, unknown, or of another shape or dtype.
         """
-        arrays = self._named(given, named)
+        arrays = self.named(given, named)
         n_leading = self._leading(self.inputs[0], arrays[self.inputs[0].name])
         shape: tuple[int, ...] = ()
         steps: dict[str, Array] = {}
@@ -100,14 +106,17 @@ class Sequences:
                 raise DataError(lay_out(f"{headline}, but `{port.name}` has {leading}"))
             shape = leading
             steps[port.name] = self.time_first(array, n_leading)
-        n_steps, n_instances = self.time_first(np.empty(shape, bool), n_leading).shape
+        n_steps, n_instances = (*shape, 1, 1)[:2] if n_leading < 2 else reversed(shape) if self.batch_first else shape
         timeline = self._timeline(n_steps, n_instances, self._lengths(lengths, n_steps, n_instances))
         batched = n_leading == 2
         call = Call(timeline, n_leading)
         call.values = {name: timeline.pack(array) for name, array in steps.items()}
         for port in self.contexts:
             call.values[port.name] = timeline.sort(self._per_instance(port, arrays[port.name], n_instances, batched))
-        call.values |= {name: timeline.sort(a) for name, a in self.state(state, n_instances, batched).items()}
+        if state is None:
+            call.values |= self._beginning(n_instances)
+        else:
+            call.values |= {name: timeline.sort(a) for name, a in self.state(state, n_instances, batched).items()}
         if reset is not None:
             call.reset = self._reset(reset, shape, n_leading, timeline)
         return call
@@ -134,8 +143,13 @@ class Sequences:
             return np.ascontiguousarray(array.swapaxes(0, 1)) if self.batch_first else array
         return array[:, 0] if n_leading == 1 else array[0, 0]
 
-    def given_rows(self, rows: Array, call: Call) -> Array:
-        """Rows as the user gave the sequences: padded with zeros, in their order and with their axes."""
+    def given_rows(self, rows: Array, call: Call, *, owned: bool = False) -> Array:
+        """Rows as the user gave the sequences: padded with zeros, in their order and with their axes.
+
+        `owned`: nobody else holds the rows, so that they need no copy where they are as the user wants them.
+        """
+        if owned and call.n_leading == 2 and not (self.batch_first or self.reverse or call.timeline.padded):
+            return call.timeline.unpack(rows)
         return np.array(self.as_given(call.timeline.unpack(rows), call.n_leading), order="C")  # the user's own
 
     @staticmethod
@@ -148,9 +162,12 @@ class Sequences:
         order = ["n_instances", "n_steps"] if self.batch_first else ["n_steps", "n_instances"]
         return f"({', '.join(order if n_leading == 2 else ['n_steps'][:n_leading])})"
 
-    def _named(self, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
-        names = [p.name for p in (*self.inputs, *self.contexts)]
+    def named(self, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        """Inputs and contexts by name, each an array of the layer's dtype."""
+        names = self._names
         owner = self.graph.name
+        if not named and len(given) == len(names):
+            return {name: numbers(name, value, self.dtype, owner) for name, value in zip(names, given, strict=True)}
         if len(given) > len(names):
             listing = ", ".join(f"`{n}`" for n in names)
             raise DataError(lay_out(f"{owner}: {len(given)} values are given, and it takes {len(names)}: {listing}"))
@@ -167,14 +184,15 @@ class Sequences:
         return {name: numbers(name, value, self.dtype, owner) for name, value in values.items()}
 
     def _leading(self, port: Port, array: Array) -> int:
-        n_leading = array.ndim - len(port.value.type.dims)
-        if n_leading in ((1, 2) if self.graph.states else (0, 1, 2)):
+        n_leading = array.ndim - len(self._sizes[port.name])
+        if n_leading in ((1, 2) if self._states else (0, 1, 2)):
             return n_leading
         self._refuse(port, array, 2, self.steps_text(2))
         raise AssertionError
 
     def _fitting(self, port: Port, array: Array, n_leading: int, leading: str) -> Array:
-        if array.ndim != n_leading + len(port.value.type.dims) or array.shape[n_leading:] != port.value.type.sizes:
+        sizes = self._sizes[port.name]
+        if array.ndim != n_leading + len(sizes) or array.shape[n_leading:] != sizes:
             self._refuse(port, array, n_leading, leading)
         return array
 
@@ -206,7 +224,7 @@ class Sequences:
         Raises:
             DataError: a state that is unknown or of another shape.
         """
-        states = {p.name: p for p in self.graph.states}
+        states = self._states
         owner = self.graph.name
         if given is None:
             given = {}
@@ -228,6 +246,15 @@ class Sequences:
             else:
                 result[name] = np.full((n_instances, *port.value.type.sizes), port.initial, self.dtype)
         return result
+
+    def _beginning(self, n_instances: int) -> dict[str, Array]:
+        """All states as they were declared to begin; read-only."""
+        if not self._initial or len(next(iter(self._initial.values()))) != n_instances:
+            initial = self.state(None, n_instances, batched=True)
+            for array in initial.values():
+                array.setflags(write=False)
+            self._initial = initial
+        return self._initial
 
     def _lengths(self, lengths: Any, n_steps: int, n_instances: int) -> Array | None:
         if lengths is None:

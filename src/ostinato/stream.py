@@ -9,7 +9,7 @@ import numpy as np
 
 from .errors import DataError, known_names, lay_out
 from .graph import Port
-from .sequences import Sequences, as_array
+from .sequences import Sequences, as_array, numbers
 
 if TYPE_CHECKING:
     from .layer import Layer
@@ -18,7 +18,11 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class Stream:
-    """A layer running one step at a time. `state` is where it stands; `reset()` begins again."""
+    """A layer running one step at a time. `state` is where it stands; `reset()` begins again.
+
+    With native code everything has its place in memory from the first step on; a step costs a few microseconds and the work. A stream
+    is one sequence (or one batch of them), and belongs to one thread at a time.
+    """
 
     def __init__(
         self, layer: Layer, sequences: Sequences, state: Any, n_instances: int | None, contexts: Mapping[str, Any]
@@ -35,50 +39,100 @@ class Stream:
         missing = ", ".join(f"`{name}`" for name in known if name not in contexts)
         if missing:
             raise DataError(lay_out(f"{layer.name}: a stream needs its contexts from the beginning; {missing} is missing"))
-        batched = n_instances is not None
+        self._batched = n_instances is not None
+        self._count = int(n_instances or 0) if self._batched else 1
         self._contexts = {
-            name: sequences.context(name, value, n_instances or (0 if batched else 1), batched=batched)
-            for name, value in contexts.items()
+            name: sequences.context(name, value, self._count, batched=self._batched) for name, value in contexts.items()
         }
         self._begin = self._checked(state)
         self._state = self._begin
+        self._inputs = layer.graph.with_role("input")
+        leading = (self._count,) if self._batched else ()
+        self._shapes = {p.name: (*leading, *p.value.type.sizes) for p in self._inputs}
+        self._first = self._shapes[self._inputs[0].name]
+        self._stepper: Any = None  # a native.engine.Stepper; None until the first step, and where NumPy runs
 
     def _checked(self, state: Any) -> dict[str, Array]:
-        batched = self._n_instances is not None
-        arrays = self._sequences.state(state, self._n_instances or (0 if batched else 1), batched)
-        return {name: (array if batched else array[0]).copy() for name, array in arrays.items()}
+        arrays = self._sequences.state(state, self._count, self._batched)
+        return {name: (array if self._batched else array[0]).copy() for name, array in arrays.items()}
 
     @property
     def state(self) -> dict[str, Array]:
         """The state after the last step; a copy. Assign to continue from elsewhere."""
+        if self._stepper is not None:
+            return {n: (a if self._batched else a[0]).copy() for n, a in self._stepper.state.items()}
         return {name: array.copy() for name, array in self._state.items()}
 
     @state.setter
     def state(self, state: Any) -> None:
         self._state = self._checked(state)
+        self._stepper = None
 
     def reset(self) -> None:
         """Back to where the stream began."""
         self._state = self._begin
+        self._stepper = None
 
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """One step: inputs (n_instances, ...), or (...) for one instance; the output likewise."""
-        axis = 1 if self._layer.batch_first and self._n_instances is not None else 0
-        ports = self._layer.graph.with_role("input")
-        lifted = [self._lift(x, axis, port) for x, port in zip(inputs, ports, strict=False)]
-        by_name = {p.name: p for p in ports}
-        rest: dict[str, Any] = {name: self._lift(x, axis, by_name[name]) if name in by_name else x for name, x in named.items()}
-        named = rest | self._contexts
-        outputs, self._state = self._layer.run(*lifted, *inputs[len(ports) :], state=self._state, **named)
-        if isinstance(outputs, dict):
-            return {name: y.take(0, axis) for name, y in outputs.items()}
-        return outputs.take(0, axis)
+        stepper = self._stepper
+        if stepper is None or stepper.snapshot is not self._layer.weights.snapshot:
+            if self._layer.backend != "native":
+                return self._interpreted(inputs, named)
+            stepper = self._stepper = self._new_stepper()
+        if len(inputs) == 1 and not named and self._single is not None:
+            x = inputs[0]
+            if type(x) is np.ndarray and x.shape == self._first and x.dtype is self._sequences.dtype:
+                self._single[...] = x
+                stepper.step()
+                return self._only.copy() if self._only is not None else self._outputs()
+        arrays = self._gathered(inputs, named)
+        for name, array in arrays.items():
+            stepper.inputs[name][...] = array
+        stepper.step()
+        return self._outputs()
 
-    def _lift(self, x: Any, axis: int, port: Port) -> Array:
+    # --- native code
+
+    def _new_stepper(self) -> Any:
+        """Everything in its place, from where the stream stands now."""
+        lead = (lambda a: a) if self._batched else (lambda a: a[None])
+        values = {name: lead(array) for name, array in (self.state | self._contexts).items()}
+        stepper = self._layer.stepper(self._count, values)
+        self._single = stepper.inputs[self._inputs[0].name] if len(self._inputs) == 1 else None
+        outputs = [a if self._batched else a[0] for a in stepper.outputs.values()]
+        per_instance = all(len(a) == self._count for a in stepper.outputs.values())
+        self._only = outputs[0] if len(outputs) == 1 and per_instance and outputs[0].ndim else None
+        if not self._batched and self._single is not None:
+            self._single = self._single[0]
+        return stepper
+
+    def _outputs(self) -> Any:
+        count = self._count
+        whole = {n: np.broadcast_to(a, (count, *a.shape[1:])).copy() for n, a in self._stepper.outputs.items()}
+        outputs = whole if self._batched else {name: array[0] for name, array in whole.items()}
+        return outputs if len(outputs) > 1 else next(iter(outputs.values()))
+
+    def _gathered(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Array]:
+        """The inputs of a step by name, all checked."""
+        given = self._sequences.named(inputs, {**named, **self._contexts})
+        return {p.name: self._fitting(given[p.name], p) for p in self._inputs}
+
+    def _fitting(self, x: Any, port: Port) -> Array:
         array = as_array(port.name, x, self._layer.name)
-        leading = () if self._n_instances is None else (self._n_instances,)
-        if array.shape != (*leading, *port.value.type.sizes):
+        if array.shape != self._shapes[port.name]:
+            leading = (self._count,) if self._batched else ()
             dims = ", ".join([*(f"n_instances={n}" for n in leading), *map(str, port.value.type.dims)])
             headline = f"{self._layer.name}: `{port.name}` has shape {array.shape}, and one step must be ({dims})"
             raise DataError(lay_out(headline))
-        return np.expand_dims(array, axis)
+        return numbers(port.name, array, self._sequences.dtype, self._layer.name)
+
+    # --- NumPy
+
+    def _interpreted(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
+        axis = 1 if self._layer.batch_first and self._batched else 0
+        arrays = {name: np.expand_dims(a, axis) for name, a in self._gathered(inputs, named).items()}
+        outputs, self._state = self._layer.run(**arrays, **self._contexts, state=self._state)
+        if isinstance(outputs, dict):
+            return {name: y.take(0, axis) for name, y in outputs.items()}
+        return outputs.take(0, axis)

@@ -37,14 +37,19 @@ class Weights(Mapping[str, Array]):
             raise DataError(lay_out(f"{self._owner}: weight `{name}` has shape {self._shapes[name]}, not {array.shape}"))
         array = array.copy()  # nobody else holds it
         array.setflags(write=False)
-        self._arrays[name] = array
+        self._arrays = {**self._arrays, name: array}
 
     def update(self, arrays: Mapping[str, Any]) -> None:
         """Assign several weights; all are checked before the first is changed."""
         checked = Weights(self._shapes, self._dtype, self._owner)
         for name, value in arrays.items():
             checked[name] = value
-        self._arrays.update(checked._arrays)
+        self._arrays = {**self._arrays, **checked._arrays}
+
+    @property
+    def snapshot(self) -> Mapping[str, Array]:
+        """All weights as they are now; the same object until one is assigned."""
+        return self._arrays
 
     def check_name(self, name: str) -> None:
         """Refuse the name of a weight that does not exist."""

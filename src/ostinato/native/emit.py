@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from llvmlite import ir
 
@@ -67,15 +69,15 @@ def i64(number: int) -> ir.Constant:
     return ir.Constant(I64, number)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Unit:
     """What all functions of one module share."""
 
-    module: ir.Module
+    module: Any  # ir.Module; None where nothing is written
     plan: Plan
     target: Target
 
-    @property
+    @cached_property
     def places(self) -> dict[str, int]:
         """Where the pointer of each buffer stands in the context."""
         return {name: FIRST_BUFFER + i for i, name in enumerate(self.plan.buffers)}

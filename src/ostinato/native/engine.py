@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ from ..interpret import Outcome
 from ..plan import Plan
 from ..shapes import Varies
 from ..timeline import Timeline
+from .cache import Cache, version_key
 from .emit import ARENA, COUNTS, N_INSTANCES, N_ROWS, N_STEPS, OFFSETS, RESET, Unit, rounded
 from .jit import Code, compile_module, load
 from .lower import context_size, internal_buffers, lower
@@ -54,12 +56,35 @@ class _Out:
 class _Prepared:
     """What was made of one set of weights."""
 
+    snapshot: Mapping[str, Array]
     weights: tuple[tuple[str, Array], ...]
     context: Array  # with the addresses of everything that stays
     memory: tuple[Array, ...]
 
     def fits(self, weights: Mapping[str, Array]) -> bool:
-        return all(weights[name] is array for name, array in self.weights)
+        return weights is self.snapshot or all(weights[name] is array for name, array in self.weights)
+
+
+_LOADED: weakref.WeakValueDictionary[str, Code] = weakref.WeakValueDictionary()
+_LOADING = threading.Lock()
+
+
+def code_of(plan: Plan, target: Target) -> Code:
+    """The machine code of a plan: what this process has already loaded, what the disk holds, or new."""
+    text = "\n".join([str(plan.program), plan.choice, *sorted(f"{b}" for b in plan.buffers.values() if b.space == Varies.NEVER)])
+    key = f"{version_key(target)}\n{text}"
+    with _LOADING:
+        code = _LOADED.get(key)
+        if code is None:
+            cache = Cache()
+            entry = cache.get(key)
+            if entry is None:
+                object_bytes = compile_module(str(lower(plan, target)), target)
+                cache.put(key, object_bytes, {"program": plan.program.name})
+            else:
+                object_bytes = entry[0]
+            code = _LOADED[key] = load(object_bytes)
+        return code
 
 
 class NativeProgram:
@@ -67,13 +92,14 @@ class NativeProgram:
 
     def __init__(self, plan: Plan, target: Target | None = None) -> None:
         self.plan, self.program, self.target = plan, plan.program, target or host()
-        module = lower(plan, self.target)
-        self.code: Code = load(compile_module(str(module), self.target))
+        self.code = code_of(plan, self.target)
         self._prepare, self._run = (FUNCTION(self.code.address(f"ostinato_{name}")) for name in ("prepare", "run"))
+        self._step = FUNCTION(self.code.address("ostinato_step"))
         self._lock = threading.Lock()
+        self._last: tuple[tuple[int, int], tuple[dict[str, int], int, int]] = (-1, -1), ({}, 0, 0)
         self._prepared: _Prepared | None = None
         self._dtype = DTYPES[plan.program.dtype]
-        self._lay_out(Unit(module, plan, self.target))
+        self._lay_out(Unit(None, plan, self.target))
 
     def _lay_out(self, unit: Unit) -> None:
         """What has to be known at every call, worked out once."""
@@ -103,9 +129,10 @@ class NativeProgram:
 
     def prepared(self, weights: Mapping[str, Array]) -> _Prepared:
         """Panels and all that depends on weights alone; made again when a weight is another array."""
+        ready = self._prepared
+        if ready is not None and ready.fits(weights):
+            return ready
         with self._lock:
-            if self._prepared is not None and self._prepared.fits(weights):
-                return self._prepared
             context = np.zeros(context_size(self.plan), np.int64)
             mine = {name: np.ascontiguousarray(weights[name]) for name in self._parameters}
             item = np.dtype(self._dtype).itemsize
@@ -120,7 +147,7 @@ class NativeProgram:
                 context[self._places[f"weight {name}"]] = address(array)
             self._prepare(address(context))
             kept = tuple((name, weights[name]) for name in self._parameters)
-            self._prepared = _Prepared(kept, context, (memory, *mine.values()))
+            self._prepared = _Prepared(weights, kept, context, (memory, *mine.values()))
             return self._prepared
 
     # --- running
@@ -145,20 +172,36 @@ class NativeProgram:
                 array = np.ascontiguousarray(array)
             given[name] = array
             context[place] = address(array)
-        per, room = self._internal
-        sizes = {name: rounded(count[out.space] * out.size) for name, out in self._outs.items()}
-        internal = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + per[Varies.STEP] * n_rows + room
-        memory, start = block(sum(sizes.values()) + internal)
-        at, base = start, address(memory)
-        arrays = dict(given)
-        for name, size in sizes.items():
+        offsets, total, internal = self._offsets(n_rows, n_instances)
+        memory, start = block(total)
+        base = address(memory)
+        arrays = given
+        for name, at in offsets.items():
             out = self._outs[name]
-            arrays[name] = np.ndarray((count[out.space], *out.sizes), out.dtype, memory, at)
-            context[out.place] = base + at
-            at += size
-        context[ARENA] = base + at
+            arrays[name] = np.ndarray((count[out.space], *out.sizes), out.dtype, memory, start + at)
+            context[out.place] = base + start + at
+        context[ARENA] = base + start + internal
         self._run(address(context))
         return self._outcome(arrays, timeline)
+
+    def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Stepper:
+        """For streams."""
+        return Stepper(self, snapshot, n_instances, values)
+
+    def _offsets(self, n_rows: int, n_instances: int) -> tuple[dict[str, int], int, int]:
+        """Where each new result lies in the memory of a run, the size of all of it, and where internal buffers begin."""
+        last_sizes, last = self._last
+        if last_sizes != (n_rows, n_instances):
+            count = (1, n_instances, n_rows)
+            offsets, at = {}, 0
+            for name, out in self._outs.items():
+                offsets[name] = at
+                at += rounded(count[out.space] * out.size)
+            per, room = self._internal
+            total = at + per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + per[Varies.STEP] * n_rows + room
+            last = offsets, total, at
+            self._last = (n_rows, n_instances), last  # in one piece: other threads may be here too
+        return last
 
     def _outcome(self, arrays: Mapping[str, Array], timeline: Timeline) -> Outcome:
         outcome = Outcome()
@@ -182,3 +225,62 @@ def _as_rows(array: Array, space: Varies, timeline: Timeline) -> Array:
     if space == Varies.INSTANCE:
         return array[timeline.instance_of_row]
     return np.broadcast_to(array, (timeline.n_rows, *array.shape[1:])).copy()
+
+
+class Stepper:
+    """A program taking one step at a time, with everything in its place: inputs, outputs and states are arrays that stay.
+
+    Attributes:
+        snapshot: the weights it runs with.
+        inputs, outputs: name -> (n_instances, ...), to be written before and read after a step.
+    """
+
+    def __init__(
+        self, native: NativeProgram, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]
+    ) -> None:  # fmt: skip
+        """`values`: what does not change (contexts), and the states to begin with, (n_instances, ...)."""
+        program, places = native.program, native._places  # noqa: SLF001 - a part of it, in a class of its own
+        self.snapshot, self._native = snapshot, native
+        ready = native.prepared(snapshot)
+        self._timeline = Timeline(1, n_instances)
+        self.inputs = {
+            p.name: np.zeros((n_instances, *p.value.type.sizes), native._dtype)  # noqa: SLF001
+            for p in program.with_role("input")
+        }
+        self._states = [{p.name: np.array(values[p.name]) for p in program.states} for _ in range(2)]
+        fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
+        offsets, total, internal = native._offsets(n_instances, n_instances)  # noqa: SLF001
+        memory, start = block(total)
+        arrays = {}
+        for name, at in offsets.items():
+            out = native._outs[name]  # noqa: SLF001
+            arrays[name] = np.ndarray(((1, n_instances, n_instances)[out.space], *out.sizes), out.dtype, memory, start + at)
+        arrays |= {buffer: (self.inputs | fixed)[port] for port, _, buffer in native._given if port in self.inputs | fixed}  # noqa: SLF001
+        context = ready.context.copy()
+        context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = 1, n_instances, n_instances
+        context[COUNTS], context[OFFSETS] = self._timeline.addresses
+        context[ARENA] = address(memory) + start + internal
+        for name, array in arrays.items():
+            context[places[name]] = address(array)
+        contexts = [context, context.copy()]
+        for side, filled in enumerate(contexts):
+            for slot in native.plan.states:
+                filled[places[slot.begin]] = address(self._states[side][slot.name])
+                filled[places[slot.end]] = address(self._states[1 - side][slot.name])
+        outputs = [r for r in native._results if r.role == "output"]  # noqa: SLF001
+        self.outputs = {r.name: arrays[r.buffer] for r in outputs}
+        self._alive = ready, memory, fixed, contexts
+        self._addresses = [address(c) for c in contexts]
+        self._side = 0
+        self._function = native._run  # noqa: SLF001 - the first step computes what belongs to the instances
+
+    def step(self) -> None:
+        """From the inputs and the states to the outputs and the next states."""
+        self._function(self._addresses[self._side])
+        self._side = 1 - self._side
+        self._function = self._native._step  # noqa: SLF001
+
+    @property
+    def state(self) -> dict[str, Array]:
+        """The states as they are now; not copies."""
+        return self._states[self._side]

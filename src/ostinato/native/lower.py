@@ -2,6 +2,7 @@
 
     ostinato_prepare(context)    what depends on weights alone; weights into panels
     ostinato_run(context)        everything else: instances, before, loop, after, finish
+    ostinato_step(context)       the same without `instances`, whose values are still there: the next steps of a stream
 
 The context is a table of 8-byte fields: sizes, the rows of each step, then the address of every buffer (emit.py). The loop
 is the only place that knows about lengths and resets: an instance that ends leaves its state behind, one that begins (against time)
@@ -50,7 +51,9 @@ def lower(plan: Plan, target: Target) -> ir.Module:
     unit.module.triple = target.triple
     phases = {phase: _phase(unit, phase) for phase in plan.stages}
     _prepare(unit, phases)
-    _run(unit, phases)
+    loop = _loop(unit, phases[Phase.LOOP]["stages"]) if plan.states else None
+    _run(unit, "ostinato_run", phases, loop)
+    _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
     return unit.module
 
 
@@ -98,13 +101,12 @@ def _prepare(unit: Unit, phases: dict[Phase, dict[str, ir.Function]]) -> None:
     k.finish()
 
 
-def _run(unit: Unit, phases: dict[Phase, dict[str, ir.Function]]) -> None:
-    loop = _loop(unit, phases[Phase.LOOP]["stages"]) if unit.plan.states else None
-    k = Kernel(unit, "ostinato_run", WHOLE, exported=True)
+def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loop: ir.Function | None) -> None:
+    k = Kernel(unit, name, WHOLE, exported=True)
     _place_internal(k)
-    for name in unit.plan.zeroed:
-        if name in unit.plan.buffers:
-            _zero(k, name)
+    for buffer in unit.plan.zeroed:
+        if buffer in unit.plan.buffers:
+            _zero(k, buffer)
     for phase in Phase:
         if phase == Phase.LOOP and loop:
             k.b.call(loop, [k.context, i64(0), i64(0), k.field(N_INSTANCES)])
