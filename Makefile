@@ -9,7 +9,7 @@ help:
 	@echo "make test            the whole test suite"
 	@echo "make check           format, lint and types"
 	@echo "make fuzz            random cells against the definition, for SECONDS=60"
-	@echo "make bench           ostinato against PyTorch, one thread, ratios of one run"
+	@echo "make bench           ostinato against PyTorch, ONNX Runtime, OpenVINO and JAX; BENCH=\"--grid forward --quick\""
 	@echo "make adding-problem  the IRNN of Le, Jaitly and Hinton learns to add over 100 steps"
 	@echo "make clean           remove .venv and caches"
 
@@ -24,6 +24,10 @@ help:
 
 .venv/test: .venv/created pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[test]"
+	touch $@
+
+.venv/bench: .venv/created pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[bench]"
 	touch $@
 
 .venv/check: .venv/created pyproject.toml
@@ -46,8 +50,9 @@ SEED ?= 1
 fuzz: .venv/test
 	$(BIN)/python -m tests.random_cells --seconds $(SECONDS) --seed $(SEED)
 
-bench: .venv/test
-	taskset -c 0 $(BIN)/python benchmarks/layers.py
+BENCH ?=
+bench: .venv/bench
+	$(BIN)/python -m benchmarks $(BENCH)
 
 adding-problem: .venv/learn
 	$(BIN)/python examples/adding_problem.py

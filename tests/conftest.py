@@ -10,6 +10,7 @@ sites to the first process.
 from __future__ import annotations
 
 import ast
+import os
 import sys
 from collections.abc import Callable
 from functools import cache
@@ -18,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import ostinato
+from ostinato.backends import VARIABLE
 from ostinato import read
 
 SOURCE = Path(ostinato.__file__).parent
@@ -32,6 +34,18 @@ EXPLAINED = {
     ("fuse.py", "_DoesNotFitError"): "caught in the same file; tests/test_corners.py: a number may meet two names of its size",
     ("sequences.py", "AssertionError"): "the line above always raises",
 }
+
+# What a cell means is asked of the interpreter, where nothing has to be compiled; native code is compared with it in the files
+# named below, which run as a user would.
+os.environ[VARIABLE] = "numpy"
+AS_A_USER = ("test_native", "test_documentation", "test_examples", "test_cli_learning", "test_jit", "test_structured")
+
+
+@pytest.fixture(autouse=True)
+def _backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.path.name.startswith(AS_A_USER):
+        monkeypatch.delenv(VARIABLE, raising=False)
+
 
 reached: set[tuple[str, int]] = set()
 

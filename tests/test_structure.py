@@ -18,7 +18,7 @@ ROOT = PACKAGE.parent.parent
 ORDER = [
     "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "text", "graph", "read", "initialise",
     "declarations", "symbol", "trace", "cell", "timeline", "interpret", "rewrite", "simplify", "differentiate", "schedule",
-    "fuse", "compiler", "views", "phases", "products", "plan", "moves", "places", "planner", "native", "backends",
+    "fuse", "compiler", "views", "phases", "products", "plan", "moves", "places", "planner", "work", "threads", "native", "backends",
     "sequences", "files", "weights", "pullback", "stream", "explain", "layer", "composite", "network",
     "losses", "updates", "training", "samples", "cells", "loading", "estimators", "commands", "cli",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -9,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from .compiler import Compiled
+from .errors import OptionError, known_names, lay_out
 from .graph import Program
 from .interpret import Outcome, run
 from .phases import CHOICES
@@ -23,7 +25,22 @@ BACKENDS = {
     "reference": "the definition: the cell as it was written, no pass",
 }
 PLANS = {"automatic": "what the cost model finds fastest", **CHOICES}
+VARIABLE = "OSTINATO_BACKEND"
 PROGRAMS = ("forward", "recording", "backward")
+
+
+def chosen(backend: str | None, owner: str) -> str:
+    """The backend that was asked for; else what the environment variable OSTINATO_BACKEND names; else native code.
+
+    Raises:
+        OptionError: there is no such backend.
+    """
+    name = os.environ.get(VARIABLE, "") or "native" if backend is None else backend
+    if not isinstance(name, str) or name not in BACKENDS:
+        known = known_names(str(name), BACKENDS, "backends")
+        where = f" (in {VARIABLE})" if backend is None else ""
+        raise OptionError(lay_out(f"{owner}: there is no backend `{name}`{where}; {known}"))
+    return name
 
 
 class Executable(Protocol):
@@ -31,6 +48,10 @@ class Executable(Protocol):
 
     @property
     def program(self) -> Program: ...
+
+    @property
+    def owned(self) -> frozenset[str]:
+        """The outputs whose arrays nobody else holds."""
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
@@ -46,6 +67,7 @@ class Interpreted:
     """A program run by NumPy."""
 
     program: Program
+    owned: frozenset[str] = frozenset()
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None

@@ -11,6 +11,7 @@ from .graph import Node, Program, Result, Value
 from .moves import MOVING
 from .phases import Phase, phases
 from .plan import Source, StateSlot
+from .products import is_panel_product
 from .shapes import Varies
 from .views import Buffer, View, compact_strides
 
@@ -183,6 +184,8 @@ class Places:
         port = next((p for p in self.program.ports if p.name == value.name), None)
         if port is not None and port.role not in ("weight", "bias"):
             return self.ports[value.name]
+        if phase == Phase.PREPARE:
+            node, phase = None, Phase.FINISH  # what is handed out is the caller's: every run makes it anew
         if node is None:
             name = f"{value.name}@out"
             if name not in self._made:
@@ -199,7 +202,7 @@ class Places:
         value = self._same.get(result.value.name, result.value)
         target = View.whole(slot.next, value.type.sizes)
         node = self.node_of(value)
-        plain = node is not None and (node.record.elementwise or node.op == "matmul")
+        plain = node is not None and (node.record.elementwise or is_panel_product(node))  # others have one target
         if node is None or self.phase[node.value.name] != Phase.LOOP or not plain:
             name = f"{result.name}@new"
             self._compute(Node(Value(name, value.type), COPY, (value,)), Phase.LOOP)

@@ -25,8 +25,13 @@ I1, I8, I32, I64, PTR, VOID = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.I
 FLOATS = {"f32": ir.FloatType(), "f64": ir.DoubleType()}
 RANGE = ir.FunctionType(VOID, [PTR, I64, I64, I64])
 
-# the context: what a run is about, then one pointer for each buffer
-N_STEPS, N_INSTANCES, N_ROWS, COUNTS, OFFSETS, RESET, ARENA, FIRST_BUFFER = 0, 1, 2, 3, 4, 5, 6, 8
+# the context: what a run is about, which part of it this thread does, then one pointer for each buffer
+N_STEPS, N_INSTANCES, N_ROWS, COUNTS, OFFSETS, RESET, ARENA = range(7)
+THREAD, THREADS = 7, 8
+BY_NEURONS = 9  # whether threads share the loop by neurons; else by instances
+PART, PARTS = 10, 11  # of the panels of a product stage
+ARRIVED, PASSED, YIELD = 12, 13, 14  # the shared counter of a barrier, what this thread waits for, and how to give way
+FIRST_BUFFER = 16
 
 
 class Splat(ir.Constant):
@@ -127,6 +132,23 @@ class Kernel:
         return self.function
 
     # --- the context
+
+    def set_field(self, place: int, value: ir.Value) -> None:
+        self.b.store(value, self.b.gep(self.context, [i64(place)], source_etype=I64))
+
+    def share(self, count: ir.Value, unit: int = 1) -> tuple[ir.Value, ir.Value]:
+        """From where to where this thread goes, of `count` things that are handed out by `unit` at a time."""
+        return self.part(count, self.field(THREAD), self.field(THREADS), unit)
+
+    def part(self, count: ir.Value, place: ir.Value, parts: ir.Value, unit: int = 1) -> tuple[ir.Value, ir.Value]:
+        """The bounds of one of `parts` parts."""
+        b = self.b
+        units = b.udiv(b.add(count, i64(unit - 1)), i64(unit)) if unit > 1 else count
+        ends = []
+        for at in (place, b.add(place, i64(1))):
+            end = b.mul(b.udiv(b.mul(units, at), parts), i64(unit))
+            ends.append(b.select(b.icmp_unsigned("<", end, count), end, count))
+        return ends[0], ends[1]
 
     def field(self, place: int, kind: ir.Type = I64) -> ir.Value:
         """A field of the context, read where the kernel stands."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,27 @@ from ..boundary import DTYPES
 from ..interpret import Outcome
 from ..plan import Plan
 from ..shapes import Varies
+from ..threads import WORKERS
 from ..timeline import Timeline
+from ..work import Pace, Shares, Work
 from .cache import Cache, version_key
-from .emit import ARENA, COUNTS, N_INSTANCES, N_ROWS, N_STEPS, OFFSETS, RESET, Unit, rounded
+from .emit import (
+    ARENA,
+    ARRIVED,
+    BY_NEURONS,
+    COUNTS,
+    N_INSTANCES,
+    N_ROWS,
+    N_STEPS,
+    OFFSETS,
+    PARTS,
+    RESET,
+    THREAD,
+    THREADS,
+    YIELD,
+    Unit,
+    rounded,
+)
 from .jit import Code, compile_module, load
 from .lower import context_size, internal_buffers, lower
 from .matrices import panel_elements
@@ -25,6 +45,7 @@ from .targets import Target, host
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
+GIVE_WAY = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0 if os.name == "posix" else 0
 LINE = 64  # bytes of a cache line, where every buffer begins
 
 
@@ -99,6 +120,7 @@ class NativeProgram:
         self._last: tuple[tuple[int, int], tuple[dict[str, int], int, int]] = (-1, -1), ({}, 0, 0)
         self._prepared: _Prepared | None = None
         self._dtype = DTYPES[plan.program.dtype]
+        self.work, self._paces = Work.of(plan), dict[Shares, Pace]()
         self._lay_out(Unit(None, plan, self.target))
 
     def _lay_out(self, unit: Unit) -> None:
@@ -124,6 +146,10 @@ class NativeProgram:
             self._results.append(out)
             if name not in given:
                 self._outs[name] = out
+
+        new = [r for r in self._results if r.buffer in self._outs and r.space == Varies.STEP]
+        first = {r.buffer: r for r in reversed(new)}
+        self.owned = frozenset(r.name for r in first.values() if r.role == "output")
 
     # --- weights
 
@@ -181,8 +207,33 @@ class NativeProgram:
             arrays[name] = np.ndarray((count[out.space], *out.sizes), out.dtype, memory, start + at)
             context[out.place] = base + start + at
         context[ARENA] = base + start + internal
-        self._run(address(context))
+        self._call(context, timeline)
         return self._outcome(arrays, timeline)
+
+    def _call(self, context: Array, timeline: Timeline) -> None:
+        """On one thread, or on several where there is work enough."""
+        context[THREADS] = context[PARTS] = 1
+        shares = self.work.threads(timeline, WORKERS.count)
+        if shares is None:
+            self._run(address(context))
+            return
+        pace = self._paces.setdefault(shares, Pace())
+        shared = pace.shares()
+        begin = perf_counter()
+        if not (shared and self._share(context, shares)):
+            shared = False
+            self._run(address(context))
+        pace.took(perf_counter() - begin, timeline.n_rows, shared=shared)
+
+    def _share(self, context: Array, shares: Shares) -> bool:
+        """One part of the run on each thread; False, and nothing done, where the workers are busy."""
+        counter = np.zeros(LINE // 8, np.int64)
+        contexts = np.tile(context, (shares.n, 1))
+        contexts[:, THREADS], contexts[:, BY_NEURONS] = shares.n, shares.by_neurons
+        contexts[:, ARRIVED], contexts[:, YIELD] = address(counter), GIVE_WAY
+        contexts[:, THREAD] = np.arange(shares.n)
+        first = address(contexts)
+        return WORKERS.run(self._run, [first + i * contexts.strides[0] for i in range(shares.n)])
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Stepper:
         """For streams."""
@@ -258,6 +309,7 @@ class Stepper:
         arrays |= {buffer: (self.inputs | fixed)[port] for port, _, buffer in native._given if port in self.inputs | fixed}  # noqa: SLF001
         context = ready.context.copy()
         context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = 1, n_instances, n_instances
+        context[THREADS] = context[PARTS] = 1
         context[COUNTS], context[OFFSETS] = self._timeline.addresses
         context[ARENA] = address(memory) + start + internal
         for name, array in arrays.items():

@@ -19,6 +19,8 @@ from ..shapes import Varies
 from ..views import View
 from .emit import (
     ARENA,
+    ARRIVED,
+    BY_NEURONS,
     COUNTS,
     FIRST_BUFFER,
     I1,
@@ -28,9 +30,15 @@ from .emit import (
     N_ROWS,
     N_STEPS,
     OFFSETS,
+    PART,
+    PARTS,
+    PASSED,
     PTR,
     RESET,
+    THREAD,
+    THREADS,
     VOID,
+    YIELD,
     Kernel,
     Lanes,
     Unit,
@@ -42,6 +50,8 @@ from .totals import lower_total
 from .walks import lower_map, lower_moves, lower_reduce, over_elements
 
 CHUNK = 128  # rows that go through all stages of a phase before the next ones do: what one stage makes the next finds in the cache
+SHARE = 4  # rows that are handed out to threads together
+SPINS = 5_000  # turns of a waiting thread before it gives way
 WHOLE = ir.FunctionType(VOID, [PTR])
 
 
@@ -81,13 +91,27 @@ def _phase(unit: Unit, phase: Phase) -> dict[str, ir.Function]:
     made = [(s, _stage(unit, f"{name}_{i}_{s.kind}", s)) for i, s in enumerate(unit.plan.stages[phase])]
     found = {}
     for part in ("stages", "totals"):
-        functions = [f for s, f in made if (s.kind == "total") == (part == "totals")]
-        if functions:
+        inside = [(s, f) for s, f in made if (s.kind == "total") == (part == "totals")]
+        if inside:
             k = Kernel(unit, f"{name}_{part}")
-            for function in functions:
-                k.b.call(function, k.function.args)
+            for stage, function in inside:
+                if phase == Phase.LOOP and unit.plan.states:
+                    _loop_stage(k, stage, function)
+                else:
+                    k.b.call(function, k.function.args)
             found[part] = k.finish()
     return found
+
+
+def _loop_stage(k: Kernel, stage: Stage, function: ir.Function) -> None:
+    """A stage of the loop. Threads that share it by neurons wait for each other at its end; all but products is done by the first."""
+    if stage.kind == "product":
+        k.b.call(function, k.function.args)
+    else:
+        with k.b.if_then(k.b.icmp_unsigned("==", k.field(PART), i64(0))):
+            k.b.call(function, k.function.args)
+    with k.b.if_then(k.b.icmp_unsigned(">", k.field(PARTS), i64(1))):
+        k.b.call(barrier(k.unit), [k.context])
 
 
 def _prepare(unit: Unit, phases: dict[Phase, dict[str, ir.Function]]) -> None:
@@ -104,25 +128,91 @@ def _prepare(unit: Unit, phases: dict[Phase, dict[str, ir.Function]]) -> None:
 def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loop: ir.Function | None) -> None:
     k = Kernel(unit, name, WHOLE, exported=True)
     _place_internal(k)
-    for buffer in unit.plan.zeroed:
-        if buffer in unit.plan.buffers:
-            _zero(k, buffer)
+    wait = barrier(unit)
+    with k.b.if_then(k.b.icmp_unsigned("==", k.field(THREAD), i64(0))):
+        for buffer in unit.plan.zeroed:
+            if buffer in unit.plan.buffers:
+                _zero(k, buffer)
     for phase in Phase:
         if phase == Phase.LOOP and loop:
-            k.b.call(loop, [k.context, i64(0), i64(0), k.field(N_INSTANCES)])
+            k.b.call(wait, [k.context])
+            _shared_loop(k, loop)
         elif phase not in phases or phase in (Phase.PREPARE, Phase.LOOP):
             continue
-        elif phase.space == Varies.STEP:
-            for part, function in phases[phase].items():
-                if unit.plan.by_step(phase):
-                    _each_step(k, function)
-                else:
-                    _in_chunks(k, function, CHUNK if part == "stages" else None)
-        else:
-            count = i64(1) if phase.space == Varies.NEVER else k.field(N_INSTANCES)
-            for function in phases[phase].values():
-                k.b.call(function, [k.context, i64(0), i64(0), count])
+        for part, function in phases[phase].items() if phase != Phase.LOOP else ():
+            k.b.call(wait, [k.context])
+            _shared_phase(k, phase, part, function)
     k.finish()
+
+
+def _shared_phase(k: Kernel, phase: Phase, part: str, function: ir.Function) -> None:
+    """The share of this thread in a phase: some of the rows or instances; of sums over rows, some of the sums."""
+    if phase.space == Varies.NEVER:
+        with k.b.if_then(k.b.icmp_unsigned("==", k.field(THREAD), i64(0))):
+            k.b.call(function, [k.context, i64(0), i64(0), i64(1)])
+        return
+    by_step = k.plan.by_step(phase)
+    count = k.field(N_INSTANCES if phase.space == Varies.INSTANCE or by_step else N_ROWS)
+    low, high = (i64(0), count) if part == "totals" else k.share(count, SHARE)
+    if by_step:
+        _each_step(k, function, low, high)
+    elif part == "totals" or phase.space == Varies.INSTANCE:
+        k.b.call(function, [k.context, low, low, k.b.sub(high, low)])
+    else:
+        _in_chunks(k, function, low, high)
+
+
+def _shared_loop(k: Kernel, loop: ir.Function) -> None:
+    """All steps for some instances; or for all instances, with the neurons shared."""
+    instances = k.field(N_INSTANCES)
+    low, high = k.share(instances, SHARE)
+    by_neurons = k.b.icmp_unsigned("!=", k.field(BY_NEURONS), i64(0))
+    low = k.b.select(by_neurons, i64(0), low)
+    high = k.b.select(by_neurons, instances, high)
+    k.set_field(PART, k.b.select(by_neurons, k.field(THREAD), i64(0)))
+    k.set_field(PARTS, k.b.select(by_neurons, k.field(THREADS), i64(1)))
+    k.b.call(loop, [k.context, i64(0), low, k.b.sub(high, low)])
+    k.set_field(PART, i64(0))
+    k.set_field(PARTS, i64(1))
+
+
+def barrier(unit: Unit) -> ir.Function:
+    """Wait until all threads of the run are here: a counter that only grows."""
+    found = unit.module.globals.get("barrier")
+    if found is not None:
+        return found
+    k = Kernel(unit, "barrier", WHOLE)
+    b = k.b
+    threads = k.field(THREADS)
+    with b.if_then(b.icmp_unsigned(">", threads, i64(1))):
+        wanted = b.add(k.field(PASSED), threads)
+        k.set_field(PASSED, wanted)
+        arrived = k.field(ARRIVED, PTR)
+        b.atomic_rmw("add", arrived, i64(1), "seq_cst")
+        spin, give_way, done = (b.append_basic_block(name) for name in ("spin", "give_way", "done"))
+        before = b.block
+        b.branch(spin)
+        b.position_at_end(spin)
+        turns = b.phi(I64)
+        turns.add_incoming(i64(0), before)
+        here = b.load_atomic(arrived, ordering="acquire", align=8, typ=I64)
+        more = b.add(turns, i64(1))
+        turns.add_incoming(more, spin)
+        after = b.append_basic_block("still_waiting")
+        b.cbranch(b.icmp_signed(">=", here, wanted), done, after)
+        b.position_at_end(after)
+        turns.incomings[1] = (more, after)
+        if unit.target.triple.startswith("x86"):
+            k.call_intrinsic("llvm.x86.sse2.pause", VOID, [])
+        b.cbranch(b.icmp_signed("<", more, i64(SPINS)), spin, give_way)
+        b.position_at_end(give_way)  # somebody else may need this core
+        give = b.inttoptr(k.field(YIELD), PTR)
+        give.type = ir.FunctionType(VOID, []).as_pointer()
+        b.call(give, [])
+        turns.add_incoming(i64(0), give_way)
+        b.branch(spin)
+        b.position_at_end(done)
+    return k.finish()
 
 
 def internal_buffers(plan: Plan) -> list[str]:
@@ -152,22 +242,22 @@ def _zero(k: Kernel, name: str) -> None:
     k.call_intrinsic("llvm.memset.p0.i64", VOID, [place, ir.Constant(I8, 0), size, ir.Constant(I1, 0)])
 
 
-def _in_chunks(k: Kernel, function: ir.Function, chunk: int | None) -> None:
-    """All rows, some at a time."""
-    rows = k.field(N_ROWS)
-    if chunk is None:
-        k.b.call(function, [k.context, i64(0), i64(0), rows])
-        return
-    with k.loop(i64(0), rows, chunk) as first:
-        left = k.b.sub(rows, first)
-        count = k.b.select(k.b.icmp_signed("<", left, i64(chunk)), left, i64(chunk))
+def _in_chunks(k: Kernel, function: ir.Function, low: ir.Value, high: ir.Value) -> None:
+    """Rows, some at a time."""
+    with k.loop(low, high, CHUNK) as first:
+        left = k.b.sub(high, first)
+        count = k.b.select(k.b.icmp_signed("<", left, i64(CHUNK)), left, i64(CHUNK))
         k.b.call(function, [k.context, first, i64(0), count])
 
 
-def _each_step(k: Kernel, function: ir.Function) -> None:
-    """All rows step by step, so that a row's instance is known."""
+def _each_step(k: Kernel, function: ir.Function, low: ir.Value, high: ir.Value) -> None:
+    """Rows step by step, so that a row's instance is known."""
+    b = k.b
     with k.loop(i64(0), k.field(N_STEPS)) as step:
-        k.b.call(function, [k.context, _entry(k, OFFSETS, step), i64(0), _entry(k, COUNTS, step)])
+        running = _entry(k, COUNTS, step)
+        until = b.select(b.icmp_signed("<", running, high), running, high)
+        with b.if_then(b.icmp_signed("<", low, until)):
+            b.call(function, [k.context, b.add(_entry(k, OFFSETS, step), low), low, b.sub(until, low)])
 
 
 def _entry(k: Kernel, table: int, index: ir.Value) -> ir.Value:
@@ -197,29 +287,35 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
         count = b.select(b.icmp_signed("<", count, high), count, high)
         return b.select(b.icmp_signed("<", count, low), low, count)
 
+    def once(function: ir.Function, row: ir.Value, first: ir.Value, count: ir.Value, *, waited_for: bool) -> None:
+        """By one of the threads that share these instances; `waited_for` by the others."""
+        with b.if_then(b.icmp_unsigned("==", k.field(PART), i64(0))):
+            b.call(function, [k.context, row, first, count])
+        if waited_for:
+            with b.if_then(b.icmp_unsigned(">", k.field(PARTS), i64(1))):
+                b.call(barrier(unit), [k.context])
+
     longest = b.select(b.icmp_signed(">", steps, i64(0)), active(i64(0)), low)
     with b.if_then(b.icmp_signed("<", longest, high)):  # instances without a step end as they begin
-        b.call(_carry(unit, "rest", states), [k.context, i64(0), longest, b.sub(high, longest)])
+        once(_carry(unit, "rest", states), i64(0), longest, b.sub(high, longest), waited_for=False)
+    resets = b.icmp_unsigned("!=", k.field(RESET), i64(0))
     with k.loop(i64(0), steps) as turn:
         step = b.sub(b.sub(steps, i64(1)), turn) if backward else turn
         before, after = (b.add(step, i64(1)), b.sub(step, i64(1))) if backward else (b.sub(step, i64(1)), b.add(step, i64(1)))
         until, was, will = active(step), active(before), active(after)
-        first_row = b.add(_entry(k, OFFSETS, step), low)
-        count = b.sub(until, low)
+        first_row, count = b.add(_entry(k, OFFSETS, step), low), b.sub(until, low)
         with b.if_then(b.icmp_signed(">", until, was)):
-            b.call(enter, [k.context, i64(0), was, b.sub(until, was)])
-        resets = k.field(RESET, PTR)
-        has_resets = b.icmp_unsigned("!=", b.ptrtoint(resets, I64), i64(0))
+            once(enter, i64(0), was, b.sub(until, was), waited_for=True)
         if not backward:
-            with b.if_then(has_resets):
-                b.call(reset, [k.context, first_row, low, count])
+            with b.if_then(resets):
+                once(reset, first_row, low, count, waited_for=True)
         with b.if_then(b.icmp_signed(">", count, i64(0))):
             b.call(body, [k.context, first_row, low, count])
         if backward:
-            with b.if_then(has_resets):
-                b.call(reset, [k.context, first_row, low, count])
+            with b.if_then(resets):
+                once(reset, first_row, low, count, waited_for=True)
         with b.if_then(b.icmp_signed(">", until, will)):
-            b.call(leave, [k.context, i64(0), will, b.sub(until, will)])
+            once(leave, i64(0), will, b.sub(until, will), waited_for=False)
         _swap(k, states)
     return k.finish()
 

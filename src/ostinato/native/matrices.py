@@ -15,7 +15,7 @@ from llvmlite import ir
 
 from ..plan import Contraction, Packing, Segment, Stage
 from ..views import View, collapse
-from .emit import I64, PTR, VOID, Kernel, Lanes, Unit, i64
+from .emit import I64, PART, PARTS, PTR, VOID, Kernel, Lanes, Unit, i64
 from .walks import Addresses, across, load_all, store_all
 
 WORK = 16  # multiply-adds of one turn of the loop over k: short tiles write several steps out
@@ -98,10 +98,14 @@ class ProductStage:
     def _panels(self, row: ir.Value, lead: Sequence[ir.Value], count: ir.Value, tile: Tile) -> None:
         k, panels = self.k, tile.panels
         whole, left_over = divmod(self.n_panels, panels)
-        with k.loop(i64(0), i64(whole * panels), panels) as panel:
-            self._rows(row, lead, count, panel, tile)
+        place, parts = k.field(PART), k.field(PARTS)
+        if whole:
+            low, high = k.part(i64(whole), place, parts)
+            with k.loop(k.times(low, panels), k.times(high, panels), panels) as panel:
+                self._rows(row, lead, count, panel, tile)
         if left_over:
-            self._rows(row, lead, count, i64(whole * panels), Tile(tile.rows, left_over))
+            with k.b.if_then(k.b.icmp_unsigned("==", k.b.add(place, i64(1)), parts)):
+                self._rows(row, lead, count, i64(whole * panels), Tile(tile.rows, left_over))
 
     def _rows(self, row: ir.Value, lead: Sequence[ir.Value], count: ir.Value, panel: ir.Value, tile: Tile) -> None:
         """All rows; the last tile may overlap the one before it, and computes the same numbers there again."""

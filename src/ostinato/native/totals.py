@@ -13,7 +13,7 @@ from llvmlite import ir
 
 from ..plan import Total
 from ..views import View, collapse
-from .emit import I64, PTR, VOID, Kernel, Lanes, i64
+from .emit import I64, PTR, THREAD, VOID, Kernel, Lanes, i64
 
 ROWS = 256  # rows that are summed before the next tile is looked at
 
@@ -25,14 +25,14 @@ def lower_total(k: Kernel, total: Total) -> None:
     name = "sum_" + "_".join(str(number) for sizes, strides, row in shape for number in (*sizes, "s", *strides, "r", row))
     found = k.unit.module.globals.get(name)
     if found is None:
-        inner = Kernel(k.unit, name, ir.FunctionType(VOID, [PTR] * len(views) + [I64]))
-        inner.given, inner.count = dict(zip(views, inner.function.args, strict=False)), inner.function.args[-1]
+        inner = Kernel(k.unit, name, ir.FunctionType(VOID, [PTR] * (len(views) + 1) + [I64]))
+        inner.given, inner.count = dict(zip(views, inner.function.args[1:], strict=False)), inner.function.args[-1]
         if total.right is None:
             _columns(inner, total)
         else:
             _product(inner, total, total.right)
         found = inner.finish()
-    k.b.call(found, [*(k.at_row(v, i64(0)) for v in views), k.count])
+    k.b.call(found, [k.context, *(k.at_row(v, i64(0)) for v in views), k.count])
 
 
 def _columns(k: Kernel, total: Total) -> None:
@@ -41,7 +41,8 @@ def _columns(k: Kernel, total: Total) -> None:
     sizes, (strides, into) = collapse(target.sizes, [source.strides, target.strides])
     inner = sizes[-1] if sizes else 1
     last, last_into = (strides[-1], into[-1]) if sizes else (0, 0)
-    with k.nest(sizes[:-1]) as where:
+    mine = k.b.icmp_unsigned("==", k.field(THREAD), i64(0))  # too little to share
+    with k.b.if_then(mine), k.nest(sizes[:-1]) as where:
         begin = k.along(k.given[source], source, where, strides[:-1])
         out = k.along(k.given[target], target, where, into[:-1])
         for first, count, group in _groups(inner, k.lanes, 4):
@@ -108,10 +109,11 @@ def _product(k: Kernel, total: Total, right: View) -> None:
             with k.loop(i64(column), i64(column + columns), _width(group)) as j:
                 whole = m // tile * tile
                 if whole:
-                    with k.loop(i64(0), i64(whole), tile) as i:
+                    with k.loop(*k.share(i64(whole), tile), tile) as i:
                         _tile(k, total, right, (a, d), (stride_a, stride_d), (first, end), i, j, tile, group)
                 if m > whole:
-                    _tile(k, total, right, (a, d), (stride_a, stride_d), (first, end), i64(whole), j, m - whole, group)
+                    with b.if_then(b.icmp_unsigned("==", k.field(THREAD), i64(0))):
+                        _tile(k, total, right, (a, d), (stride_a, stride_d), (first, end), i64(whole), j, m - whole, group)
 
 
 def _tile(

@@ -1,31 +1,31 @@
-"""Vector code of the elementwise ops: inline LLVM code, lane by lane the same bits for every number of lanes.
+"""Vector code of the elementwise ops: inline LLVM code, and for one number the same bits whatever the number of lanes.
 
-`emit` is given a builder, an op of the table and its operands, and returns the result. The operands are vectors `<n x float>`
-or `<n x double>`, or single numbers; truth values are `<n x i1>` or `i1`. No function of the C library is called: everything
-becomes additions, multiplications, divisions, comparisons, selections and shifts, which every target has as vectors.
+`emit` is given a builder, an op of the table and its operands, and returns the result. No function of the C library is
+called: everything becomes additions, multiplications, divisions, comparisons, selections and shifts, which every target has
+for vectors.
 
-The meaning is that of NumPy (ops.py): NaN, infinities, signed zeros and subnormal numbers too. Bounds on the error, in units
-in the last place (ulp) of the exact result, with and without fused multiply-adds:
+The meaning is that of NumPy (ops.py), for NaN, infinities, signed zeros and subnormal numbers too; the larger and the smaller
+of 0 and -0 are the second operand. These ops are not exact; their error is less than (in units in the last place of the exact
+result, with and without fused multiply-adds; of float32 every number was tried, of float64 and for power many):
 
-                    float32    float64
-    exp             EXP_BOUND
-    log
-    tanh
-    sigmoid
-    softplus
-    power
+                float32   float64
+    exp           2.5       2
+    log           1.5       1
+    tanh          3         3
+    sigmoid       3.5       3
+    softplus      3.5       3
+    power         0.55      3
 
-All other ops are exact or correctly rounded. Flags that allow LLVM to reorder or contract are never set: the bits do not depend
-on what stands around the code.
+The other ops are exact or correctly rounded. Flags that let LLVM reorder or contract are never set: the bits do not depend on
+what stands around the code. The sign and the digits of a NaN are not kept.
 
-How (Muller, Elementary Functions, 3rd edition, chapters 3, 5 and 11, is the general reference):
+How (Muller et al., Handbook of Floating-Point Arithmetic, 2nd edition 2018, is the general reference):
 
-* rounding to a whole number is the addition of 1.5 * 2^p, p the bits of the fraction: the number then stands in the lowest
-  bits, where it can be shifted into an exponent; the constant carries the bias of that exponent as well;
-* exp subtracts multiples of log 2 in two parts (Cody and Waite 1980), so that the first product is exact without a fused
-  multiply-add too;
-* tanh comes from exp(-2|x|) - 1;
-* power of float32 is computed in float64, and of float64 with a logarithm in two parts (Dekker 1971).
+* rounding to a whole number is the addition of 1.5 * 2^p, where p counts the bits of the fraction. The whole number then stands
+  in the lowest bits and is shifted into an exponent; the constant carries the bias of that exponent;
+* exp subtracts multiples of log 2 in two parts (Cody and Waite 1980): the first product is exact, fused or not;
+* tanh and sigmoid are ratios with exp in them, and need no case for large, small or negative operands;
+* power of float32 is computed in float64; that of float64 has a logarithm in two parts (Dekker 1971).
 """
 
 from __future__ import annotations
