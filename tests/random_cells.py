@@ -1,9 +1,10 @@
 """Random cells, and everything that must hold for each of them.
 
     python -m tests.random_cells --seconds 60 --seed 1
+    python -m tests.random_cells --seconds 60 --seed 1 --backend native
 
-checks one cell after another for a minute. A failure prints the seed and a script that shows it again, with as few
-statements as it takes. How a cell is written stands in random_writer.py.
+checks one cell after another for a minute: what the compiler makes of it, or what native code computes. A failure prints the
+seed and a script that shows it again, with as few statements as it takes. How a cell is written stands in random_writer.py.
 """
 
 from __future__ import annotations
@@ -13,12 +14,17 @@ import sys
 import time
 import traceback
 import warnings
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from typing import Any
+from unittest import mock
 
 import numpy as np
 
 from ostinato import Layer
 from ostinato.graph import Graph, problems
+from ostinato.ops import Op
 from ostinato.read import read_graph, read_program
 from tests.random_writer import SCOPE, write
 
@@ -145,25 +151,209 @@ def central_differences(
         assert min(found) < 1e-5, f"central differences: {found}, of {got}"
 
 
-def script(seed: int, n_statements: int) -> str:
+# --- native code --------------------------------------------------------------------------------------------------------------
+
+PLANS = ("separate", "fused", "hoisted")
+BATCHES = (0, 1, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 31, 33)
+STEPS = (0, 1, 1, 2, 3, 4, 5, 8)
+EPSILON = {"float32": float(np.finfo(np.float32).eps), "float64": float(np.finfo(np.float64).eps)}
+
+# ops that round nothing
+EXACT = {
+    "constant", "slice", "reshape", "transpose", "stretch", "concat", "pad", "patches", "stop_gradient", "where", "negative",
+    "abs", "sign", "max", "maximum", "minimum",
+}  # fmt: skip
+
+
+def sequences(layer: Layer, generator: np.random.Generator) -> tuple[dict[str, Any], dict[str, Any]]:
+    """As `arguments`, with larger batches; every number is one of float32, and weights keep what they multiply in scale."""
+    n_steps, n_instances = int(generator.choice(STEPS)), int(generator.choice(BATCHES))
+    leading = {"input": (n_steps, n_instances), "context": (n_instances,), "state": (n_instances,)}
+    things = {}
+    for port in layer.graph.ports:
+        sizes = port.value.type.sizes
+        value = generator.standard_normal((*leading.get(port.role, ()), *sizes))
+        if port.role in ("weight", "bias"):
+            value *= 0.5 / np.sqrt(max(1.0, (sizes[-2] if len(sizes) > 1 else 1) / 4))
+        things[port.name] = value.astype(np.float32)
+    call: dict[str, Any] = {}
+    if generator.random() < 0.5:
+        call["lengths"] = generator.integers(0, n_steps + 1, n_instances)
+    if not layer.reverse and generator.random() < 0.4:
+        call["reset"] = generator.random((n_steps, n_instances)) < 0.4
+    return things, call
+
+
+def parts(run: Run) -> dict[str, Any]:
+    """Everything that came out, by name."""
+    kinds = {"output": run.outputs, "state": run.state, "gradient": run.gradients}
+    return {f"{kind} `{name}`": array for kind, found in kinds.items() for name, array in found.items()}
+
+
+def equal(what: str, got: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert set(got) == set(expected), f"{what}: {sorted(got)} and {sorted(expected)}"
+    for name, array in expected.items():
+        assert got[name].shape == array.shape, f"{what}, {name}: shapes {got[name].shape} and {array.shape}"
+        unlike = ~((got[name] == array) | (np.isnan(got[name]) & np.isnan(array)))
+        if unlike.any():
+            at = tuple(int(i) for i in np.argwhere(unlike)[0])
+            values = f"{got[name][at]!r} and {array[at]!r}"
+            raise AssertionError(f"{what}, {name}: {int(unlike.sum())} of {array.size} differ, at {at}: {values}")
+
+
+def near(got: dict[str, Any], exact: dict[str, Any], dtype: str, yardsticks: Any) -> None:
+    """Native code may be wrong by 64 roundings of the scale of an array, or by 16 times what roundings come to in this cell.
+
+    What they may come to is measured where it is needed: `yardsticks()` are results of NumPy with roundings everywhere, so
+    that a cell that magnifies errors (a sum that cancels, the slope of a saturated tanh) is measured by what it does to them.
+    """
+    measured: list[dict[str, Any]] = []
+    for name, array in exact.items():
+        assert got[name].shape == array.shape, f"{name}: shapes {got[name].shape} and {array.shape}"
+        if not array.size:
+            continue
+        scale = max(1.0, float(np.max(np.abs(array))))
+        error = float(np.max(np.abs(got[name] - array)))
+        if error <= 64 * EPSILON[dtype] * scale:
+            continue
+        measured = measured or yardsticks()
+        usual = max(float(np.max(np.abs(m[name] - array))) for m in measured)
+        at = np.unravel_index(np.argmax(np.abs(got[name] - array)), array.shape)
+        assert error <= 16 * usual, f"{name}: wrong by {error} at {at}; roundings come to {usual}, and the scale is {scale}"
+
+
+class Native:
+    """One random cell, compiled with every plan and interpreted in float64."""
+
+    def __init__(self, seed: int, n_statements: int) -> None:
+        text, sizes = write(seed, n_statements, wide=bool(seed % 3))
+        scope = dict(SCOPE)
+        exec(text, scope)
+        self.generator = np.random.default_rng([seed, 2])
+        self.dtype = "float64" if self.generator.random() < 0.2 else "float32"
+        self.more = {"training": True, "rng": seed} if "dropout" in text else {}
+        built = {**sizes, "reverse": bool(self.generator.random() < 0.3)}
+        cell = scope["random_cell"]
+        self.exact = Layer(cell, **built, dtype="float64", backend="numpy")
+        self.numpy = Layer(cell, **built, dtype=self.dtype, backend="numpy")
+        self.plans = {plan: Layer(cell, **built, dtype=self.dtype, backend="native", plan=plan) for plan in PLANS}
+
+    def yardsticks(self, things: dict[str, Any], call: dict[str, Any], adjoints: Any) -> list[dict[str, Any]]:
+        """Results of NumPy in the dtype of native code; and exact ones in which everything is off by a rounding or two."""
+
+        def off(array: Any) -> Any:
+            return array * (1 + 2 * EPSILON[self.dtype] * self.generator.uniform(-1, 1, np.shape(array)))
+
+        def compute(record: Any, args: Any, options: Any) -> Any:
+            value = exactly(record, args, options)
+            return value if value.dtype == bool or record.name in EXACT else off(value)
+
+        found, exactly = [parts(Run(self.numpy, things, call, adjoints))], Op.compute
+        with mock.patch.object(Op, "compute", compute):
+            for _ in range(4):
+                near_by = {n: off(v) for n, v in things.items()}
+                d_near_by = tuple({n: off(d) for n, d in part.items()} for part in adjoints)
+                found.append(parts(Run(self.exact, near_by, call, d_near_by)))
+        return found
+
+    def case(self) -> None:
+        """One call, forwards and backwards: by every plan, and by NumPy."""
+        things, call = sequences(self.exact, self.generator)
+        call |= self.more
+        plain = Run(self.exact, things, call)
+        adjoints = tuple(
+            {n: self.generator.standard_normal(y.shape).astype(np.float32) for n, y in part.items()}
+            for part in (plain.outputs, plain.state)
+        )
+        exact = parts(Run(self.exact, things, call, adjoints))
+        results = {plan: parts(Run(layer, things, call, adjoints)) for plan, layer in self.plans.items()}
+        for plan, result in results.items():
+            near(result, exact, self.dtype, lambda: self.yardsticks(things, call, adjoints))
+            equal(f"{plan} and {PLANS[0]}", result, results[PLANS[0]])
+        self.parts_of(things, call, adjoints, results[PLANS[-1]])
+
+    def parts_of(self, things: dict[str, Any], call: dict[str, Any], adjoints: Any, whole: dict[str, Any]) -> None:
+        """A run alone, and some of the instances by themselves: the same bits."""
+        layer = self.plans[PLANS[-1]]
+        roles = {p.name: p.role for p in layer.graph.ports}
+        given = {n: v for n, v in things.items() if roles[n] in ("input", "context")}
+        states = {n: v for n, v in things.items() if roles[n] == "state"}
+        outputs, state = layer.run(**given, state=states, **call)
+        outputs = outputs if isinstance(outputs, dict) else {layer.graph.results_with("output")[0].name: outputs}
+        alone = {f"output `{n}`": y for n, y in outputs.items()} | {f"state `{n}`": s for n, s in state.items()}
+        equal("run and vjp", alone, {n: whole[n] for n in alone})
+        n_instances = next(v.shape[1] for n, v in things.items() if roles[n] == "input")
+        if n_instances < 2 or self.more:  # masks are drawn for a whole batch
+            return
+        part = np.sort(self.generator.permutation(n_instances)[: int(self.generator.integers(1, n_instances))])
+        axis = {"input": 1, "context": 0, "state": 0}
+        fewer = {n: v.take(part, axis[roles[n]]) if roles[n] in axis else v for n, v in things.items()}
+        less = {name: value.take(part, value.ndim - 1) for name, value in call.items()}  # lengths (n,), reset (t, n)
+        d_outputs, d_states = adjoints
+        some = parts(
+            Run(layer, fewer, less, ({n: d[:, part] for n, d in d_outputs.items()}, {n: d[part] for n, d in d_states.items()}))
+        )
+        for name, array in some.items():
+            kind, port = name.split(" ")[0], name.split("`")[1]
+            if kind != "gradient" or roles[port] in axis:  # gradients of weights are sums over all instances
+                over = 1 if kind == "output" or (kind == "gradient" and roles[port] == "input") else 0
+                equal("some instances", {name: array}, {name: whole[name].take(part, over)})
+
+
+def check_native(seed: int, n_statements: int = 12, n_cases: int = 12) -> int:
+    """Everything that must hold for native code of the random cell of a seed; the number of runs that were compared."""
+    native = Native(seed, n_statements)
+    with np.errstate(all="ignore"):
+        for _ in range(n_cases):
+            native.case()
+    return n_cases * len(PLANS)
+
+
+# --- looking for failures -----------------------------------------------------------------------------------------------------
+
+
+CHECKS = {"numpy": check, "native": check_native}
+
+
+def script(seed: int, n_statements: int, backend: str = "numpy") -> str:
     """How to see it again."""
+    name = CHECKS[backend].__name__
     try:
-        text, sizes = write(seed, n_statements)
+        text, sizes = write(seed, n_statements, wide=backend == "native" and bool(seed % 3))
     except Exception as error:  # noqa: BLE001 - what fails is being shown
         text, sizes = f"# the cell can not even be written: {error!r}\n", {}
     return (
         f"\n# seed {seed}, {n_statements} statements; sizes {sizes}\n{text}\n"
-        f"from tests.random_cells import check\ncheck({seed}, {n_statements})\n"
+        f"from tests.random_cells import {name}\n{name}({seed}, {n_statements})\n"
     )
 
 
-def failure(seed: int, n_statements: int) -> str:
-    """What went wrong, or nothing."""
+def outcome(seed: int, n_statements: int, backend: str) -> tuple[str, int]:
+    """What went wrong, or nothing; and how many runs were compared."""
+    warnings.simplefilter("error")
     try:
-        check(seed, n_statements)
+        return "", CHECKS[backend](seed, n_statements) or 1
     except Exception:  # noqa: BLE001 - what fails is shown
-        return traceback.format_exc()[-2500:]
-    return ""
+        return traceback.format_exc()[-2500:], 0
+
+
+class Apart:
+    """Checks in a process of their own, so that a crash of native code is a failure like any other."""
+
+    def __init__(self, backend: str) -> None:
+        self.backend = backend
+        self.pool = self.process()
+
+    @staticmethod
+    def process() -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(1, mp_context=get_context("spawn"), max_tasks_per_child=200)
+
+    def __call__(self, seed: int, n_statements: int) -> tuple[str, int]:
+        try:
+            return self.pool.submit(outcome, seed, n_statements, self.backend).result()
+        except BrokenProcessPool:
+            self.pool = self.process()
+            return "the process has crashed", 0
 
 
 def main() -> int:
@@ -171,19 +361,23 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--statements", type=int, default=12)
+    parser.add_argument("--backend", choices=CHECKS, default="numpy")
+    parser.add_argument("--failures", type=int, default=5, help="how many failures are enough")
     given = parser.parse_args()
-    warnings.simplefilter("error")
-    until, n_checked, failed = time.monotonic() + given.seconds, 0, []
-    while time.monotonic() < until and len(failed) < 5:
+    checked = Apart(given.backend)
+    until, n_checked, n_cases, failed = time.monotonic() + given.seconds, 0, 0, []
+    while time.monotonic() < until and len(failed) < given.failures:
         seed = given.seed * 1_000_000 + n_checked
         n_checked += 1
-        error = failure(seed, given.statements)
+        error, cases = checked(seed, given.statements)
+        n_cases += cases
         if error:
             failed.append(seed)
-            fewer = (n for n in range(1, given.statements) if failure(seed, n))
+            fewer = (n for n in range(1, given.statements) if checked(seed, n)[0])
             n_statements = next(fewer, given.statements)  # the shortest cell of this seed that fails
-            print(script(seed, n_statements), failure(seed, n_statements) or error)
-    print(f"{n_checked} random cells, {len(failed)} failed: {failed}")
+            print(script(seed, n_statements, given.backend), checked(seed, n_statements)[0] or error, flush=True)
+    print(f"{n_checked} random cells, {n_cases} cases, {len(failed)} failed: {failed}")
+    checked.pool.shutdown()
     return bool(failed)
 
 

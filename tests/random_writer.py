@@ -6,6 +6,7 @@ central differences work; what has a kink is moved by an odd number, so that no 
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,18 +20,23 @@ from ostinato.trace import trace
 
 SCOPE = {**vars(ops), **vars(functions), **vars(ostinato)}
 LARGEST = 3.0  # what may grow further is put through tanh
-MOST_ELEMENTS = 200
+MOST_ELEMENTS, MOST_ELEMENTS_WIDE = 200, 1000
+MOST_WEIGHTS = 200_000
+WIDE = (8, 9, 13, 15, 15, 16, 16, 17, 17, 24, 31, 32, 33, 33, 47, 48, 49, 63, 64, 65, 100, 127, 129, 257, 300)  # around vectors
 ROLE = {"input": "Input", "context": "Context", "state": "State", "weight": "Weight", "bias": "Bias"}
 
 
 class Writer:
     """Writes one cell: declarations first, then statements over everything declared and written so far."""
 
-    def __init__(self, seed: int, n_statements: int) -> None:
+    def __init__(self, seed: int, n_statements: int, *, wide: bool = False) -> None:
         self.rng = np.random.default_rng(seed)
         self.n_statements = n_statements
+        self.most = MOST_ELEMENTS_WIDE if wide else MOST_ELEMENTS
         self.names = [str(name) for name in self.rng.permutation(["n", "m", "k"])[: self.whole(1, 4)]]
         self.sizes = {name: int(self.rng.choice([1, 2, 3, 3, 4, 5, 7])) for name in self.names}
+        if wide:
+            self.sizes[self.names[0]] = int(self.rng.choice(WIDE))
         self.declared: dict[str, tuple[str, str]] = {}  # name -> (role, what stands in the parentheses)
         self.lines: list[str] = []
         self.expressions: list[str] = []
@@ -49,8 +55,11 @@ class Writer:
         return f"{self.rng.uniform(-1, 1):.5f}"
 
     def dims(self) -> tuple[str | int, ...]:
-        rank = self.one(0, 1, 1, 1, 2, 2, 3)
-        return tuple(self.one(*self.names, *self.names, 1, 2) for _ in range(rank))
+        while True:
+            rank = self.one(0, 1, 1, 1, 2, 2, 3)
+            dims = tuple(self.one(*self.names, *self.names, 1, 2) for _ in range(rank))
+            if prod(self.sizes.get(str(d), d) for d in dims) <= max(self.most, 7**3):
+                return dims
 
     def value(self, *, rank: int | None = None, at_least: int = 0) -> str:
         """A value of the pool, preferably a recent one."""
@@ -83,6 +92,8 @@ class Writer:
 
     def new_weight(self, *dims: Any) -> str:
         """A weight that fits, declared when it is needed."""
+        if prod(d.size for d in dims) > MOST_WEIGHTS:
+            raise LookupError
         tracer = next(iter(self.pool.values())).tracer
         name = f"W{len(self.declared)}"
         self.declared[name] = ("weight", ", ".join(str(d.size) if d.is_number else repr(d.expression) for d in dims))
@@ -108,11 +119,11 @@ class Writer:
     def evaluated(self, expression: str) -> Any:
         return eval(expression, SCOPE, self.pool)
 
-    def keep(self, expression: str, bound: float, most: int = MOST_ELEMENTS) -> str:
+    def keep(self, expression: str, bound: float, most: int = 0) -> str:
         if bound > LARGEST:
             expression, bound = f"tanh({expression})", 1.0
         symbol = self.evaluated(expression)
-        if symbol.ndim > 4 or symbol.type.n_elements > most:
+        if symbol.ndim > 4 or symbol.type.n_elements > (most or self.most):
             raise LookupError
         name = f"v{len(self.lines) + 1}"
         self.lines.append(f"{name} = {expression}")
@@ -270,11 +281,11 @@ class Writer:
         fitting = [n for n, v in self.pool.items() if v.type.fits(state.type) and n != name]
         if fitting and self.rng.random() < 0.7:
             chosen = fitting[-1 - int(len(fitting) * self.rng.random() ** 2)]
-            return self.keep(f"0.5 * {name} + {chosen}", 9, most=7**3) if self.rng.random() < 0.4 else chosen
+            return self.keep(f"0.5 * {name} + {chosen}", 9, most=max(self.most, 7**3)) if self.rng.random() < 0.4 else chosen
         scalar = self.value()
         if self.pool[scalar].ndim:
             scalar = f"sum({scalar}, axis={tuple(range(self.pool[scalar].ndim))})"
-        return self.keep(f"{self.number()} * {name} + {scalar}", 9, most=7**3)
+        return self.keep(f"{self.number()} * {name} + {scalar}", 9, most=max(self.most, 7**3))
 
     def text(self) -> str:
         parameters = ", ".join(f"{name}={ROLE[role]}({inside})" for name, (role, inside) in self.declared.items())
@@ -287,9 +298,9 @@ KINDS = [
 ]  # fmt: skip
 
 
-def write(seed: int, n_statements: int) -> tuple[str, dict[str, int]]:
-    """The text of a random cell, and the sizes of its dimensions."""
-    writer = Writer(seed, n_statements)
+def write(seed: int, n_statements: int, *, wide: bool = False) -> tuple[str, dict[str, int]]:
+    """The text of a random cell, and the sizes of its dimensions; `wide`: one of them may reach 300."""
+    writer = Writer(seed, n_statements, wide=wide)
     declarations = writer.declarations()
     trace("random_cell", writer.statements, declarations, {}, writer.sizes, "f64", True)
     return writer.text(), writer.sizes

@@ -75,7 +75,6 @@ def test_version_and_help(capsys):
     ("arguments", "message"),
     [
         ([], "the following arguments are required: command (see ostinato --help)"),
-        (["explain"], "the following arguments are required: CELL, name=value (see ostinato explain --help)"),
         (["explain", "lstm", "n_inputs"],
          ("argument name=value: `n_inputs`: a size or an option is written name=value, such as n_inputs=3 (see ostinato "
           "explain --help)")),

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from . import initialise, ops
 from .cell import Cell, cell
+from .circulant import BlockCirculant
+from .conversion import to_structure
 from .declarations import Bias, Context, Input, Output, State, Weight
 from .errors import (
     CellError,
@@ -18,7 +20,7 @@ from .errors import (
     ShapeError,
     SymbolError,
 )
-from .explain import Explanation, explain
+from .explain import Explanation, ProductExplanation, explain, explain_product
 from .functions import (
     affine,
     dropout,
@@ -59,7 +61,10 @@ from .ops import (
     transpose,
     where,
 )
+from .piecewise import piecewise_sigmoid, piecewise_tanh
+from .structure import BlockDiagonal, Diagonal, Structure
 from .training import train
+from .threads import get_threads, set_threads
 from .updates import UpdateRule, clip_by_global_norm
 
 from . import cells  # isort: skip - the cells of the library are written with the names above
@@ -78,10 +83,13 @@ __version__ = "0.1.0"
 __all__ = [
     "Bias",
     "Bidirectional",
+    "BlockCirculant",
+    "BlockDiagonal",
     "Cell",
     "CellError",
     "Context",
     "DataError",
+    "Diagonal",
     "DimensionError",
     "Dropout",
     "Explanation",
@@ -97,11 +105,13 @@ __all__ = [
     "OptionError",
     "OstinatoError",
     "Output",
+    "ProductExplanation",
     "RecurrentClassifier",
     "RecurrentRegressor",
     "ShapeError",
     "State",
     "Stream",
+    "Structure",
     "SymbolError",
     "UpdateRule",
     "Weight",
@@ -115,6 +125,8 @@ __all__ = [
     "elu",
     "exp",
     "explain",
+    "explain_product",
+    "get_threads",
     "hard_sigmoid",
     "identity",
     "initialise",
@@ -130,9 +142,12 @@ __all__ = [
     "mean_squared_error",
     "minimum",
     "patches",
+    "piecewise_sigmoid",
+    "piecewise_tanh",
     "relu",
     "reshape",
     "scaled_tanh",
+    "set_threads",
     "sigmoid",
     "sign",
     "softmax",
@@ -143,6 +158,7 @@ __all__ = [
     "stop_gradient",
     "tanh",
     "thresholded_relu",
+    "to_structure",
     "train",
     "transpose",
     "where",

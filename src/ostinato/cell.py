@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from .declarations import Declaration, Output
 from .errors import CellError, DataError, DimensionError, OptionError, OstinatoError, ShapeError, known_names, lay_out
 from .graph import Graph
 from .shapes import Dim, Type, names_in, parse_dim
+from .structure import Placement, Structure, structures_of
 from .trace import trace
 
 RESERVED = (
-    "backend", "batch_first", "cell", "dtype", "init", "lengths", "n_instances", "n_steps", "reset", "reverse", "rng",
-    "seed", "self", "state", "training",
+    "backend", "batch_first", "cell", "dtype", "init", "lengths", "n_instances", "n_steps", "plan", "reset", "reverse", "rng",
+    "seed", "self", "state", "structure", "training", "weight_format",
 )  # fmt: skip
 
 
@@ -44,6 +46,8 @@ class Cell:
         self._read_signature()
         self.__doc__, self.__name__, self.__module__ = function.__doc__, function.__name__, function.__module__
         self.__wrapped__ = function
+        self.base: Cell = self  # as it was decorated
+        self.chosen: dict[str, Structure | None] = {}  # structures other than those that were declared
 
     def _read_signature(self) -> None:
         for parameter in inspect.signature(self.function).parameters.values():
@@ -85,9 +89,41 @@ class Cell:
             parts += [f"{name}: {role}[{', '.join(map(str, self.declarations[name].dims))}]" for name in names]
         return f"<cell {self.name}({', '.join(parts)})>"
 
-    def __reduce__(self) -> str:
-        """Pickled by its name, as functions are; so a copy is the cell itself."""
+    def __reduce__(self) -> Any:
+        """Pickled by its name, as functions are, so that a copy is the cell itself; with structures of its own, by both."""
+        if self.chosen:
+            return _with_structure, (self.base, self.chosen)
         return self.function.__qualname__
+
+    def with_structure(self, structure: Any) -> Cell:
+        """The same cell with structured weights.
+
+        Args:
+            structure: one structure for all matrices (every Weight of two dimensions), or a dictionary: weight name ->
+                structure, or None for dense. Other weights stay as they are.
+
+        Raises:
+            OptionError: something else, or a name that is no matrix of the cell.
+        """
+        weights = self.with_role("weight")
+        matrices = [name for name in weights if len(self.declarations[name].dims) == 2]
+        chosen = structures_of(self.name, structure, matrices, weights)
+        made = Cell(self.function)
+        made.base, made.chosen = self.base, {**self.chosen, **chosen}
+        declared = made.declarations
+        made.declarations = {
+            name: replace(d, structure=made.chosen[name]) if name in made.chosen else d for name, d in declared.items()
+        }
+        return made
+
+    def placements(self, sizes: Mapping[str, int]) -> dict[str, Placement]:
+        """The structures of its weights at the given sizes; dense ones are not among them.
+
+        Raises:
+            OptionError: a weight of these sizes can not have its structure.
+        """
+        found = {name: d.placement(self.name, name, sizes) for name, d in self.declarations.items()}
+        return {name: placement for name, placement in found.items() if placement is not None}
 
     def settle(self, given: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, Any]]:
         """Sort keyword arguments into sizes of dimensions and options.
@@ -250,6 +286,10 @@ class Cell:
     def declared_types(self, sizes: Mapping[str, int], dtype: str) -> dict[str, Type]:
         """The type of each parameter at the given sizes, for one instance."""
         return {name: Type(dtype, d.dims_with(sizes)) for name, d in self.declarations.items()}
+
+
+def _with_structure(base: Cell, chosen: Mapping[str, Structure | None]) -> Cell:
+    return base.with_structure(chosen)
 
 
 def _given(dim: str | int, size: int) -> str:

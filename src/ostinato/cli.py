@@ -36,7 +36,13 @@ examples:
   ostinato explain recurrent n_inputs=3 n_neurons=5 phi=relu   with another activation
   ostinato explain my_cells.py:mine n_inputs=3 n_neurons=5     the cell `mine` of a file (the file is run)
   ostinato explain gru n_inputs=3 n_neurons=5 --program        what the compiler made of it, stage by stage
-  ostinato explain lstm n_inputs=64 n_neurons=256 -o lstm.html
+  ostinato explain lstm n_inputs=64 n_neurons=256 -o lstm.html   a page with pictures, and numbers on their way through
+
+Or a product, without a cell: the shapes, what is summed over, how many multiplications, drawn to scale:
+
+  ostinato explain "A[m,n] @ B[n,p]"
+  ostinato explain "Q[n,d] @ K[m,d].T" --n 3 --m 5 --d 4       with sizes; n=3 is the same
+  ostinato explain "[[1, 2], [3, 4]] @ [[5, 6], [7, 8]]"       with numbers: every dot product, and the result
 """
 
 TRAIN = """\
@@ -86,6 +92,11 @@ class Parser(argparse.ArgumentParser):
     """A parser whose complaint is one line."""
 
     def error(self, message: str) -> NoReturn:
+        if message.startswith("the following arguments are required: CELL"):
+            from .commands.explaining import library_cells
+
+            listing = ", ".join(f"`{name}`" for name in library_cells())
+            message = f"explain: which cell? The cells of the library are {listing}; a product is written 'A[m,n] @ B[n,p]'"
         self.exit(2, f"{self.prog.split()[0]}: {message} (see {self.prog} --help)\n")
 
 
@@ -157,11 +168,11 @@ def parser() -> Parser:
     demo.add_argument("--quick", action="store_true", help="a small network, few epochs")
 
     one = commands.add_parser("explain", help="show a cell", description=EXPLAIN, formatter_class=raw, parents=[shared])
-    one.add_argument("cell", metavar="CELL", help="a cell of the library, or path/file.py:name")
+    one.add_argument("cell", metavar="CELL", help="a cell of the library, path/file.py:name, or a product 'A[m,n] @ B[n,p]'")
     one.add_argument("settings", nargs="*", type=setting, metavar="name=value", help="sizes and options")
     one.add_argument("--program", action="store_true", help="print the stages of the forward program instead")
     one.add_argument("--backward", action="store_true", help="print the stages of the backward program instead")
-    one.add_argument("-o", "--output", default="", metavar="FILE", help="write to a .html or .txt file")
+    one.add_argument("-o", "--output", default="", metavar="FILE", help="write to a .html, .txt or .svg file")
     one.add_argument("--plain", action="store_true", help="no colour")
 
     _add_train(commands, shared)
@@ -192,6 +203,27 @@ def _add_train(commands: Any, shared: Parser) -> None:
     train.add_argument("--quiet", action="store_true", help="print nothing while it trains")
 
 
+def sizes_as_settings(argv: Sequence[str]) -> list[str]:
+    """`explain ... --n 3` as `explain ... n=3`: a dimension is no option of the command, and may be written like one."""
+    if list(argv[:1]) != ["explain"]:
+        return list(argv)
+    settings, others, i = [], [], 0
+    while i < len(argv):
+        name, sign, value = argv[i].removeprefix("--").partition("=")
+        size = value if sign else argv[i + 1] if i + 1 < len(argv) else ""
+        if argv[i].startswith("--") and name.isidentifier() and size.isdecimal():
+            settings.append(f"{name}={size}")
+            i += 1 if sign else 2
+        elif sign and name.isidentifier() and not argv[i].startswith("-") and argv[i - 1] not in ("-o", "--output"):
+            settings.append(argv[i])  # wherever it stands among the options
+            i += 1
+        else:
+            others.append(argv[i])
+            i += 1
+    place = next((j for j, text in enumerate(others) if j and not text.startswith("-")), len(others) - 1) + 1
+    return [*others[:place], *settings, *others[place:]]
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command.
 
@@ -205,7 +237,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper) and stream.encoding.lower() != "utf-8":
             stream.reconfigure(errors="replace")  # a `?` for an arrow that the terminal does not have
     try:
-        arguments = parser().parse_args(argv)
+        arguments = parser().parse_args(sizes_as_settings(sys.argv[1:] if argv is None else argv))
     except SystemExit as stop:  # argparse leaves in this way, after help too
         return stop.code if isinstance(stop.code, int) else 0
     try:

@@ -14,16 +14,18 @@ from typing import Any
 from .errors import DimensionError, OptionError, counted, lay_out
 from .initialise import Initialiser, initialiser
 from .shapes import Dims, names_in, parse_dim
+from .structure import Placement, Structure, parts_of
 
 
 @dataclass(frozen=True)
 class Declaration:
-    """One parameter of a cell: its role, its dimensions as written, and how it begins."""
+    """One parameter of a cell: its role, its dimensions as written, how it begins, and what kind of matrix it is."""
 
     role: str  # "input", "context", "state", "weight" or "bias"
     dims: tuple[str | int, ...]
     init: Initialiser | None = None
     initial: float = 0.0
+    structure: Structure | None = None  # None: dense
 
     def dims_with(self, sizes: Mapping[str, int]) -> Dims:
         return tuple(parse_dim(dim, sizes) for dim in self.dims)
@@ -31,6 +33,21 @@ class Declaration:
     @property
     def names(self) -> list[str]:
         return list({name: None for dim in self.dims for name in names_in(dim)})
+
+    def placement(self, owner: str, name: str, sizes: Mapping[str, int]) -> Placement | None:
+        """The structure of a weight at the given sizes; None for a dense one.
+
+        Raises:
+            OptionError: a matrix of these sizes can not have the structure.
+        """
+        if self.structure is None:
+            return None
+        rows, columns = (parts_of(dim, sizes) for dim in self.dims)
+        reason = self.structure.misfit(rows, columns)
+        if reason:
+            shape = ", ".join(map(str, self.dims_with(sizes)))
+            raise OptionError(lay_out(f"{owner}: `{name}` ({shape}) can not be {self.structure}: {reason}"))
+        return Placement(self.structure, rows, columns)
 
 
 def _checked(role: str, dims: tuple[str | int, ...]) -> tuple[str | int, ...]:
@@ -65,13 +82,22 @@ def State(*dims: str | int, initial: float = 0.0) -> Any:  # noqa: N802
     return Declaration("state", _checked("State", dims), initial=float(initial))
 
 
-def Weight(*dims: str | int, init: Any = None) -> Any:  # noqa: N802
+def Weight(*dims: str | int, init: Any = None, structure: Structure | None = None) -> Any:  # noqa: N802
     """A parameter shared by all steps and instances.
 
     `init` says how it begins: a name ("glorot", "orthogonal", "identity", "zeros"), a number, or an object of
     `ostinato.initialise`. Unless given: orthogonal where it multiplies a state, Glorot elsewhere.
+
+    `structure` says what kind of matrix it is: `BlockCirculant(8)`, `BlockDiagonal(4)`, `Diagonal()`; dense unless given. It is
+    stored as fewer numbers, and can multiply, `x @ W`, and nothing else. `Layer(..., structure=...)` chooses another one.
     """
-    return Declaration("weight", _checked("Weight", dims), init=None if init is None else initialiser(init))
+    if structure is not None and not isinstance(structure, Structure):
+        raise OptionError(lay_out(f"Weight: `structure` is a structure such as BlockCirculant(8), not {structure!r}"))
+    if structure is not None and len(dims) != 2:
+        headline = f"Weight: {structure} is a matrix, of two dimensions, and the weight has {counted(len(dims), 'dimension')}"
+        raise OptionError(lay_out(headline))
+    start = None if init is None else initialiser(init)
+    return Declaration("weight", _checked("Weight", dims), init=start, structure=structure)
 
 
 def Bias(*dims: str | int, init: Any = 0.0) -> Any:  # noqa: N802

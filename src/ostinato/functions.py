@@ -8,6 +8,7 @@ The activations of the ONNX recurrent operators carry ONNX's names and defaults 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import reduce, wraps
 from typing import Any, TypeVar
@@ -30,7 +31,9 @@ def composed(function: Function) -> Function:
         result = function(*args, **options)
         if isinstance(result, boundary.Symbolic):
             operands = [a for a in (*args, *options.values()) if isinstance(a, boundary.Symbolic)]
-            result.reads_as(function.__name__, operands)  # type: ignore[attr-defined]
+            given = inspect.signature(function).bind(*args, **options)
+            told = ", ".join(f"{k}={v:g}" for k, v in given.arguments.items() if isinstance(v, int | float) and not isinstance(v, bool))
+            result.reads_as(function.__name__ + (f"; {told}" if told else ""), operands)  # type: ignore[attr-defined]
         return result
 
     return wrapped  # type: ignore[return-value]

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from . import files
-from .backends import BACKENDS, PLANS, Executable, executable
+from .backends import BACKENDS, PLANS, Executable, chosen, executable
 from .boundary import DTYPES
 from .cell import Cell
 from .compiler import Compiled, compile_graph
@@ -27,7 +27,8 @@ from .sequences import Call, Sequences
 from .shapes import Varies
 from .simplify import simplify
 from .stream import Stream
-from .weights import Weights, draw_by_blocks
+from .structure import Placement
+from .weights import Weights, draw_weight
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -46,9 +47,14 @@ class Layer:
         batch_first: inputs and outputs are (n_instances, n_steps, ...); states have no time axis, so theirs are unchanged.
         reverse: run from each instance's own last step to its first.
         backend: "native" (machine code), "numpy" (the compiled program, interpreted), or "reference" (the definition).
+            None: what the environment variable OSTINATO_BACKEND names, and native code if it names none.
         plan: how native code orders its products: "separate", "fused", "hoisted", or "automatic" for what the cost model
             finds fastest. No plan changes a bit of the result.
         init: weight name -> initialiser, instead of the one its declaration names.
+        structure: BlockCirculant(8), BlockDiagonal(4), Diagonal(): for all matrices (every Weight of two dimensions); or a
+            dictionary, weight name -> structure, or None for dense. It replaces what was declared.
+        weight_format: None, or "bfloat16": weights are rounded to 16 bits when they are assigned, and saved as 2 bytes each;
+            what is computed with them has the precision of `dtype`. Train without it: every update would be rounded.
         sizes_and_options: a size for every dimension of the cell, and its keyword-only options.
 
     Raises:
@@ -63,18 +69,22 @@ class Layer:
 
     def __init__(
         self, cell: Cell, *, seed: int = 0, dtype: str = "float32", batch_first: bool = False, reverse: bool = False,
-        backend: str = "numpy", plan: str = "automatic", init: Mapping[str, Any] | None = None, **sizes_and_options: Any,
+        backend: str | None = None, plan: str = "automatic", init: Mapping[str, Any] | None = None, structure: Any = None,
+        weight_format: str | None = None, **sizes_and_options: Any,
     ) -> None:  # fmt: skip
         if not isinstance(cell, Cell):
             headline = f"Layer: the first argument is a cell, not {type(cell).__name__}"
             raise OptionError(lay_out(headline, hint="decorate the function of one step with @cell"))
+        cell = cell if structure is None else cell.with_structure(structure)
         self.cell: Cell | None = cell
         self.sizes, self.options = cell.settle(sizes_and_options)
+        self.structures: dict[str, Placement] = cell.placements(self.sizes)
         short = None if dtype is None else SHORT.get(_named_dtype(dtype))  # NumPy takes None for float64
         if short is None:
             raise OptionError(lay_out(f"{cell.name}: dtype is float32 or float64, not {dtype!r}"))
         graphs = {t: cell.trace(dtype=short, training=t, **self.sizes, **self.options) for t in (False, True)}
-        self._set_up(graphs, batch_first=batch_first, reverse=reverse, backend=backend, seed=seed, plan=plan)
+        self._set_up(graphs, batch_first=batch_first, reverse=reverse, backend=backend, seed=seed, plan=plan,
+                     weight_format=weight_format)  # fmt: skip
         if init is not None and not isinstance(init, Mapping):
             raise OptionError(lay_out(f"{self.name}: `init` is a dictionary, weight name -> initialiser, not {init!r}"))
         chosen = {name: initialiser(given) for name, given in (init or {}).items()}
@@ -83,13 +93,11 @@ class Layer:
         self._initialise({name: chosen.get(name) or cell.declarations[name].init for name in self.weights})
 
     def _set_up(
-        self, graphs: dict[bool, Graph], *, batch_first: bool, reverse: bool, backend: str, seed: int,
-        plan: str = "automatic",
+        self, graphs: dict[bool, Graph], *, batch_first: bool, reverse: bool, backend: str | None, seed: int,
+        plan: str = "automatic", weight_format: str | None = None,
     ) -> None:  # fmt: skip
         graph = graphs[False]
-        if not isinstance(backend, str) or backend not in BACKENDS:
-            known = known_names(str(backend), BACKENDS, "backends")
-            raise OptionError(lay_out(f"{graph.name}: there is no backend `{backend}`; {known}"))
+        backend = chosen(backend, graph.name)
         if not isinstance(plan, str) or plan not in PLANS:
             known = known_names(str(plan), PLANS, "plans")
             raise OptionError(lay_out(f"{graph.name}: there is no plan `{plan}`; {known}"))
@@ -107,7 +115,7 @@ class Layer:
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
         self._rng = np.random.default_rng([self.seed, zlib.crc32(b"dropout")])
         ports = graph.with_role("weight", "bias")
-        self.weights = Weights({p.name: p.value.type.sizes for p in ports}, DTYPES[graph.dtype], self.name)
+        self.weights = Weights({p.name: p.value.type.sizes for p in ports}, DTYPES[graph.dtype], self.name, weight_format)
 
     def _initialise(self, chosen: Mapping[str, Initialiser | None]) -> None:
         simple = simplify(self._graphs[False]) if self.backend == "reference" else self.compiled().stages["simplify"]
@@ -115,8 +123,7 @@ class Layer:
             generator = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
             how = chosen[name]
             try:
-                drawn = draw_by_blocks(simple, name, shape, generator) if how is None else how.draw(shape, generator)
-                self.weights[name] = drawn
+                self.weights[name] = draw_weight(simple, name, shape, how, self.structures.get(name), generator)
             except DataError as error:
                 what = str(error).removeprefix(f"{self.name}: ")
                 headline = f"{self.name}: the initialiser of `{name}` drew something else: {what}"
@@ -156,6 +163,12 @@ class Layer:
     def n_parameters(self) -> int:
         """How many numbers are learned."""
         return sum(array.size for array in self.weights.values())
+
+    @property
+    def dense_weights(self) -> dict[str, Array]:
+        """All weights by name, structured ones as the dense matrices that they stand for."""
+        structures = self.structures
+        return {n: structures[n].dense(array) if n in structures else array for n, array in self.weights.items()}
 
     @property
     def output_sizes(self) -> tuple[int, ...]:
@@ -198,8 +211,9 @@ class Layer:
             DataError: anything that does not fit. Nothing has been computed then.
         """
         call = self._sequences.call(inputs, named, state, lengths, reset)
-        outcome = self._forward(call, self._executable("forward", training=training), rng)
-        return self._outputs(outcome, call, owned=True), self._sequences.given_states(outcome.states, call)
+        ready = self._executable("forward", training=training)
+        outcome = self._forward(call, ready, rng)
+        return self._outputs(outcome, call, ready.owned), self._sequences.given_states(outcome.states, call)
 
     def vjp(
         self, *inputs: Any, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False,
@@ -269,17 +283,21 @@ class Layer:
         keep = keep.astype(DTYPES[self.graph.dtype])
         return timeline.pack(keep) if per_step else timeline.sort(keep)
 
-    def _outputs(self, outcome: Outcome, call: Call, *, owned: bool = False) -> Any:
+    def _outputs(self, outcome: Outcome, call: Call, owned: frozenset[str] = frozenset()) -> Any:
         rows = self._sequences.given_rows
-        owned = owned and self.backend == "native"
-        outputs = {name: rows(array, call, owned=owned) for name, array in outcome.outputs.items()}
+        outputs = {name: rows(array, call, owned=name in owned) for name, array in outcome.outputs.items()}
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
     # --- explaining, saving
 
-    def explain(self) -> Explanation:
-        """The equation, the shape of every symbol, the products, the program and its cost, in words."""
-        return explain(self)
+    def explain(self, *inputs: Any, **more: Any) -> Explanation:
+        """The equation, the shape of every symbol, the products, the program and its cost, in words and pictures.
+
+        Args:
+            inputs: what flows through the pictures; random numbers unless given.
+            more: inputs and contexts by name, `state`, and `measured={plan: seconds}`, which is shown as bars.
+        """
+        return explain(self, *inputs, **more)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write weights and description to a safetensors file, atomically.
@@ -287,7 +305,7 @@ class Layer:
         Raises:
             FileError: it can not be written.
         """
-        files.write(path, dict(self.weights), self.description)
+        files.write(path, self.weights.packed, self.description)
 
     @cached_property
     def description(self) -> dict[str, Any]:
@@ -301,6 +319,8 @@ class Layer:
             "batch_first": self.batch_first,
             "reverse": self.reverse,
             "seed": self.seed,
+            **({"structures": {name: p.description for name, p in self.structures.items()}} if self.structures else {}),
+            **({"weight_format": self.weights.weight_format} if self.weights.weight_format else {}),
         }
 
     @classmethod
@@ -321,23 +341,41 @@ class Layer:
         seed = files.field(description, "seed", int)
         batch_first, reverse = (files.field(description, key, bool) for key in ("batch_first", "reverse"))
         try:
-            layer._set_up(graphs, batch_first=batch_first, reverse=reverse, backend="numpy", seed=seed)  # noqa: SLF001
+            layer._set_up(  # noqa: SLF001
+                graphs, batch_first=batch_first, reverse=reverse, backend=None, seed=seed,
+                weight_format=description.get("weight_format"),
+            )  # fmt: skip
         except OptionError as error:
             raise FileError(lay_out(f"the description in the file says something impossible: {error}")) from None
         if set(arrays) != set(layer.weights):
             headline = f"the file holds the weights {sorted(arrays)}, and {layer.name} has {sorted(layer.weights)}"
             raise FileError(lay_out(headline))
+        layer.structures = layer._saved_structures(description)  # noqa: SLF001
         try:
-            layer.weights.update(arrays)
+            layer.weights.update(layer.weights.unpack(arrays))
         except DataError as error:
             raise FileError(lay_out(f"a weight in the file does not fit: {error}")) from None
         return layer
+
+    def _saved_structures(self, description: Mapping[str, Any]) -> dict[str, Placement]:
+        """The structures of weights that a description names; a file of an older version has none.
+
+        Raises:
+            FileError: they do not fit the weights.
+        """
+        saved = files.field({"structures": {}, **description}, "structures", dict)
+        found = {name: Placement.from_description(name, one) for name, one in saved.items()}
+        for name, placement in found.items():
+            if self.weights.shapes.get(name) != placement.stored_shape:
+                headline = f"the file says that `{name}` is a {placement.structure} matrix, and its shape is another"
+                raise FileError(lay_out(headline))
+        return found
 
 
 def _interface(graph: Graph) -> tuple[Any, ...]:
     """What a step is from outside."""
     ports = tuple(port for port in graph.ports if port.role != "mask")
-    return graph.name, graph.dtype, graph.sizes, ports, [(r.name, r.role, r.value.type) for r in graph.results]
+    return graph.name, graph.dtype, graph.sizes, ports, [(r.name, r.role, r.value.type.dtype, r.value.type.dims) for r in graph.results]
 
 
 def _written(option: Any) -> str:

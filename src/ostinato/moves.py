@@ -49,8 +49,9 @@ def _offsets(node: Node, image: View, patches: View) -> list[tuple[View, View]]:
     size = [d.size for d in node.options["size"]]
     stride, padding = node.options["stride"], node.options["padding"]
     counts, channels = patches.sizes[:-1], image.sizes[-1]
-    split = View(patches.buffer, (*counts, *size, channels), (*patches.strides[:-1], *compact_strides((*size, channels))),
-                 patches.offset)  # fmt: skip
+    inner = patches.strides[-1]  # 0 where one number was stretched to all of them
+    within = [n * inner for n in compact_strides((*size, channels))]
+    split = View(patches.buffer, (*counts, *size, channels), (*patches.strides[:-1], *within), patches.offset)
     pairs = []
     for offset in product(*map(range, size)):
         low, high, first = [], [], []
@@ -64,7 +65,7 @@ def _offsets(node: Node, image: View, patches: View) -> list[tuple[View, View]]:
         if prod(sizes) == 0:
             continue
         places = split.cut([*low, *offset, 0], [*high, *(o + 1 for o in offset), channels], [1] * (2 * len(size) + 1))
-        places = View(places.buffer, (*sizes, channels), (*places.strides[: len(size)], 1), places.offset)
+        places = View(places.buffer, (*sizes, channels), (*places.strides[: len(size)], inner), places.offset)
         stops = [f + (s - 1) * by + 1 for f, s, by in zip(first, sizes, stride, strict=True)]
         pairs.append((places, image.cut([*first, 0], [*stops, channels], [*stride, 1])))
     return pairs

@@ -23,6 +23,8 @@ from .declarations import Declaration, Output
 from .errors import CellError, ShapeError, Source, SymbolError, counted, lay_out
 from .graph import VARIES, Graph, Node, Port, Result, Value, rename, result_type, verify
 from .shapes import Dim, Reason, Type, Varies
+from .structure import Constants, Placement
+from .structured import Structured, apply, refuse
 from .symbol import Symbol
 
 LONGEST_SHOWN = 32  # characters of the author's own text that stand for a value without a name
@@ -43,6 +45,8 @@ class Tracer:
         self.closed = False
         self.names = (f"{prefix}{i}" for i in count(1))
         self.source: Callable[[], Source | None] = user_source
+        self.wished: dict[str, str] = {}  # names for values that no variable of the author holds
+        self.constants = Constants(self.number, lambda symbol, name: self.wished.setdefault(symbol.value.name, name))
 
     def port(self, port: Port, declaration: str = "") -> Symbol:
         self.ports.append(port)
@@ -53,13 +57,24 @@ class Tracer:
                     self.owners.setdefault(monomial[0], port.name)
         return Symbol(self, port.value)
 
+    def structured_port(self, port: Port, declaration: str, placement: Placement, dense: Type) -> Structured:
+        """A port for what is stored of a structured weight; the symbol has the type of the dense matrix."""
+        stored = self.port(port, declaration)
+        return Structured(self, Value(port.name, dense), stored, placement, self.constants)
+
     # --- making nodes
 
     def apply(self, op: ops.Op, args: Sequence[Any], options: Mapping[str, Any]) -> Symbol:
         operands, attributes = bind(op, args, options)
         if self.frame is None or self.frame.f_code is not self.code:
             self.find_frame()
+        if any(isinstance(operand, Structured) for operand in operands):
+            return apply(self, op, operands, attributes)  # type: ignore[no-any-return]
         values = [self.value_of(operand, op) for operand in operands]
+        return self.node(op, values, attributes, self.checked_type(op, values, attributes))
+
+    def checked_type(self, op: ops.Op, values: Sequence[Value], attributes: Mapping[str, Any]) -> Type:
+        """The type of what an op gives, or a ShapeError about the user's line."""
         type_ = result_type(op, values, attributes)
         if isinstance(type_, Reason):
             rows = {v.name: self.row(v) for v in values if v.name in self.declared or not self._is_number(v)}
@@ -67,7 +82,7 @@ class Tracer:
             headline = f"{op.name}: {self.in_names(type_, values)}"
             hint = type_.hint
             raise ShapeError(lay_out(headline, source=user_source(), values=[*rows.values()], sizes=sizes, hint=hint))
-        return self.node(op, values, attributes, type_)
+        return type_
 
     def node(self, op: ops.Op, values: Sequence[Value], attributes: Mapping[str, Any], type_: Type) -> Symbol:
         if op.name == "reshape" and values[0].type.dims == type_.dims:
@@ -94,6 +109,8 @@ class Tracer:
 
     def value_of(self, operand: Any, op: ops.Op) -> Value:
         """An operand as a value of this graph: a symbol of this trace, or a number."""
+        if isinstance(operand, Structured):
+            refuse(operand, op.name)
         if isinstance(operand, Symbol):
             if operand.tracer is not self or self.closed:
                 headline = f"{op.name}: a symbolic value of another cell, {operand.tracer.name}, was used in {self.name}"
@@ -259,9 +276,15 @@ def trace(
     """
     tracer = Tracer(name, dtype, sizes, training)
     tracer.code = function.__code__
-    symbols = {}
+    symbols: dict[str, Symbol] = {}
     for key, declaration in declarations.items():
         type_ = Type(dtype, declaration.dims_with(sizes), VARIES[declaration.role])
+        placement = declaration.placement(name, key, sizes)
+        if placement is not None:
+            stored = Type(dtype, tuple(map(Dim.number, placement.stored_shape)), type_.varies)
+            port = Port(Value(key, stored), declaration.role)
+            symbols[key] = tracer.structured_port(port, f"{placement.structure} weight", placement, type_)
+            continue
         port = Port(Value(key, type_), declaration.role, initial=declaration.initial)
         symbols[key] = tracer.port(port)
     with sizes_known(sizes):
@@ -295,6 +318,9 @@ def _names(tracer: Tracer, results: Sequence[Result]) -> dict[str, str]:
     for name, local in (tracer.frame.f_locals if tracer.frame else {}).items():
         if isinstance(local, Symbol) and local.tracer is tracer and name.isidentifier() and name.isascii():
             give(local.value, name)
+    made = {n.value.name: n.value for n in tracer.nodes}
+    for name, wished in tracer.wished.items():
+        give(made[name], wished)
     return names
 
 

@@ -2,28 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from .errors import DataError, OptionError, known_names, lay_out
+from .errors import DataError, FileError, OptionError, known_names, lay_out
 from .graph import Graph
 from .initialise import Glorot, Initialiser, Orthogonal
 from .sequences import numbers
+from .shapes import Varies
 from .simplify import state_dependent
+from .structure import Placement
 
 Array = np.ndarray[Any, np.dtype[Any]]
+WEIGHT_FORMATS = ("bfloat16",)
 
 
 class Weights(Mapping[str, Array]):
     """The weights of a layer by the names the cell gives them. Assign to load your own.
 
     The arrays are read-only, so that a layer always knows when a weight changes: `layer.weights["W"] = array`.
+
+    `weight_format` "bfloat16": what is assigned is rounded to 16 bits (8 of them precision), and computed with as it then is.
     """
 
-    def __init__(self, shapes: Mapping[str, tuple[int, ...]], dtype: Any, owner: str) -> None:
+    def __init__(
+        self, shapes: Mapping[str, tuple[int, ...]], dtype: Any, owner: str, weight_format: str | None = None
+    ) -> None:  # fmt: skip
+        if weight_format is not None and weight_format not in WEIGHT_FORMATS:
+            known = known_names(str(weight_format), WEIGHT_FORMATS, "formats besides None")
+            raise OptionError(lay_out(f"{owner}: there is no weight format `{weight_format}`; {known}"))
         self._shapes, self._dtype, self._owner = dict(shapes), dtype, owner
+        self.weight_format = weight_format
         self._arrays: dict[str, Array] = {}
 
     def __getitem__(self, name: str) -> Array:
@@ -36,12 +47,16 @@ class Weights(Mapping[str, Array]):
         if array.shape != self._shapes[name]:
             raise DataError(lay_out(f"{self._owner}: weight `{name}` has shape {self._shapes[name]}, not {array.shape}"))
         array = array.copy()  # nobody else holds it
+        if self.weight_format:
+            given, array = array, from_bfloat16(to_bfloat16(array)).astype(self._dtype)
+            if (np.isinf(array) & np.isfinite(given)).any():
+                raise DataError(lay_out(f"{self._owner}: weight `{name}` holds a number that is too large for bfloat16"))
         array.setflags(write=False)
         self._arrays = {**self._arrays, name: array}
 
     def update(self, arrays: Mapping[str, Any]) -> None:
         """Assign several weights; all are checked before the first is changed."""
-        checked = Weights(self._shapes, self._dtype, self._owner)
+        checked = Weights(self._shapes, self._dtype, self._owner, self.weight_format)
         for name, value in arrays.items():
             checked[name] = value
         self._arrays = {**self._arrays, **checked._arrays}
@@ -56,6 +71,24 @@ class Weights(Mapping[str, Array]):
         if name not in self._shapes:
             headline = f"{self._owner}: there is no weight `{name}`; {known_names(name, self._shapes, 'weights')}"
             raise OptionError(lay_out(headline))
+
+    @property
+    def packed(self) -> dict[str, Array]:
+        """The arrays as they are saved: bfloat16 as its 16 bits (uint16), since NumPy has no name for it."""
+        return {name: to_bfloat16(array) if self.weight_format else array for name, array in self.items()}
+
+    def unpack(self, arrays: Mapping[str, Array]) -> dict[str, Array]:
+        """What `packed` gave, as numbers again.
+
+        Raises:
+            FileError: 16 bits, and the format of the weights is not bfloat16.
+        """
+        found = {}
+        for name, array in arrays.items():
+            if array.dtype == np.uint16 and not self.weight_format:
+                raise FileError(lay_out(f"the weight `{name}` in the file has 16 bits, and nothing says that it is bfloat16"))
+            found[name] = from_bfloat16(array) if array.dtype == np.uint16 else array
+        return found
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -78,6 +111,69 @@ class Weights(Mapping[str, Array]):
 
     def __repr__(self) -> str:
         return f"<weights {', '.join(f'{name} {shape}' for name, shape in self._shapes.items())}>"
+
+
+def to_bfloat16(array: Array) -> Array:
+    """The 16 bits of the nearest bfloat16 numbers, ties to even: the upper half of float32 (through which float64 goes)."""
+    with np.errstate(over="ignore"):
+        bits = array.astype(np.float32).view(np.uint32)
+    rounded = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+    return np.where(np.isnan(array), np.uint32(0x7FC0), rounded).astype(np.uint16)
+
+
+def from_bfloat16(bits: Array) -> Array:
+    """float32 numbers of 16 bits each."""
+    return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
+
+
+def draw_weight(
+    graph: Graph, name: str, shape: tuple[int, ...], how: Initialiser | None, placement: Placement | None,
+    generator: np.random.Generator,
+) -> Array:  # fmt: skip
+    """A weight as it begins.
+
+    Args:
+        graph: one step, simplified.
+        shape: of what is stored.
+        how: None for orthogonal where it multiplies what depends on a state, Glorot elsewhere.
+        placement: of a structured weight. Its initialiser is given the shape of the dense matrix.
+    """
+    if placement is None:
+        return draw_by_blocks(graph, name, shape, generator) if how is None else how.draw(shape, generator)
+    moving = _moving_blocks(graph, name)
+    parts = [placement.structure.rows_of(placement.rows, part) for part in range(len(placement.rows))]
+    found = [any(_overlap(part, block) for block in moving) for part in parts]
+    ways: list[Initialiser] = [how or (Orthogonal() if recurrent else Glorot()) for recurrent in found]
+    return placement.draw(ways, generator)
+
+
+def _moving_blocks(graph: Graph, name: str) -> list[tuple[slice, ...]]:
+    """The parts of what is stored that meet something that depends on a state, through whatever is made of them alone."""
+    moving = state_dependent(graph.nodes, [p.name for p in graph.states])
+    found = []
+    for port in graph.ports:
+        if port.parameter != name:
+            continue
+        made = {port.name}
+        meets = False
+        for node in graph.nodes:
+            names = {a.name for a in node.args}
+            if names & made:
+                meets = meets or (node.op in ("matmul", "multiply") and bool(names & moving))
+                if node.value.type.varies == Varies.NEVER:
+                    made.add(node.value.name)
+        if meets:
+            found.append(port.block.slices if port.block else (slice(None),) * len(port.value.type.dims))
+    return found
+
+
+def _overlap(part: Sequence[slice], block: Sequence[slice]) -> bool:
+    def two(a: slice, b: slice) -> bool:
+        first = max(a.start or 0, b.start or 0)
+        ends = [s.stop for s in (a, b) if s.stop is not None]
+        return all(first < end for end in ends)
+
+    return all(two(a, b) for a, b in zip(part, block, strict=False))
 
 
 def draw_by_blocks(graph: Graph, name: str, shape: tuple[int, ...], generator: np.random.Generator) -> Array:

@@ -8,12 +8,12 @@ from .gru_variants import gru_layer_norm, ligru, mgu
 from .independent import indrnn
 from .irnn import IRNN
 from .lstm import lstm
-from .lstm_variants import janet, lstm_coupled, lstm_layer_norm, lstm_peephole, lstm_projection, slstm
+from .lstm_variants import google_lstm, janet, lstm_coupled, lstm_layer_norm, lstm_peephole, lstm_projection, slstm
 from .parallel import min_gru, min_lstm, qrnn, sru
 from .zoneout import zoneout
 
 __all__ = [
-    "IRNN", "attention", "bahdanau_decoder", "conv_lstm", "convolution_1d", "convolution_2d", "dense", "gru",
+    "IRNN", "attention", "bahdanau_decoder", "conv_lstm", "convolution_1d", "convolution_2d", "dense", "google_lstm", "gru",
     "gru_layer_norm", "gru_reset_before", "indrnn", "janet", "ligru", "lstm", "lstm_coupled", "lstm_layer_norm",
     "lstm_peephole", "lstm_projection", "luong_decoder", "mgu", "min_gru", "min_lstm", "multi_head_attention", "neuron",
     "qrnn", "recurrent", "slstm", "sru", "zoneout",

@@ -1,6 +1,6 @@
 """Variants of long short-term memory. W_* are input matrices, U_* recurrent ones, p_* peephole vectors."""
 
-from ostinato import Bias, Input, State, Weight, cell, exp, layer_norm, maximum, sigmoid, softplus, split, tanh
+from ostinato import Bias, Input, State, Weight, cell, concat, exp, layer_norm, maximum, sigmoid, softplus, split, tanh
 
 
 @cell
@@ -37,6 +37,31 @@ def lstm_projection(
     g, o = tanh(x @ W_g + h @ U_g + b_g), sigmoid(x @ W_o + h @ U_o + b_o)
     c = f * c + i * g
     return (o * tanh(c)) @ U_p, c
+
+
+@cell
+def google_lstm(
+    x=Input("n_inputs"), h=State("n_outputs"), c=State("n_neurons"),
+    W_i=Weight("n_inputs + n_outputs", "n_neurons"), p_i=Weight("n_neurons"), b_i=Bias("n_neurons"),
+    W_f=Weight("n_inputs + n_outputs", "n_neurons"), p_f=Weight("n_neurons"), b_f=Bias("n_neurons"),
+    W_g=Weight("n_inputs + n_outputs", "n_neurons"), b_g=Bias("n_neurons"),
+    W_o=Weight("n_inputs + n_outputs", "n_neurons"), p_o=Weight("n_neurons"), b_o=Bias("n_neurons"),
+    U_p=Weight("n_neurons", "n_outputs"),
+    *, sigma=sigmoid, phi=tanh,
+):  # fmt: skip
+    """Peepholes and a projection, one matrix for each gate (Wang et al. 2018, C-LSTM, arXiv 1803.06305; figure 6).
+
+    As the authors' code has it: g is a sigmoid too, and o sees the new memory. `Layer(google_lstm, n_inputs=153, n_outputs=512,
+    n_neurons=1024, structure=BlockCirculant(8))` is the first layer of the paper. `sigma` and `phi` may be
+    `piecewise_sigmoid` and `piecewise_tanh`.
+    """
+    xh = concat(x, h)
+    i = sigma(xh @ W_i + p_i * c + b_i)
+    f = sigma(xh @ W_f + p_f * c + b_f)
+    g = sigma(xh @ W_g + b_g)
+    c = f * c + g * i
+    o = sigma(xh @ W_o + p_o * c + b_o)
+    return (o * phi(c)) @ U_p, c
 
 
 @cell

@@ -1,8 +1,9 @@
-"""`ostinato explain`: a cell of the library, or of a file, at given sizes."""
+"""`ostinato explain`: a cell of the library or of a file, at given sizes; or a product."""
 
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,8 @@ from .. import cells
 from ..cell import Cell
 from ..compiler import compile_graph
 from ..errors import CellError, FileError, OptionError, OstinatoError, known_names, lay_out
-from ..explain import explain
+from ..explain import explain, explain_product
+from ..explain.document import WIDTH
 from ..functions import ACTIVATIONS
 from ..graph import Graph
 
@@ -24,16 +26,21 @@ BACKWARD_STAGES = ("differentiate", "schedule_backward", "recording", "backward"
 def explain_command(
     cell_name: str, settings: Sequence[tuple[str, str]], *, program: bool, backward: bool, output: str, plain: bool
 ) -> int:  # fmt: skip
-    """Print the explanation of a cell, or the stages of its compilation; or save the explanation to a file.
+    """Print the explanation of a cell or a product, or the stages of a cell's compilation; or save the explanation to a file.
 
     Args:
-        cell_name: a cell of the library, or `path/file.py:name`.
+        cell_name: a cell of the library, `path/file.py:name`, or a product such as `A[m,n] @ B[n,p]`.
         settings: pairs of a dimension or option and its value, as text.
         program: print the stages of the forward program instead.
         backward: print the stages of the backward program instead.
         output: a file (.html or .txt) to write instead of printing; "" for none.
         plain: no colour, even in a terminal.
     """
+    if is_product(cell_name):
+        if program or backward:
+            raise OptionError(lay_out("explain: --program and --backward show how a cell is compiled; a product has no stages"))
+        _finish(explain_product(cell_name, **_sizes(settings)), output=output, plain=plain)
+        return 0
     cell = find_cell(cell_name)
     given = read_settings(cell, settings)
     graph = _traced(cell, given)
@@ -42,17 +49,35 @@ def explain_command(
         stages = compile_graph(graph).stages
         sys.stdout.write("\n\n".join(f"--- {name} ---\n{stages[name]}" for name in wanted) + "\n")
         return 0
-    explanation = explain(cell, **given)
+    _finish(explain(cell, **given), output=output, plain=plain)
+    return 0
+
+
+def is_product(text: str) -> bool:
+    """Whether an argument is an expression; the name of a cell has neither a product sign nor brackets."""
+    return not text.rpartition(":")[0].endswith(".py") and any(sign in text for sign in "@[")
+
+
+def _sizes(settings: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """Sizes of a product; what is no number is refused where its name is known."""
+    given: dict[str, Any] = {}
+    for name, text in settings:
+        if name in given:
+            raise OptionError(lay_out(f"explain: `{name}` is given twice"))
+        given[name] = _literal(text)
+    return given
+
+
+def _finish(explanation: Any, *, output: str, plain: bool) -> None:
     if output:
         explanation.save(output)
         sys.stdout.write(f"written to {output}\n")
     else:
         show(explanation, plain=plain)
-    return 0
 
 
 def show(thing: Any, *, plain: bool) -> None:
-    """Print in colour where rich is installed and the output is a terminal; as plain text elsewhere."""
+    """Print in colour where rich is installed and the output is a terminal; as plain text elsewhere, as wide as it."""
     if not plain and sys.stdout.isatty():
         try:
             from rich.console import Console
@@ -61,7 +86,9 @@ def show(thing: Any, *, plain: bool) -> None:
         else:
             Console().print(thing)
             return
-    sys.stdout.write(f"{thing}\n")
+    narrow = sys.stdout.isatty() and hasattr(thing, "text")
+    width = min(WIDTH, max(40, shutil.get_terminal_size().columns)) if narrow else WIDTH
+    sys.stdout.write(f"{thing.text(width) if narrow else thing}\n")
 
 
 def find_cell(name: str) -> Cell:
@@ -76,11 +103,16 @@ def find_cell(name: str) -> Cell:
         return _cell_of_file(path, inner)
     if name.endswith(".py"):
         raise OptionError(lay_out(f"`{name}`: write which cell of the file, as {name}:name"))
-    library = {key: value for key in cells.__all__ if isinstance(value := getattr(cells, key), Cell)}
+    library = library_cells()
     if name not in library:
-        known = known_names(name, library, "cells of the library")
+        known = known_names(name.lower(), library, "cells of the library")
         raise OptionError(lay_out(f"there is no cell `{name}`; {known}"))
     return library[name]
+
+
+def library_cells() -> dict[str, Cell]:
+    """The cells of the library by name."""
+    return {key: value for key in cells.__all__ if isinstance(value := getattr(cells, key), Cell)}
 
 
 def _cell_of_file(path: str, name: str) -> Cell:

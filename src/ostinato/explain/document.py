@@ -1,13 +1,12 @@
-"""A page of explanation: sections of sentences, lines and tables, shown as plain text, in colour, or as HTML.
+"""A page of explanation: sections of sentences, lines and tables, shown as plain text or in colour; html.py shows it as HTML.
 
-The three show the same content. Plain text needs nothing; colour needs rich, which shows itself only where rich prints.
+All show the same content. Plain text needs nothing; colour needs rich, which shows itself only where rich prints.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from html import escape
 from textwrap import wrap
 from typing import Any
 
@@ -31,21 +30,52 @@ class Formulas:
 
 @dataclass(frozen=True)
 class Picture:
-    """Lines of characters that must stay as they are."""
+    """Lines of characters that stay as they are where they fit. `narrower`: other drawings of the same, for less room."""
 
     lines: tuple[str, ...]
+    narrower: tuple[tuple[str, ...], ...] = ()
+
+    def fitting(self, width: int) -> list[str]:
+        """The widest drawing that fits, indented; lines that are too long even then go on below."""
+        choices = (self.lines, *self.narrower)
+        best = next((c for c in choices if max(map(len, c), default=0) + 2 <= width), choices[-1])
+        lines: list[str] = []
+        for line in best:
+            whole = len(line) + 2 <= width
+            more = " " * 6
+            lines += ["  " + line] if whole else wrap(line, width, initial_indent="  ", subsequent_indent=more)
+        return lines
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows of cells; a cell may have several lines."""
+    """Rows of cells; a cell may have several lines.
+
+    `numbers`: columns that are aligned to the right. `code`: columns in which names are symbols of the cell.
+    """
 
     headings: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    numbers: tuple[int, ...] = ()  # columns that are aligned to the right
+    numbers: tuple[int, ...] = ()
+    code: tuple[int, ...] = ()
 
 
-Block = Sentence | Formulas | Picture | Table
+@dataclass(frozen=True)
+class Bars:
+    """Numbers that are compared: (name, number, number as text); the longest bar is the largest."""
+
+    heading: str
+    rows: tuple[tuple[str, float, str], ...]
+
+    def lines(self, width: int) -> list[str]:
+        names = max(len(name) for name, _, _ in self.rows)
+        room = min(40, width - names - max(len(text) for _, _, text in self.rows) - 6)
+        largest = max(number for _, number, _ in self.rows)
+        bars = [(name, "█" * max(1, round(room * number / largest)), text) for name, number, text in self.rows]
+        return [f"{self.heading}:", *(f"  {name:<{names}}  {bar} {text}" for name, bar, text in bars)]
+
+
+Block = Sentence | Formulas | Picture | Table | Bars
 
 
 @dataclass(frozen=True)
@@ -70,7 +100,8 @@ class Page:
 
 def plain(page: Page, width: int = WIDTH) -> str:
     """The page as text without colour, no line longer than `width` unless a single word is."""
-    lines = [page.title, "=" * len(page.title)]
+    title = wrap(page.title, width, break_long_words=False) or [""]
+    lines = [*title, "=" * max(map(len, title))]
     if page.subtitle:
         lines += wrap(page.subtitle, width, break_long_words=False)
     for section in page.sections:
@@ -88,10 +119,13 @@ def _plain_block(block: Block, width: int) -> list[str]:
             return wrap(text, width, break_long_words=False, break_on_hyphens=False)
         case Formulas(rows):
             return [line for row in _formula_lines(rows, width) for line in row]
-        case Picture(lines):
-            return ["  " + line for line in lines]
+        case Picture():
+            return block.fitting(width)
+        case Bars():
+            return block.lines(width)
         case Table():
-            return list(_plain_table(block, width))
+            lines = list(_plain_table(block, width))
+            return lines if max(map(len, lines)) <= width else list(_cards(block, width))
 
 
 def _formula_lines(rows: Sequence[tuple[str, str]], width: int) -> Iterator[list[str]]:
@@ -120,13 +154,25 @@ def _column_widths(table: Table, width: int) -> list[int]:
 
 def _plain_table(table: Table, width: int) -> Iterator[str]:
     widths = _column_widths(table, width)
-    yield _table_line(table.headings, widths, table.numbers)
+    yield from _table_row(table.headings, widths, table.numbers)
     yield "  " + "  ".join("-" * w for w in widths)
     for row in table.rows:
-        cells = [_wrapped(cell, w) for cell, w in zip(row, widths, strict=True)]
-        height = max(map(len, cells))
-        for i in range(height):
-            yield _table_line([c[i] if i < len(c) else "" for c in cells], widths, table.numbers)
+        yield from _table_row(row, widths, table.numbers)
+
+
+def _cards(table: Table, width: int) -> Iterator[str]:
+    """For a narrow terminal: every row as lines of its own, each cell with the heading of its column."""
+    for row in table.rows:
+        for i, (heading, cell) in enumerate(zip(table.headings, row, strict=True)):
+            indent = "  " if i == 0 else "    "
+            text = " ".join(cell.replace(TOGETHER, " ").split())
+            yield from wrap(f"{heading}: {text}", width, initial_indent=indent, subsequent_indent=" " * 8)
+
+
+def _table_row(row: Sequence[str], widths: Sequence[int], numbers: Sequence[int]) -> Iterator[str]:
+    cells = [_wrapped(cell, w) for cell, w in zip(row, widths, strict=True)]
+    for i in range(max(map(len, cells))):
+        yield _table_line([c[i] if i < len(c) else "" for c in cells], widths, numbers)
 
 
 def _wrapped(cell: str, width: int) -> list[str]:
@@ -173,8 +219,10 @@ def _rich_block(block: Block, width: int) -> Any:
         case Formulas(rows):
             lines = [line for row in _formula_lines(rows, max(width, 40)) for line in row]
             return Text("\n".join(lines), style="green", no_wrap=True)
-        case Picture(lines):
-            return Text("\n".join("  " + line for line in lines), style="green", no_wrap=True)
+        case Picture():
+            return Text("\n".join(block.fitting(width)), style="green", no_wrap=True)
+        case Bars():
+            return Text("\n".join(block.lines(width)), style="green", no_wrap=True)
         case Table(headings, rows, numbers):
             shown = RichTable(box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
             for i, heading in enumerate(headings):
@@ -182,54 +230,3 @@ def _rich_block(block: Block, width: int) -> Any:
             for row in rows:
                 shown.add_row(*(Text(cell, style="" if i else "green") for i, cell in enumerate(row)))
             return shown
-
-
-# --- HTML ----------------------------------------------------------------------------------------------------------------
-
-STYLE = (
-    "font-family: system-ui, sans-serif; max-width: 60em; line-height: 1.45",
-    "font-family: ui-monospace, monospace; margin: 0.4em 1.2em; white-space: pre-wrap",
-    "border-collapse: collapse; margin: 0.4em 0",
-    "padding: 0.15em 0.9em 0.15em 0; vertical-align: top; white-space: pre-line; border-bottom: 1px solid #8884",
-)
-
-
-def fragment(page: Page) -> str:
-    """The page as one HTML element, for a notebook: nothing is loaded, nothing runs, and every text is escaped."""
-    parts = [f'<div class="ostinato-explanation" style="{STYLE[0]}">', f"<h3>{escape(page.title)}</h3>"]
-    if page.subtitle:
-        parts.append(f"<p><em>{escape(page.subtitle)}</em></p>")
-    for section in page.sections:
-        parts.append(f"<h4>{escape(section.heading)}</h4>")
-        parts += map(_html_block, section.blocks)
-    return "\n".join([*parts, "</div>"])
-
-
-def _html_block(block: Block) -> str:
-    match block:
-        case Sentence(text):
-            return f"<p>{escape(text)}</p>"
-        case Formulas(rows):
-            width = max(len(left) for left, _ in rows)
-            lines = "\n".join(f"{left:<{width}} = {right}" for left, right in rows)
-            return f'<pre style="{STYLE[1]}">{escape(lines)}</pre>'
-        case Picture(lines):
-            return f'<pre style="{STYLE[1]}; white-space: pre">{escape(chr(10).join(lines))}</pre>'
-        case Table(headings, rows, numbers):
-            head = "".join(_html_cell("th", text, i in numbers) for i, text in enumerate(headings))
-            body = "".join(
-                f"<tr>{''.join(_html_cell('td', c, i in numbers) for i, c in enumerate(row))}</tr>\n" for row in rows
-            )
-            return f'<table style="{STYLE[2]}">\n<tr>{head}</tr>\n{body}</table>'
-
-
-def _html_cell(tag: str, text: str, number: bool) -> str:
-    return f'<{tag} style="{STYLE[3]}; text-align: {"right" if number else "left"}">{escape(text)}</{tag}>'
-
-
-def document(page: Page) -> str:
-    """The page as a whole HTML file."""
-    return (
-        f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{escape(page.title)}</title>\n</head>\n'
-        f"<body>\n{fragment(page)}\n</body>\n</html>\n"
-    )

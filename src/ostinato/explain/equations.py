@@ -17,8 +17,10 @@ from itertools import count
 
 from ..graph import Graph, Node, Port, Program, Value
 from ..ops import OPS
-from ..shapes import Varies
+from ..shapes import Dims, Varies
 from ..text import expression
+from .markup import Fraction, Marked, Piece, Power, Root, Symbol, Under, joined, spell
+from .numbers import number_as_written, patches_options
 
 Meanings = Mapping[str, tuple[str, tuple[str, ...]]]
 
@@ -34,7 +36,7 @@ INLINED = ("concat",)  # a name for values side by side says less than the value
 
 @dataclass(frozen=True)
 class Equation:
-    """One line: `left = right`. `name` is the value's own name in the graph."""
+    """One line: `left = right`, each a string with its marks (markup.py). `name` is the value's own name in the graph."""
 
     left: str
     right: str
@@ -48,11 +50,15 @@ class Equation:
 class Written:
     """Text with the strength of its outermost binding."""
 
-    text: str
+    text: Marked
     binding: int
 
-    def within(self, least: int) -> str:
-        return self.text if self.binding >= least else f"({self.text})"
+    def within(self, least: int) -> Marked:
+        return self.text if self.binding >= least else spell("({})", self.text)
+
+
+def _atom(template: str, *parts: Piece) -> Written:
+    return Written(spell(template, *parts), ATOM)
 
 
 def named_by_author(graph: Graph) -> set[str]:
@@ -129,18 +135,20 @@ class Notation:
 
     # --- names
 
-    def symbol(self, name: str) -> str:
+    def symbol(self, name: str) -> Marked:
         """A value by its name, with the time index it has."""
         if name in self.new:
-            return f"{self.letter(self.new[name])}(t)"
+            return self._mark(self.new[name], "(t)")
         if name in self.outputs:
             own = name if name in self.named else self.outputs[name]
-            return self.letter(own) + self.now
+            return self._mark(own, self.now)
         port = self.ports.get(name)
-        if port is None:
-            return self.letter(name)
-        index = {"input": self.now, "state": "(t-1)"}.get(port.role, "")
-        return self.letter(name) + index
+        index = {"input": self.now, "state": "(t-1)"}.get(port.role, "") if port else ""
+        return self._mark(name, index)
+
+    def _mark(self, name: str, index: str) -> Marked:
+        port = self.ports.get(name)
+        return Marked(Symbol(self.letter(name), index, port.parameter if port else name))
 
     def letter(self, name: str) -> str:
         taken = name.upper() in self.known or name.upper() in self.new.values()
@@ -157,12 +165,12 @@ class Notation:
         passed_on = {r.value.name for r in self.graph.results if r.role == "state"}
         for result in self.graph.results:
             if result.role == "state" and result.name not in shown:
-                lines.append(Equation(f"{self.letter(result.name)}(t)", self.symbol(result.value.name), result.value.name))
+                lines.append(Equation(self._mark(result.name, "(t)"), self.symbol(result.value.name), result.value.name))
             elif result.role == "output" and result.value.name in self.ports and result.value.name not in passed_on:
-                lines.append(Equation(result.name + self.now, self.symbol(result.value.name), result.value.name))
+                lines.append(Equation(self._mark(result.name, self.now), self.symbol(result.value.name), result.value.name))
         return lines
 
-    def right(self, name: str) -> str:
+    def right(self, name: str) -> Marked:
         """What a value is, whether or not it has a line."""
         return self._spelled(name).text
 
@@ -189,35 +197,52 @@ class Notation:
             return older.written(name)
         return self._spelled(name)
 
+    def operands_of(self, node: Node) -> list[Written]:
+        """The operands; a number as the author computed it, `√n_keys`, where the source line says how."""
+        found = []
+        for i, arg in enumerate(node.args):
+            made = self.made.get(arg.name)
+            text = number_as_written(node, i, made.options["value"], self._dims) if made and made.op == "constant" else None
+            found.append(self.written(arg) if text is None else Written(text, ATOM))
+        return found
+
+    def _dims(self, name: str) -> Dims | None:
+        value = self.made[name].value if name in self.made else self.ports[name].value if name in self.ports else None
+        return value.type.dims if value else None
+
     def _spelled(self, name: str) -> Written:
         if name in self.meant:
-            function, operands = self.meant[name]
-            return Written(f"{function}({', '.join(self.written(o).text for o in operands)})", ATOM)
+            function, _, options = self.meant[name][0].partition("; ")
+            if function == "matmul":  # by a structured weight: how it is computed is not part of the equation
+                left, right = (self.written(o) for o in self.meant[name][1])
+                return Written(spell("{} {}", left.within(PRODUCT), right.within(POWER)), PRODUCT)
+            parts = [self.written(o).text for o in self.meant[name][1]]
+            return _atom("{}({})", function, joined(", ", [*parts, *([Marked(options)] if options else [])]))
         node = self.made[name]
         method = getattr(self, f"_{node.op}", None)
         if method is not None:
             written: Written = method(node)
             return written
-        binding = BINDING.get(node.op, ATOM)
+        binding, parts_ = BINDING.get(node.op, ATOM), self.operands_of(node)
         template = OPS[node.op].equation
         if binding == ATOM:
-            return Written(template.format(*(self.written(a).text for a in node.args), **node.options), ATOM)
-        return Written(template.format(*(self.written(a).within(binding + 1) for a in node.args)), binding)
+            return _atom(template, *(part.text for part in parts_))
+        return Written(spell(template, *(part.within(binding + 1) for part in parts_)), binding)
 
     def _constant(self, node: Node) -> Written:
         value = node.options["value"]
         exact, rounded = f"{value:.12g}", f"{value:.6g}"
         text = (rounded if len(exact) > 9 else exact).replace("inf", "∞")
-        return Written(text, SIGN if text.startswith("-") else ATOM)
+        return Written(Marked(text), SIGN if text.startswith("-") else ATOM)
 
     def _add(self, node: Node) -> Written:
         if self.joined:
             addends = self.addends(node)
-            joined = self.join(addends)
-            if joined is not None:
-                return joined
+            joined_ = self.join(addends)
+            if joined_ is not None:
+                return joined_
         left, right = (self.written(a) for a in node.args)
-        return Written(f"{left.within(SUM)} + {right.within(SUM)}", SUM)
+        return Written(spell("{} + {}", left.within(SUM), right.within(SUM)), SUM)
 
     def addends(self, node: Node) -> list[Value]:
         """What is added, however it is nested; a value with a line of its own is one addend."""
@@ -248,56 +273,60 @@ class Notation:
             if value.name not in names:
                 texts.append(self.written(value).within(SUM))
             elif value.name == parts[0].value.name:
-                texts.append(f"{left} {right}")
-        return Written(" + ".join(texts), SUM if len(texts) > 1 else PRODUCT)
+                texts.append(spell("{} {}", left, right))
+        return Written(joined(" + ", texts), SUM if len(texts) > 1 else PRODUCT)
 
-    def sides(self, parts: Sequence[Node]) -> tuple[str, str]:
+    def sides(self, parts: Sequence[Node]) -> tuple[Marked, Marked]:
         """The operands of products side by side, and their weights one above the other."""
-        lefts: list[str] = []
+        lefts: list[Marked] = []
         for value in (n.args[0] for n in parts):
             node = self.made.get(value.name)
             inner = node is not None and node.op == "concat" and value.name not in self.lines
             lefts += [self._beside(a) for a in node.args] if inner and node else [self._beside(value)]
-        return f"[{' '.join(lefts)}]", f"[{'; '.join(self._beside(n.args[1]) for n in parts)}]"
+        return spell("[{}]", joined(" ", lefts)), spell("[{}]", joined("; ", [self._beside(n.args[1]) for n in parts]))
 
     def _subtract(self, node: Node) -> Written:
         left, right = (self.written(a) for a in node.args)
-        return Written(f"{left.within(SUM)} - {right.within(TERM)}", SUM)
+        return Written(spell("{} - {}", left.within(SUM), right.within(TERM)), SUM)
 
     def _multiply(self, node: Node) -> Written:
+        parts = self.operands_of(node)
         if all(arg.type.dims for arg in node.args):
-            left, right = (self.written(a) for a in node.args)
-            return Written(f"{left.within(TERM)} ⊙ {right.within(SIGN)}", TERM)
-        args = list(node.args)
-        number = self.made.get(args[1].name)
+            return Written(spell("{} ⊙ {}", parts[0].within(TERM), parts[1].within(SIGN)), TERM)
+        number = self.made.get(node.args[1].name)
         if number is not None and number.op == "constant":
-            args.reverse()  # 2 x, not x 2
-        left, right = (self.written(a) for a in args)
-        return Written(f"{left.within(PRODUCT)} {right.within(POWER)}", PRODUCT)
+            parts.reverse()  # 2 x, not x 2
+        return Written(spell("{} {}", parts[0].within(PRODUCT), parts[1].within(POWER)), PRODUCT)
 
     def _divide(self, node: Node) -> Written:
-        left, right = (self.written(a) for a in node.args)
-        return Written(f"{left.within(TERM)} / {right.within(SIGN)}", TERM)
+        left, right = self.operands_of(node)
+        line = spell("{} / {}", left.within(TERM), right.within(SIGN))
+        return Written(Marked(Fraction(left.text, right.text, line)), TERM)
 
     def _negative(self, node: Node) -> Written:
-        return Written(f"-{self.written(node.args[0]).within(PRODUCT)}", SIGN)
+        return Written(spell("-{}", self.written(node.args[0]).within(PRODUCT)), SIGN)
 
     def _logical_not(self, node: Node) -> Written:
-        return Written(f"¬{self.written(node.args[0]).within(ATOM)}", NOT)
+        return Written(spell("¬{}", self.written(node.args[0]).within(ATOM)), NOT)
 
     def _matmul(self, node: Node) -> Written:
         left, right = (self.written(a) for a in node.args)
         if all(len(arg.type.dims) == 1 for arg in node.args):
-            return Written(f"⟨{left.text}, {right.text}⟩", ATOM)
-        return Written(f"{left.within(PRODUCT)} {right.within(POWER)}", PRODUCT)
+            return _atom("⟨{}, {}⟩", left.text, right.text)
+        return Written(spell("{} {}", left.within(PRODUCT), right.within(POWER)), PRODUCT)
 
     def _total_product(self, node: Node) -> Written:
         left, right = (self.written(a) for a in node.args)
-        return Written(f"Σ_t {left.within(ATOM)}ᵀ {right.within(POWER)}", PRODUCT)
+        turned = Marked(Power(left.within(ATOM), Marked("ᵀ"), ""))
+        return Written(spell("Σ_t {} {}", turned, right.within(POWER)), PRODUCT)
 
     def _power(self, node: Node) -> Written:
-        left, right = (self.written(a) for a in node.args)
-        return Written(f"{left.within(ATOM)}^{right.within(ATOM)}", POWER)
+        left, right = self.operands_of(node)
+        return Written(Marked(Power(left.within(ATOM), right.within(ATOM))), POWER)
+
+    def _sqrt(self, node: Node) -> Written:
+        inside = self.written(node.args[0]).text
+        return Written(Marked(Root(inside, f"√({inside})")), ATOM)
 
     def _stop_gradient(self, node: Node) -> Written:
         return self.written(node.args[0])
@@ -309,21 +338,24 @@ class Notation:
         inner = self.written(node.args[0])
         last_two = (*range(-rank, -2), -1, -2)
         if axes in (last_two, tuple(-1 - i for i in range(rank))):
-            return Written(f"{inner.within(ATOM)}ᵀ", POWER)
-        return Written(f"transpose({inner.text}; {', '.join(str(rank + a) for a in axes)})", ATOM)
+            return Written(Marked(Power(inner.within(ATOM), Marked("ᵀ"), "")), POWER)
+        return _atom("transpose({}; {})", inner.text, ", ".join(str(rank + a) for a in axes))
 
     def _concat(self, node: Node) -> Written:
         axis = node.options["axis"]
         between = {-1: " ", -2: "; "}.get(axis, ", ")
-        inner = between.join(self._beside(a) for a in node.args)
-        return Written(f"[{inner}]" if axis >= -2 else f"concat({inner}; axis={axis})", ATOM)
+        inner = joined(between, [self._beside(a) for a in node.args])
+        return _atom("[{}]", inner) if axis >= -2 else _atom("concat({}; axis={})", inner, str(axis))
 
-    def _beside(self, value: Value) -> str:
+    def _beside(self, value: Value) -> Marked:
         return self.written(value).within(ATOM)
+
+    def _patches(self, node: Node) -> Written:
+        return _atom("patches({}; {})", self.written(node.args[0]).text, patches_options(node))
 
     def _slice(self, node: Node) -> Written:
         ranges = expression(node)[len(node.args[0].name) :]
-        return Written(self.written(node.args[0]).within(ATOM) + ranges, ATOM)
+        return _atom("{}{}", self.written(node.args[0]).within(ATOM), ranges)
 
     def _reshape(self, node: Node) -> Written:
         inner = self.made.get(node.args[0].name)
@@ -331,8 +363,8 @@ class Notation:
         if inner is not None and inner.op == "slice" and len(dims) < len(old) and inner.value.name not in self.lines:
             return self._place(inner)
         shape = ", ".join(d.expression for d in dims)
-        text = self.written(node.args[0]).text
-        return Written(f"reshape({text}; {shape})", ATOM) if dims else self.written(node.args[0])
+        text = self.written(node.args[0])
+        return _atom("reshape({}; {})", text.text, shape) if dims else text
 
     def _place(self, node: Node) -> Written:
         """`x[:, 2]`: a slice of one place whose dimension was dropped."""
@@ -341,7 +373,7 @@ class Notation:
         for a, b in options:
             if b.size == a.size + 1:
                 ranges = ranges.replace(f"{a.expression}:{b.expression}", a.expression)
-        return Written(self.written(node.args[0]).within(ATOM) + ranges, ATOM)
+        return _atom("{}{}", self.written(node.args[0]).within(ATOM), ranges)
 
     def _sum(self, node: Node) -> Written:
         return self._reduced("Σ", node)
@@ -352,9 +384,9 @@ class Notation:
     def _reduced(self, name: str, node: Node) -> Written:
         """The dimensions that go are named where there is more than one to choose from."""
         dims = node.args[0].type.dims
-        gone = [dims[axis].expression for axis in node.options["axes"]]
-        index = f"_{{{', '.join(gone)}}}" if len(dims) > 1 else ""
-        return Written(f"{name}{index}({self.written(node.args[0]).text})", ATOM)
+        gone = ", ".join(dims[axis].expression for axis in node.options["axes"])
+        operator: Piece = Under(name, gone) if len(dims) > 1 else name
+        return _atom("{}({})", operator, self.written(node.args[0]).text)
 
 
 def joined_sums(notation: Notation) -> list[list[Node]]:

@@ -101,6 +101,26 @@ def blocks(program: Program, traced: Graph) -> list[str]:
     return lines
 
 
+def gives(program: Program, product: Node) -> str:
+    """What a product of a backward program is for: which gradients or adjoint states are made of it."""
+    reached = {product.value.name}
+    for node in program.nodes:
+        passed_on = not is_product(node) or node is product
+        if passed_on and any(arg.name in reached for arg in node.args):
+            reached.add(node.value.name)
+    ports = {p.name: p.of for p in program.ports}
+    found: dict[str, dict[str, None]] = {}
+    for result in program.results:
+        if result.value.name in reached:
+            kind = "gradient" if result.role == "gradient" else "adjoint"
+            found.setdefault(kind, {})[result.name if kind == "gradient" else ports.get(result.name, result.name)] = None
+    if not found:
+        return "what other products read"
+    texts = {"gradient": "the gradient{} of {}", "adjoint": "the adjoint state{} of {}"}
+    parts = [texts[kind].format("s"[: len(names) != 1], ", ".join(names)) for kind, names in found.items()]
+    return "; ".join(parts)
+
+
 def elementwise_count(nodes: Iterable[Node]) -> int:
     """How many elementwise ops there are."""
     return sum(node.record.elementwise for node in nodes)
@@ -147,6 +167,10 @@ def contraction(node: Node, *, steps: bool = False) -> str:
 
     `steps`: with T in front of what varies by step, where all steps are computed at once.
     """
+    if node.op == "total_product":
+        columns = [f"(T m{', ' if v.type.dims else ''}{', '.join(map(str, v.type.dims[-1:]))})" for v in node.args]
+        parts = (f"{columns[0]}ᵀ", f"@ {columns[1]}", f"-> {shape(node.value)}")
+        return " ".join(part.replace(" ", TOGETHER) for part in parts)
     left, right, result = (
         shape(v, leading="T, m" if steps and v.type.varies == Varies.STEP else "m" if v.type.varies else "")
         for v in (*node.args, node.value)
@@ -169,3 +193,8 @@ def shape(value: Value, *, leading: str = "") -> str:
     """The shape with names and sizes: "(m, n_inputs=3)"; a single number has the shape "()"."""
     parts = [*([leading] if leading else []), *map(str, value.type.dims)]
     return f"({', '.join(parts)}{',' if parts == ['m'] else ''})"
+
+
+def plural(number: int, noun: str) -> str:
+    """A number of things: "1 product", "2 products"."""
+    return f"{number} {noun}{'s'[: number != 1]}"

@@ -1,0 +1,142 @@
+"""The same cells for every kind of CPU: what runs here computes what NumPy computes; the code for the others can be read."""
+
+import re
+
+import numpy as np
+import pytest
+
+from ostinato import Bias, Context, Input, Layer, OptionError, Output, State, Weight, cell
+from ostinato.native.engine import NativeProgram
+from ostinato.native.jit import assembly
+from ostinato.native.lower import lower
+from ostinato.native.targets import TARGETS, VARIABLE, host, runnable
+from ostinato.planner import plan_program
+from tests.test_native import EVERY, LIMIT, PLANS, close, equal, everything, given, with_weights
+
+NAMES = (
+    "recurrent_tanh", "lstm", "gru_reset_before", "projected_lstm", "layer_norm_lstm", "attention_decoder", "conv_lstm",
+    "fast_weights", "controlled", "slstm",
+)  # fmt: skip
+SMALL_SET = [case for case in EVERY if case.name in NAMES]
+PROGRAMS = ("schedule", "schedule_recording", "schedule_backward")
+# what may be called besides our own functions: memory, which every C library has; no mathematics
+MEMORY = {"memset", "memcpy", "memmove"}
+
+
+@cell
+def everything_elementwise(
+    x=Input("n"), k=Context("n"), h=State("n"), s=State(), W=Weight("2*n", "n"), b=Bias("n"), w=Bias("n"),
+):  # fmt: skip
+    """Every function that has polynomials of its own, and every kind of choice."""
+    z = tanh(concat(x, h) @ W + b)
+    a = softplus(z) + log(1 + exp(-abs(z))) - sqrt(1 + z * z) + elu(z) * sigmoid(k)
+    c = where((a > 0.1) & (z < k), relu(a), minimum(a, z) - maximum(k, z)) * (1.5 + z) ** 1.5
+    h = softmax(layer_norm(c, epsilon=0.1)) + z**3 * w
+    return Output(a / (2 + c * c)), h, tanh(s + (h * w)[0])
+
+
+def small_layers(dtype="float32", n=19, **more):
+    for case in SMALL_SET:
+        sizes = {name: case.sizes(n)[name] for name in case.cell.dimensions}
+        yield case, Layer(case.cell, **sizes, **case.options, dtype=dtype, **more)
+
+
+def programs(layer):
+    """The plans of a layer: forwards, forwards with records, backwards."""
+    shapes = layer.weights.shapes
+    return [plan_program(layer.compiled().stages[name], shapes, choice) for name in PROGRAMS for choice in ("hoisted",)]
+
+
+def called(text):
+    """The functions that a piece of assembly calls, and those that it defines."""
+    calls = re.findall(r"^\s+(?:callq?|jmp|bl?|b)\s+\*?([A-Za-z_][\w.$]*)(?:@PLT)?\s*(?:#.*|//.*)?$", text, re.MULTILINE)
+    labels = set(re.findall(r"^([A-Za-z_.][\w.$]*):", text, re.MULTILINE))
+    return {name for name in calls if not name.startswith(".L")} - labels, labels
+
+
+@pytest.mark.parametrize("name", [target.name for target in runnable()])
+def test_every_target_that_runs_here_computes_what_numpy_computes(name, monkeypatch):
+    monkeypatch.setenv(VARIABLE, name)
+    assert host().name == name
+    for n, dtype in ((19, "float32"), (6, "float64")):
+        for case, layer in small_layers(dtype, n, backend="native"):
+            values = case.values(case.sizes(n), 3, 5, dtype=dtype)
+            numpy = Layer(case.cell, **layer.sizes, **layer.options, dtype=dtype, backend="numpy")
+            inputs, more = given(case, values)
+            more["lengths"] = np.array([3, 1, 0, 2, 3])
+            found, expected = (everything(with_weights(one, case, values), case, inputs, more) for one in (layer, numpy))
+            assert all(ready.target.name == name for ready in layer._executables.values())
+            close(found, expected, LIMIT[dtype])
+
+
+@pytest.mark.parametrize("name", [target.name for target in runnable()])
+def test_on_every_target_no_plan_changes_a_bit(name, monkeypatch):
+    monkeypatch.setenv(VARIABLE, name)
+    for case in (c for c in SMALL_SET if c.name in ("lstm", "gru_reset_before")):
+        sizes = {dim: case.sizes(9)[dim] for dim in case.cell.dimensions}
+        values = case.values(case.sizes(9), 4, 6, dtype="float32")
+        results = [
+            everything(
+                with_weights(Layer(case.cell, **sizes, backend="native", plan=plan), case, values), case, *given(case, values)
+            )
+            for plan in PLANS
+        ]
+        for result in results[1:]:
+            equal(result, results[0])
+
+
+@pytest.mark.parametrize("name", [target.name for target in runnable()])
+def test_every_function_of_an_element_on_every_target(name):
+    target = next(t for t in runnable() if t.name == name)
+    generator = np.random.default_rng(1)
+    for dtype in ("float32", "float64"):
+        layers = [Layer(everything_elementwise, n=21, dtype=dtype, backend=backend) for backend in ("native", "numpy")]
+        for stage, program in (("schedule", "forward"), ("schedule_recording", "recording"), ("schedule_backward", "backward")):
+            plan = plan_program(layers[0].compiled().stages[stage], layers[0].weights.shapes)
+            layers[0]._executables[program, False] = NativeProgram(plan, target)
+        X, K = generator.standard_normal((4, 3, 21)), generator.standard_normal((3, 21))
+        results = []
+        for layer in layers:
+            Y, pullback = layer.vjp(X, K)
+            grads = pullback(np.cos(Y), state={"h": K, "s": K[:, 0]})
+            results.append({"Y": Y, "dX": grads.inputs, **grads.contexts, **grads.weights, **pullback.state})
+        close(*results, LIMIT[dtype])
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda t: t.name)
+def test_code_for_every_target_calls_no_function_of_the_c_library_but_for_memory(target):
+    layers = [layer for case, layer in small_layers() if case.name in ("lstm", "layer_norm_lstm", "slstm", "conv_lstm")]
+    layers += [Layer(everything_elementwise, n=5, dtype=dtype) for dtype in ("float32", "float64")]
+    n_calls = 0
+    for layer in layers:
+        for plan in programs(layer):
+            text = assembly(str(lower(plan, target)), target)
+            calls, labels = called(text)
+            assert {"ostinato_run", "ostinato_prepare"} <= labels
+            assert calls <= MEMORY, f"{layer.name} for {target.name} calls {sorted(calls - MEMORY)}"
+            n_calls += len(re.findall(r"^\s+(?:callq?|bl)\s", text, re.MULTILINE))
+    assert n_calls > 50  # the pattern finds calls at all
+
+
+def test_calls_of_the_c_library_would_be_found():
+    assert called("f:\n\tcallq\texpf@PLT\n\tbl\ttanhf\n\tcallq\tf\n\tb\t.LBB0_1\n\tjmp\tmemcpy@PLT # tail\n")[0] == {
+        "expf",
+        "tanhf",
+        "memcpy",
+    }
+
+
+def test_neon_uses_vectors_of_four_and_fused_multiply_adds():
+    layer = next(layer for case, layer in small_layers() if case.name == "lstm")
+    text = "\n".join(assembly(str(lower(plan, TARGETS["neon"])), TARGETS["neon"]) for plan in programs(layer))
+    assert re.search(r"\bfmla\s+v\d+\.4s", text)
+    assert "zmm" not in text
+    assert "ymm" not in text
+
+
+def test_a_target_that_is_none_is_refused_before_anything_is_computed(monkeypatch):
+    monkeypatch.setenv(VARIABLE, "avx1024")
+    case = SMALL_SET[0]
+    layer = Layer(case.cell, n_inputs=2, n_neurons=3, backend="native")
+    with pytest.raises(OptionError, match="avx1024"):
+        layer(np.zeros((2, 1, 2)))
