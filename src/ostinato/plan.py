@@ -95,6 +95,7 @@ class Packing:
     k: int
     n: int
     rights: tuple[View, ...]
+    gates: int  # accumulators of the whole stage, which the shape of the panels follows from
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,7 @@ class _PhasePlanner:
                 rights = tuple(self._right(products[g], place) for g in gates)
                 panels = f"panels {products[gates[0]].value.name} {place}"
                 segments.append(Segment(left, left.sizes[-1], tuple(gates), rights, panels))
-                self.packings.append(Packing(panels, left.sizes[-1], key.domain[-1], rights))
+                self.packings.append(Packing(panels, left.sizes[-1], key.domain[-1], rights, len(products)))
         stage = self._walk("product", key.domain, nodes)
         return replace(stage, product=Product(tuple(p.value.name for p in products), starts, tuple(segments)))
 

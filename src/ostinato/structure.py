@@ -14,6 +14,7 @@ inputs to 160 while the recurrent part stays 512 (circulant.py).
 from __future__ import annotations
 
 import ast
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache
@@ -59,7 +60,7 @@ def starts_of(parts: Sequence[int]) -> list[int]:
     return [sum(parts[:i]) for i in range(len(parts) + 1)]
 
 
-class Structure:
+class Structure(ABC):
     """What kind of matrix a weight is. `rows` and `columns` are the sizes of the parts that the matrix is stacked from.
 
     A kind of structure is a frozen dataclass with the methods below; `Placement` binds one to a matrix.
@@ -75,58 +76,58 @@ class Structure:
         given = [getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default]  # type: ignore[arg-type]
         return f"{type(self).__name__}({', '.join(map(repr, given))})"
 
+    @abstractmethod
     def misfit(self, rows: Parts, columns: Parts) -> str:
         """Why a matrix can not have this structure; "" if it can."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stored_shape(self, rows: Parts, columns: Parts) -> tuple[int, ...]:
         """The shape of what is stored."""
-        raise NotImplementedError
 
+    @abstractmethod
     def sizes_of(self, stored_shape: tuple[int, ...]) -> tuple[int, int]:
         """Rows and columns of the largest matrix, of one part each, of which so much is stored.
 
         Raises:
             ValueError: nothing has that shape.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def rows_of(self, rows: Parts, part: int) -> tuple[Any, ...]:
         """The index of what is stored of one part of the rows."""
-        raise NotImplementedError
 
+    @abstractmethod
     def spread(self, stored: Array, rows: Parts, columns: Parts) -> Array:
         """The dense matrix."""
-        raise NotImplementedError
 
     def count(self, rows: Parts, columns: Parts) -> Array:
         """How many elements of the dense matrix each stored number stands for."""
         ones = np.ones((sum(rows), sum(columns)))
         return self.total(ones, rows, columns)
 
+    @abstractmethod
     def total(self, dense: Array, rows: Parts, columns: Parts) -> Array:
         """For each stored number, the sum of the dense elements that it stands for: the adjoint of `spread`."""
-        raise NotImplementedError
 
+    @abstractmethod
     def defining(self, dense: Array, rows: Parts, columns: Parts) -> Array:
         """Of all those elements one alone: so a stored number is distributed as an element of the dense matrix is."""
-        raise NotImplementedError
 
+    @abstractmethod
     def orthogonal(self, rows: Parts, columns: Parts, generator: np.random.Generator) -> Array:
         """What is stored of a matrix of this structure with orthonormal rows or columns."""
-        raise NotImplementedError
 
+    @abstractmethod
     def multiply_adds(self, rows: Parts, columns: Parts) -> int:
         """The multiply-adds of one product with a vector."""
-        raise NotImplementedError
 
+    @abstractmethod
     def product(self, x: Any, stored: Any, rows: Parts, columns: Parts, constants: Constants) -> Any:
         """`x @ W` in ops: x (..., sum of the rows) gives (..., sum of the columns)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def transposed(self, stored: Any, rows: Parts, columns: Parts) -> Any:
         """What is stored of the transposed matrix, in ops. Its rows are the columns."""
-        raise NotImplementedError
 
     # --- what a user calls: for a matrix of one part each, the sizes need not be given where they follow
 

@@ -69,8 +69,9 @@ def _sentences(placement: Placement) -> Iterator[str]:
             yield f"{what.capitalize()} that {k} does not divide are padded with zeros: {_padded(structure, parts)}."
     if structure.chosen(placement.rows, placement.columns) == "fft":
         yield (
-            f"It is computed by the real Fourier transform of every {k} numbers: `fourier_x` transforms the operand, `fourier_W` "
-            "the weights (once per assignment), `fourier_y` goes back. Between them stands one product for each frequency."
+            f"It is computed by the real Fourier transform of every {k} numbers: `fourier_x` transforms the operand, "
+            "`fourier_W` the weights (once per assignment), `fourier_y` goes back. Between them stands one product for each "
+            "frequency."
         )
     else:
         yield f"It is computed from the {k} windows of the doubled operand, which all meet the same stored weights."

@@ -11,8 +11,6 @@ from llvmlite import ir
 
 from .polynomials import Format
 
-Condition = ir.Value
-
 
 @dataclass(frozen=True)
 class Numbers:
@@ -94,13 +92,13 @@ class Numbers:
 
     # --- comparisons and choices; a comparison with NaN is false
 
-    def compare(self, relation: str, other: Numbers | float) -> Condition:
+    def compare(self, relation: str, other: Numbers | float) -> ir.Value:
         return self.builder.fcmp_ordered(relation, self.value, self._other(other))
 
-    def is_nan(self) -> Condition:
+    def is_nan(self) -> ir.Value:
         return self.builder.fcmp_unordered("uno", self.value, self.value)
 
-    def where(self, condition: Condition, otherwise: Numbers | float) -> Numbers:
+    def where(self, condition: ir.Value, otherwise: Numbers | float) -> Numbers:
         """This where the condition is true, `otherwise` elsewhere."""
         return self.holding(self.builder.select(condition, self.value, self._other(otherwise)))
 

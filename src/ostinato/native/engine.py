@@ -59,6 +59,9 @@ def block(n_bytes: int) -> tuple[Array, int]:
     return raw, -address(raw) % LINE
 
 
+_Layout = tuple[list[tuple[str, int, tuple[int, ...], Any, int]], int, int]
+
+
 @dataclass(frozen=True)
 class _Out:
     """A result: where its buffer's pointer stands, and what becomes of it."""
@@ -79,7 +82,7 @@ class _Prepared:
 
     snapshot: Mapping[str, Array]
     weights: tuple[tuple[str, Array], ...]
-    context: Array  # with the addresses of everything that stays
+    context: bytes  # with the addresses of everything that stays
     memory: tuple[Array, ...]
 
     def fits(self, weights: Mapping[str, Array]) -> bool:
@@ -117,7 +120,7 @@ class NativeProgram:
         self._prepare, self._run = (FUNCTION(self.code.address(f"ostinato_{name}")) for name in ("prepare", "run"))
         self._step = FUNCTION(self.code.address("ostinato_step"))
         self._lock = threading.Lock()
-        self._last: tuple[tuple[int, int], tuple[dict[str, int], int, int]] = (-1, -1), ({}, 0, 0)
+        self._last: tuple[tuple[int, int], _Layout] = (-1, -1), ([], 0, 0)
         self._prepared: _Prepared | None = None
         self._dtype = DTYPES[plan.program.dtype]
         self.work, self._paces = Work.of(plan), dict[Shares, Pace]()
@@ -127,6 +130,7 @@ class NativeProgram:
         """What has to be known at every call, worked out once."""
         plan, places = self.plan, unit.places
         self._places = places
+        self._fields = ctypes.c_int64 * context_size(plan)
         self._panels = {p.panels: panel_elements(unit, p) for p in plan.packings}
         self._parameters = sorted({p.parameter for p in plan.program.with_role("weight", "bias")})
         self._given = [(port, places[name], name) for port, name in plan.ports.items() if not name.startswith("weight ")]
@@ -173,7 +177,7 @@ class NativeProgram:
                 context[self._places[f"weight {name}"]] = address(array)
             self._prepare(address(context))
             kept = tuple((name, weights[name]) for name in self._parameters)
-            self._prepared = _Prepared(weights, kept, context, (memory, *mine.values()))
+            self._prepared = _Prepared(weights, kept, context.tobytes(), (memory, *mine.values()))
             return self._prepared
 
     # --- running
@@ -183,46 +187,42 @@ class NativeProgram:
     ) -> Outcome:  # fmt: skip
         """Run the program; arguments and result as in `interpret.run`."""
         ready = self.prepared(weights)
-        context = ready.context.copy()
+        context = self._fields.from_buffer_copy(ready.context)
         n_rows, n_instances = timeline.n_rows, timeline.n_instances
-        count = (1, n_instances, n_rows)
-        context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = timeline.n_steps, n_instances, n_rows
-        context[COUNTS], context[OFFSETS] = timeline.addresses
+        context[: OFFSETS + 1] = [timeline.n_steps, n_instances, n_rows, *timeline.addresses]
         marks = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         if marks is not None:
             context[RESET] = address(marks)
-        given = {}
+        arrays = {}
         for port, place, name in self._given:
             array = values[port]
             if not array.flags.c_contiguous:
                 array = np.ascontiguousarray(array)
-            given[name] = array
+            arrays[name] = array
             context[place] = address(array)
-        offsets, total, internal = self._offsets(n_rows, n_instances)
+        layout, total, internal = self._layout(n_rows, n_instances)
         memory, start = block(total)
-        base = address(memory)
-        arrays = given
-        for name, at in offsets.items():
-            out = self._outs[name]
-            arrays[name] = np.ndarray((count[out.space], *out.sizes), out.dtype, memory, start + at)
-            context[out.place] = base + start + at
-        context[ARENA] = base + start + internal
+        base = address(memory) + start
+        for name, place, shape, dtype, at in layout:
+            arrays[name] = np.ndarray(shape, dtype, memory, start + at)
+            context[place] = base + at
+        context[ARENA] = base + internal
         self._call(context, timeline)
         return self._outcome(arrays, timeline)
 
-    def _call(self, context: Array, timeline: Timeline) -> None:
+    def _call(self, context: Any, timeline: Timeline) -> None:
         """On one thread, or on several where there is work enough."""
         context[THREADS] = context[PARTS] = 1
         shares = self.work.threads(timeline, WORKERS.count)
         if shares is None:
-            self._run(address(context))
+            self._run(context)
             return
         pace = self._paces.setdefault(shares, Pace())
         shared = pace.shares()
         begin = perf_counter()
-        if not (shared and self._share(context, shares)):
+        if not (shared and self._share(np.frombuffer(context, np.int64), shares)):
             shared = False
-            self._run(address(context))
+            self._run(context)
         pace.took(perf_counter() - begin, timeline.n_rows, shared=shared)
 
     def _share(self, context: Array, shares: Shares) -> bool:
@@ -239,18 +239,18 @@ class NativeProgram:
         """For streams."""
         return Stepper(self, snapshot, n_instances, values)
 
-    def _offsets(self, n_rows: int, n_instances: int) -> tuple[dict[str, int], int, int]:
+    def _layout(self, n_rows: int, n_instances: int) -> _Layout:
         """Where each new result lies in the memory of a run, the size of all of it, and where internal buffers begin."""
         last_sizes, last = self._last
         if last_sizes != (n_rows, n_instances):
             count = (1, n_instances, n_rows)
-            offsets, at = {}, 0
+            at, results = 0, []
             for name, out in self._outs.items():
-                offsets[name] = at
+                results.append((name, out.place, (count[out.space], *out.sizes), out.dtype, at))
                 at += rounded(count[out.space] * out.size)
             per, room = self._internal
             total = at + per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + per[Varies.STEP] * n_rows + room
-            last = offsets, total, at
+            last = results, total, at
             self._last = (n_rows, n_instances), last  # in one piece: other threads may be here too
         return last
 
@@ -300,14 +300,11 @@ class Stepper:
         }
         self._states = [{p.name: np.array(values[p.name]) for p in program.states} for _ in range(2)]
         fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
-        offsets, total, internal = native._offsets(n_instances, n_instances)  # noqa: SLF001
+        layout, total, internal = native._layout(n_instances, n_instances)  # noqa: SLF001
         memory, start = block(total)
-        arrays = {}
-        for name, at in offsets.items():
-            out = native._outs[name]  # noqa: SLF001
-            arrays[name] = np.ndarray(((1, n_instances, n_instances)[out.space], *out.sizes), out.dtype, memory, start + at)
+        arrays = {name: np.ndarray(shape, dtype, memory, start + at) for name, _, shape, dtype, at in layout}
         arrays |= {buffer: (self.inputs | fixed)[port] for port, _, buffer in native._given if port in self.inputs | fixed}  # noqa: SLF001
-        context = ready.context.copy()
+        context = np.frombuffer(ready.context, np.int64).copy()
         context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = 1, n_instances, n_instances
         context[THREADS] = context[PARTS] = 1
         context[COUNTS], context[OFFSETS] = self._timeline.addresses

@@ -32,12 +32,22 @@ class Tile:
     panels: int
 
 
+def width(gates: int, n_panels: int) -> int:
+    """How many blocks of neurons lie side by side in a panel: so many that a step through k reads a few whole cache lines."""
+    return min(n_panels, {1: 4, 2: 2}.get(gates, 1))
+
+
 def tiles(unit: Unit, gates: int, n_panels: int) -> list[Tile]:
     """The tiles for many rows, for a few, and for one, by the number of vector registers; the largest first."""
     room = 16 if unit.target.n_registers >= 32 else 10
     most = max(1, min(4, (room + 8) // gates if room == 16 else room // gates))
-    rows = [r for r in (4, 3, 2, 1) if r <= most and r in (most, 2, 1)]
-    return [Tile(r, max(1, min(n_panels, max(room // (r * gates), -(-8 // gates) if r == 1 else 1)))) for r in rows]
+    side = width(gates, n_panels)
+    found = []
+    for rows in (4, 3, 2, 1):
+        if rows == most or (rows < most and rows != 3):
+            blocks = max(room // (rows * gates), -(-8 // gates) if rows == 1 else 1)
+            found.append(Tile(rows, max(side, min(n_panels, blocks) // side * side)))
+    return found
 
 
 class ProductStage:
@@ -51,6 +61,7 @@ class ProductStage:
         self.n_panels = -(-self.n // self.lanes)
         self.vector = ir.VectorType(k.unit.number, self.lanes)
         self.tiles = tiles(k.unit, self.gates, self.n_panels)
+        self.width = width(self.gates, self.n_panels)
         self._lead()
         # rows, panels, what stands before and behind the tile is written once, as functions
         self.kind = ir.FunctionType(VOID, [PTR, I64, I64, I64, I64, I64, PTR, *[I64] * len(self.lead_sizes)])
@@ -205,24 +216,21 @@ class ProductStage:
                 rows.append(k.along(at, segment.left, here, self.left_lead[segment.left]))
             else:
                 rows.append(k.step(left, segment.left, k.times(k.add(first, i64(i)), k.row_stride(segment.left))))
-        per_k = len(gates) * self.lanes
         number = k.unit.number
-        streams = [
-            k.b.gep(base, [k.times(k.add(panel, i64(p)), segment.k * per_k)], source_etype=number) for p in range(panels)
-        ]
+        streams = self._streams(base, segment, panel, panels)
         stride = segment.left.strides[-1]
 
 
         def turn(at: ir.Value, values: list[ir.Value], steps: int = 1) -> list[ir.Value]:
             new = dict(zip(keys, values, strict=True))
             lefts = [k.b.gep(r, [k.times(at, stride)], source_etype=number) for r in rows]
-            weights = [k.b.gep(s, [k.times(at, per_k)], source_etype=number) for s in streams]
+            weights = [k.b.gep(s, [k.times(at, per_k)], source_etype=number) for s, per_k, _ in streams]
             for step in range(steps):
                 here = [k.b.load(_further(k, x, step * stride), typ=number) for x in lefts]
                 splats = [k.splat(x, self.lanes) for x in here]
-                for p in range(panels):
-                    for place, g in enumerate(gates):
-                        where = _further(k, weights[p], step * per_k + place * self.lanes)
+                for pointer, (_, per_k, blocks) in zip(weights, streams, strict=True):
+                    for place, (p, g) in enumerate((p, g) for p in blocks for g in gates):
+                        where = _further(k, pointer, step * per_k + place * self.lanes)
                         weight = k.b.load(where, typ=self.vector, align=k.unit.target.vector_bytes)
                         for i, x in enumerate(splats):
                             new[i, p, g] = k.fma(x, weight, new[i, p, g])
@@ -235,6 +243,19 @@ class ProductStage:
         if segment.k > done:
             values = turn(i64(done), values, segment.k - done)
         return values
+
+    def _streams(
+        self, base: ir.Value, segment: Segment, panel: ir.Value, panels: int
+    ) -> list[tuple[ir.Value, int, list[int]]]:  # fmt: skip
+        """For each panel of a tile: where it begins, how far it goes for a step through k, and its blocks of neurons."""
+        k, gates = self.k, len(segment.gates)
+        found = []
+        for p in range(0, panels, self.width):
+            blocks = list(range(p, min(p + self.width, panels)))
+            start = k.times(k.add(panel, i64(p)), segment.k * gates * self.lanes)
+            pointer = k.b.gep(base, [start], source_etype=k.unit.number)
+            found.append((pointer, len(blocks) * gates * self.lanes, blocks))
+        return found
 
     # --- what stands before and behind a tile
 
@@ -316,26 +337,34 @@ def _further(k: Kernel, pointer: ir.Value, elements: int) -> ir.Value:
 
 
 def lower_packing(k: Kernel, packing: Packing) -> None:
-    """Matrices into panels: for each block of columns, for each k, the vectors of all gates side by side; zeros beyond the last column."""
+    """Matrices into panels: for each k, the blocks of neurons side by side, each with the vectors of all its gates; zeros behind the last."""
     lanes, gates = k.lanes, len(packing.rights)
-    whole, rest = divmod(packing.n, lanes)
+    n_panels = -(-packing.n // lanes)
+    side = width(packing.gates, n_panels)
     vector = ir.VectorType(k.unit.number, lanes)
     base = k.base(packing.panels)
-    for gate, right in enumerate(packing.rights):
+    whole = packing.n // lanes // side  # panels whose blocks are all full
+
+    def one(gate: int, first: ir.Value, block: int, blocks: int, part: Lanes) -> None:
+        """A block of neurons of one gate; `first` is the first block of its panel."""
+        right = packing.rights[gate]
         source = k.at_row(right, i64(0))
+        with k.loop(i64(0), i64(packing.k)) as at:
+            pointer = k.along(source, right, [at, k.times(k.add(first, i64(block)), lanes)], right.strides)
+            value = k.load(pointer, k.unit.number, right.strides[1], part)
+            place = k.add(k.times(first, packing.k * gates), k.add(k.times(at, blocks * gates), i64(block * gates + gate)))
+            k.b.store(value, k.b.gep(base, [place], source_etype=vector), align=k.unit.target.vector_bytes)
 
-        def one(panel: ir.Value, part: Lanes, source: ir.Value = source, right: View = right, gate: int = gate) -> None:
-            with k.loop(i64(0), i64(packing.k)) as at:
-                pointer = k.along(source, right, [at, k.times(panel, lanes)], right.strides)
-                value = k.load(pointer, k.unit.number, right.strides[1], part)
-                place = k.add(k.times(k.add(k.times(panel, packing.k), at), gates), i64(gate))
-                k.b.store(value, k.b.gep(base, [place], source_etype=vector), align=64)
-
+    for gate in range(gates):
         if whole:
-            with k.loop(i64(0), i64(whole)) as panel:
-                one(panel, Lanes(lanes))
-        if rest:
-            one(i64(whole), Lanes(lanes, k.mask(rest, lanes)))
+            with k.loop(i64(0), i64(whole * side), side) as first:
+                for block in range(side):
+                    one(gate, first, block, side, Lanes(lanes))
+        for panel in range(whole * side, n_panels):
+            first_block = panel // side * side
+            rest = min(lanes, packing.n - panel * lanes)
+            part = Lanes(lanes) if rest == lanes else Lanes(lanes, k.mask(rest, lanes))
+            one(gate, i64(first_block), panel - first_block, min(side, n_panels - first_block), part)
 
 
 def panel_elements(unit: Unit, packing: Packing) -> int:
