@@ -8,6 +8,7 @@ from .cell import Cell, cell
 from .circulant import BlockCirculant
 from .conversion import to_structure
 from .declarations import Bias, Context, Input, Output, State, Weight
+from .diagonal import BlockDiagonal, Diagonal
 from .errors import (
     CellError,
     DataError,
@@ -62,7 +63,7 @@ from .ops import (
     where,
 )
 from .piecewise import piecewise_sigmoid, piecewise_tanh
-from .structure import BlockDiagonal, Diagonal, Structure
+from .structure import Structure
 from .training import train
 from .threads import get_threads, set_threads
 from .updates import UpdateRule, clip_by_global_norm

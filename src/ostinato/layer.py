@@ -246,11 +246,12 @@ class Layer:
 
     def _executable(self, name: str, *, training: bool) -> Executable:
         """One of the programs, ready to run; made once."""
-        compiled = self.compiled(training=training)
-        key = name, bool(training)
-        if key not in self._executables:
-            self._executables[key] = executable(compiled, name, self.backend, self.weights.shapes, self.plan)
-        return self._executables[key]
+        ready = self._executables.get((name, training)) if isinstance(training, bool) else None
+        if ready is None:
+            compiled = self.compiled(training=training)
+            ready = executable(compiled, name, self.backend, self.weights.shapes, self.plan)
+            self._executables[name, bool(training)] = ready
+        return ready
 
     def stepper(self, n_instances: int, values: Mapping[str, Array]) -> Any:
         """What a stream of native code runs on: see native.engine.Stepper."""

@@ -31,11 +31,8 @@ class _Workers:
         self._busy = threading.Lock()
         self._queues: list[SimpleQueue[Part]] = []
         self._done: SimpleQueue[None] = SimpleQueue()
-        self.wanted: int | None = None
+        self.count = available()
 
-    @property
-    def count(self) -> int:
-        return self.wanted if self.wanted is not None else available()
 
     def run(self, function: Callable[[int], object], arguments: Sequence[int]) -> bool:
         """Call the function with every argument, side by side; False, and nothing done, if others use the workers."""
@@ -84,7 +81,7 @@ def set_threads(n: int | None) -> None:
     """
     if n is not None and (not is_whole(n) or n < 1):
         raise OptionError(lay_out(f"the number of threads is a whole number from 1 up, or None for all cores, not {n!r}"))
-    WORKERS.wanted = None if n is None else int(n)
+    WORKERS.count = available() if n is None else int(n)
 
 
 def get_threads() -> int:

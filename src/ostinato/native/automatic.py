@@ -1,0 +1,63 @@
+"""The plan that fits the call: hoisted for a few instances, fused for many.
+
+With few rows a step, the products are bound by loading weights: what can run for all steps at once loads them once instead of at every step.
+With many rows a step, they are bound by multiplications; keeping sums of products for later costs more memory traffic than it
+saves. No plan changes a bit of the result, so a call may choose; each of the two programs is compiled when it is first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..graph import Program
+from ..interpret import Outcome
+from ..phases import Phase
+from ..planner import plan_program
+from ..timeline import Timeline
+from .engine import NativeProgram, Stepper
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MANY = 8  # rows of a step from which on products stay in the loop
+
+
+class AutomaticProgram:
+    """A program with the plan that fits the call."""
+
+    def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self.program = program
+        self._shapes = shapes
+        self._ready: dict[str, NativeProgram] = {}
+        hoisted = plan_program(program, shapes, "hoisted")
+        before = hoisted.stages.get(Phase.BEFORE, ())
+        self._differ = bool(program.states) and any(stage.kind == "product" for stage in before)
+        self._plans = {"hoisted": hoisted}
+
+    def choice(self, timeline: Timeline) -> str:
+        """The plan of a call."""
+        many = timeline.n_rows >= MANY * max(1, timeline.n_steps)
+        return "fused" if many and self._differ else "hoisted"
+
+    def native(self, choice: str) -> NativeProgram:
+        """The program with one plan."""
+        if choice not in self._ready:
+            plan = self._plans.get(choice) or plan_program(self.program, self._shapes, choice)
+            self._ready[choice] = NativeProgram(plan)
+        return self._ready[choice]
+
+    @property
+    def owned(self) -> frozenset[str]:
+        """The outputs whose arrays nobody else holds."""
+        return next(iter(self._ready.values())).owned if self._ready else frozenset()
+
+    def run(
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
+    ) -> Outcome:  # fmt: skip
+        """As `interpret.run`."""
+        return self.native(self.choice(timeline)).run(timeline, values, weights, reset)
+
+    def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Stepper:
+        """For streams."""
+        return self.native(self.choice(Timeline(1, n_instances))).stepper(snapshot, n_instances, values)

@@ -1,1 +1,0 @@
-/work/main/src/ostinato/sequences.py
