@@ -26,6 +26,7 @@ from ostinato import Layer
 from ostinato.graph import Graph, problems
 from ostinato.ops import Op
 from ostinato.read import read_graph, read_program
+from ostinato.work import Pace, Shares, Work
 from tests.random_writer import SCOPE, write
 
 
@@ -282,6 +283,7 @@ class Native:
         outputs = outputs if isinstance(outputs, dict) else {layer.graph.results_with("output")[0].name: outputs}
         alone = {f"output `{n}`": y for n, y in outputs.items()} | {f"state `{n}`": s for n, s in state.items()}
         equal("run and vjp", alone, {n: whole[n] for n in alone})
+        self.by_threads(things, call, adjoints, whole)
         n_instances = next(v.shape[1] for n, v in things.items() if roles[n] == "input")
         if n_instances < 2 or self.more:  # masks are drawn for a whole batch
             return
@@ -298,6 +300,18 @@ class Native:
             if kind != "gradient" or roles[port] in axis:  # gradients of weights are sums over all instances
                 over = 1 if kind == "output" or (kind == "gradient" and roles[port] == "input") else 0
                 equal("some instances", {name: array}, {name: whole[name].take(part, over)})
+
+    def by_threads(self, things: dict[str, Any], call: dict[str, Any], adjoints: Any, whole: dict[str, Any]) -> None:
+        """However many threads share the instances, or the neurons: the same bits."""
+        n = int(self.generator.integers(2, 5))
+        for by_neurons in (False, True):
+
+            def threads(work: Any, timeline: Any, available: int, by_neurons: bool = by_neurons) -> Any:
+                return None if by_neurons and not work.products else Shares(n, by_neurons)
+
+            with mock.patch.object(Work, "threads", threads), mock.patch.object(Pace, "shares", return_value=True):
+                shared = parts(Run(self.plans[PLANS[-1]], things, call, adjoints))
+            equal(f"{n} threads, {by_neurons=}", shared, whole)
 
 
 def check_native(seed: int, n_statements: int = 12, n_cases: int = 12) -> int:

@@ -1,4 +1,4 @@
-"""Native code reads and writes its own places and no other; what it is given stays as it is, and what it gives stays the user's."""
+"""Native code reads and writes its own places alone; what it is given stays as it is, and what it gives stays the user's."""
 
 import ctypes
 import mmap
@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import ostinato
 from ostinato import Context, DataError, Input, Layer, Output, State, Weight, cell, cells, maximum, tanh
 from ostinato.native import engine
 from ostinato.native.engine import NativeProgram
-from tests.test_native import EVERY, LIMIT, PLANS, close, equal, everything, given, with_weights
+from tests.test_native import EVERY, LIMIT, equal, everything, given, with_weights
 
 ROOT = Path(__file__).parent.parent
 posix = pytest.mark.skipif(not hasattr(mmap, "PROT_READ"), reason="pages are protected as POSIX has it")
@@ -27,15 +28,12 @@ SOME = [case for case in EVERY if case.name in NAMES]
 
 # --- protected pages ----------------------------------------------------------------------------------------------------------
 
-_REGIONS = []  # mapped for as long as the process runs
-
 
 def region(n_bytes, *, behind):
-    """Memory of this many bytes, directly before (`behind`: what is behind is protected) or behind a page that can not be read."""
+    """Memory of this many bytes; what lies behind it (or before it) can not be touched. It lives as long as the array."""
     page = mmap.PAGESIZE
     pages = max(1, -(-n_bytes // page))
     mapped = mmap.mmap(-1, (pages + 2) * page)
-    _REGIONS.append(mapped)
     whole = np.frombuffer(mapped, np.uint8)
     protect = ctypes.CDLL(None, use_errno=True).mprotect
     for first in (0, (pages + 1) * page):
@@ -60,7 +58,10 @@ def run_beside_protected_pages(place, n, behind):
     more["lengths"] = np.array([4, 0, 3, 1, 4])
     if case.names("state"):
         more["reset"] = np.random.default_rng(5).random((4, 5)) < 0.3
-    layers = [with_weights(Layer(case.cell, **sizes, **case.options, backend="native", plan=p), case, values) for p in PLANS]
+    layers = [
+        with_weights(Layer(case.cell, **sizes, **case.options, backend="native", plan=p), case, values)
+        for p in ("separate", "hoisted")
+    ]
     expected = [everything(layer, case, inputs, more) for layer in layers]
     run, n_arrays = NativeProgram.run, 0
 
@@ -75,11 +76,11 @@ def run_beside_protected_pages(place, n, behind):
     def guarded_block(n_bytes):
         return region(-(-n_bytes // 64) * 64, behind=behind), 0
 
-    NativeProgram.run, engine.block = guarded_run, guarded_block
-    for layer, wanted in zip(layers, expected, strict=True):
-        layer.weights._arrays = {name: beside(w, behind=behind) for name, w in layer.weights.items()}
-        n_arrays += len(layer.weights)
-        equal(everything(layer, case, inputs, more), wanted)
+    with mock.patch.object(NativeProgram, "run", guarded_run), mock.patch.object(engine, "block", guarded_block):
+        for layer, wanted in zip(layers, expected, strict=True):
+            layer.weights._arrays = {name: beside(w, behind=behind) for name, w in layer.weights.items()}
+            n_arrays += len(layer.weights)
+            equal(everything(layer, case, inputs, more), wanted)
     print(n_arrays)
 
 
@@ -105,8 +106,8 @@ def test_native_code_stays_inside_its_arrays(behind):
 @posix
 def test_the_protected_pages_would_stop_a_program():
     for behind, index in ((True, 4), (False, -1)):
-        code = f"a = beside(np.arange(4.0), behind={behind}); print(a[3]); ctypes.c_double.from_address(a.ctypes.data + 8 * {index}).value"
-        done = apart(code)
+        reach = f"ctypes.c_double.from_address(a.ctypes.data + 8 * {index}).value"
+        done = apart(f"a = beside(np.arange(4.0), behind={behind})\nprint(a[3], flush=True)\n{reach}")
         assert done.stdout == "3.0\n"
         assert done.returncode < 0
 
@@ -188,7 +189,7 @@ def test_numbers_in_any_form_are_those_numbers(form, attending):
 
 @pytest.mark.parametrize("wrong", [1j, "a", None, b"a", np.datetime64("2026-01-01"), {}])
 def test_what_is_no_number_is_refused(wrong, attending):
-    case, layer, values = attending
+    _, layer, values = attending
     X = np.full(values["x"].shape, wrong)
     with pytest.raises(DataError, match=r"`x` holds no real numbers"):
         layer(X, values["memory"])
@@ -317,7 +318,7 @@ def choosing(x=Input("n"), h=State("n"), W=Weight("n", "n")):
     """Ops that could lose a NaN."""
     z = maximum(x, h) + ostinato.minimum(x @ W, 1.0)
     y = ostinato.where(z > 0, ostinato.relu(z), ostinato.abs(z) - ostinato.max(x, axis=-1, keepdims=True))
-    return y + ostinato.softmax(x) * ostinato.sign(h), tanh(y)
+    return Output(y + ostinato.softmax(x) * ostinato.sign(h)), tanh(y)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -435,6 +436,18 @@ def test_threads_with_one_layer_and_with_several_get_the_same_bits(hasty):
             equal(result(*calls[place]), wanted[place])
 
     side_by_side([lambda i=i: work(i) for i in range(6)])
+
+
+def test_states_begin_with_as_many_instances_as_the_call_has(hasty):
+    """Native code reads as many as the inputs have: a layer must not hand out the beginning of another thread's call."""
+    sequences = Layer(cells.lstm, n_inputs=3, n_neurons=4)._sequences
+
+    def ask(n):
+        for _ in range(60_000):
+            call = sequences._beginning(n)
+            assert all(len(state) == n for state in call.values())
+
+    side_by_side([lambda n=n: ask(n) for n in (1, 2, 3, 4)])
 
 
 def test_a_layer_may_be_compiled_by_many_threads_at_once(hasty):

@@ -1,7 +1,10 @@
 """Structured weights: what a user is told, weights of 16 bits, activations of straight lines, what an explanation says."""
 
+import importlib.util
 import json
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -323,6 +326,22 @@ def test_the_multiply_adds_of_a_product_are_those_of_the_graph():
         total = sum(n.value.type.n_elements * n.args[0].type.sizes[-1] for n in moving)
         assert total == placement.multiply_adds
         assert f"{total:,}" in str(explanation)
+
+
+def test_the_example_shows_a_line_for_every_block_size(capsys):
+    path = Path(__file__).parent.parent / "examples" / "c_lstm.py"
+    spec = importlib.util.spec_from_file_location("c_lstm", path)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["c_lstm"] = module  # where its dataclass looks for its own module
+    spec.loader.exec_module(module)
+    assert module.main(["--quick"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    rows = {int(line[0]): line for line in lines if line and line[0].isdecimal()}
+    assert {k: row[1] for k, row in rows.items()} == {1: "15,360", 4: "3,840"}
+    for row in rows.values():
+        assert all(0.15 < float(share.rstrip("%")) / 100 <= 1 for share in row[6:9])
+        assert all(0 < float(error) < 10 for error in row[9:])
+        assert len(row) == 12
 
 
 @cell

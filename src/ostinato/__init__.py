@@ -64,8 +64,8 @@ from .ops import (
 )
 from .piecewise import piecewise_sigmoid, piecewise_tanh
 from .structure import Structure
-from .training import train
 from .threads import get_threads, set_threads
+from .training import train
 from .updates import UpdateRule, clip_by_global_norm
 
 from . import cells  # isort: skip - the cells of the library are written with the names above

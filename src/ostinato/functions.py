@@ -32,7 +32,8 @@ def composed(function: Function) -> Function:
         if isinstance(result, boundary.Symbolic):
             operands = [a for a in (*args, *options.values()) if isinstance(a, boundary.Symbolic)]
             given = inspect.signature(function).bind(*args, **options)
-            told = ", ".join(f"{k}={v:g}" for k, v in given.arguments.items() if isinstance(v, int | float) and not isinstance(v, bool))
+            numbers = {k: v for k, v in given.arguments.items() if isinstance(v, int | float) and not isinstance(v, bool)}
+            told = ", ".join(f"{name}={number:g}" for name, number in numbers.items())
             result.reads_as(function.__name__ + (f"; {told}" if told else ""), operands)  # type: ignore[attr-defined]
         return result
 

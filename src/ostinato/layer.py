@@ -376,7 +376,8 @@ class Layer:
 def _interface(graph: Graph) -> tuple[Any, ...]:
     """What a step is from outside."""
     ports = tuple(port for port in graph.ports if port.role != "mask")
-    return graph.name, graph.dtype, graph.sizes, ports, [(r.name, r.role, r.value.type.dtype, r.value.type.dims) for r in graph.results]
+    results = [(r.name, r.role, r.value.type.dtype, r.value.type.dims) for r in graph.results]
+    return graph.name, graph.dtype, graph.sizes, ports, results
 
 
 def _written(option: Any) -> str:

@@ -27,6 +27,8 @@ CHOICES = {
 
 
 class Phase(IntEnum):
+    """When something runs; see the module."""
+
     PREPARE = 0
     INSTANCES = 1
     BEFORE = 2

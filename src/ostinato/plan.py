@@ -1,8 +1,8 @@
 """Plan: a scheduled program becomes stages over buffers, which native/ turns into machine code.
 
-A stage is one walk over a domain: a fused product with everything elementwise that follows it in registers, a walk over elements, a
-reduction. A new stage begins only where a value is needed whole: as a left operand of a product, in a reduction, through a
-view. Everything here is independent of the batch and of the number of steps.
+A stage is one walk over a domain: a fused product with everything elementwise that follows it in registers, a walk over
+elements, a reduction. A new stage begins only where a value is needed whole: as a left operand of a product, in a reduction,
+through a view. Everything here is independent of the batch and of the number of steps.
 
     Plan   ::= choice, Buffer*, Phase -> Stage*, Port -> Buffer, Result -> Buffer
     Stage  ::= kind, domain, Chain*, Node*, Sum*, Move*, loads (name -> View or number), stores (name, View)*
@@ -34,7 +34,7 @@ class Move:
 class Segment:
     """One left operand of a product stage, and the accumulators that it feeds.
 
-    The weights lie packed in `panels`: for each block of neurons (one vector), for each k, the vectors of all gates side by side.
+    The weights lie packed in `panels`: for each block of neurons (one vector), for each k, the vectors of all gates.
     """
 
     left: View

@@ -143,6 +143,9 @@ class _PhasePlanner:
             return False
         return maker.value.type.sizes == self.keys[name].domain
 
+    def _all_in_register(self, reader: Node, maker: Node) -> bool:
+        return all(self.in_register(reader, value) for value in self.operands(reader) if self.made_here(value) is maker)
+
     def _levels(self) -> dict[str, int]:
         levels: dict[str, int] = {}
         fixed: set[str] = set()  # on the level of a product or a reduction, whose registers they read
@@ -164,10 +167,7 @@ class _PhasePlanner:
             name = node.value.name
             if name in fixed or not self.users[name]:
                 continue
-            wanted = [
-                levels[r.value.name] - (0 if all(self.in_register(r, v) for v in self.operands(r) if self.made_here(v) is node) else 1)
-                for r in self.users[name]
-            ]  # fmt: skip
+            wanted = [levels[r.value.name] - (0 if self._all_in_register(r, node) else 1) for r in self.users[name]]
             levels[name] = max(levels[name], min(wanted))
         return levels
 

@@ -1,7 +1,8 @@
 """Which sums and products are one accumulation. This belongs to the meaning of a native program, not to its plan.
 
-`b + x @ W + h @ U` is one chain: every element starts as `b`, and each product is added to it one fused multiply-add at a time, upward
-through the contracted index. Because every plan accumulates the same chain in the same order, no plan changes a bit.
+`b + x @ W + h @ U` is one chain: every element starts as `b`, and each product is added to it one fused multiply-add at a
+time, upward through the contracted index. Because every plan accumulates the same chain in the same order, no plan changes a
+bit.
 """
 
 from __future__ import annotations
@@ -49,9 +50,7 @@ def _term(node: Node) -> Term:
     return Term(a, b) if b.type.varies == Varies.NEVER else Term(b, a, turned=True)
 
 
-def chains(
-    program: Program, nodes: Sequence[Node], phases: Mapping[str, Phase]
-) -> tuple[dict[str, Chain], set[str]]:
+def chains(program: Program, nodes: Sequence[Node], phases: Mapping[str, Phase]) -> tuple[dict[str, Chain], set[str]]:
     """The accumulations of a program by the names of the values they make, and what has become a part of one.
 
     A product that is added to something and read by nothing else has no chain of its own: it is part of the sum's. What a state

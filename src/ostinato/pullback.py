@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DataError, known_names, lay_out
 from .backends import Executable
+from .errors import DataError, known_names, lay_out
 from .interpret import Outcome
 from .sequences import Call, Sequences, numbers
 

@@ -20,8 +20,8 @@ Array = np.ndarray[Any, np.dtype[Any]]
 class Stream:
     """A layer running one step at a time. `state` is where it stands; `reset()` begins again.
 
-    With native code everything has its place in memory from the first step on; a step costs a few microseconds and the work. A stream
-    is one sequence (or one batch of them), and belongs to one thread at a time.
+    With native code everything has its place in memory from the first step on; a step costs a microsecond and the work.
+    A stream is one sequence (or one batch of them), and belongs to one thread at a time.
     """
 
     def __init__(
@@ -96,8 +96,8 @@ class Stream:
 
     def _new_stepper(self) -> Any:
         """Everything in its place, from where the stream stands now."""
-        lead = (lambda a: a) if self._batched else (lambda a: a[None])
-        values = {name: lead(array) for name, array in (self.state | self._contexts).items()}
+        given = self.state | self._contexts
+        values = given if self._batched else {name: array[None] for name, array in given.items()}
         stepper = self._layer.stepper(self._count, values)
         self._single = stepper.inputs[self._inputs[0].name] if len(self._inputs) == 1 else None
         outputs = [a if self._batched else a[0] for a in stepper.outputs.values()]
@@ -131,8 +131,8 @@ class Stream:
 
     def _interpreted(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> Any:
         axis = 1 if self._layer.batch_first and self._batched else 0
-        arrays = {name: np.expand_dims(a, axis) for name, a in self._gathered(inputs, named).items()}
-        outputs, self._state = self._layer.run(**arrays, **self._contexts, state=self._state)
+        arrays: dict[str, Any] = {name: np.expand_dims(a, axis) for name, a in self._gathered(inputs, named).items()}
+        outputs, self._state = self._layer.run(state=self._state, **arrays, **dict[str, Any](self._contexts))
         if isinstance(outputs, dict):
             return {name: y.take(0, axis) for name, y in outputs.items()}
         return outputs.take(0, axis)

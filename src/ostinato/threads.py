@@ -1,7 +1,7 @@
 """How many threads native code uses, and the workers that run its parts.
 
-A part is a call of machine code, which releases the GIL. The caller runs the first part itself. There is one set of workers: when another
-Python thread has it, a run stays on its own thread.
+A part is a call of machine code, which releases the GIL. The caller runs the first part itself. There is one set of workers:
+when another Python thread has it, a run stays on its own thread.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ class _Workers:
         self._queues: list[SimpleQueue[Part]] = []
         self._done: SimpleQueue[None] = SimpleQueue()
         self.count = available()
-
 
     def run(self, function: Callable[[int], object], arguments: Sequence[int]) -> bool:
         """Call the function with every argument, side by side; False, and nothing done, if others use the workers."""

@@ -24,7 +24,7 @@ class Shares:
 
 
 class Pace:
-    """What sharing has brought so far: it is given up for a while where it does not pay, as on a machine whose cores are busy."""
+    """What sharing has brought so far: it is given up for a while where it does not pay, as where other programs run."""
 
     def __init__(self) -> None:
         self._seconds = {False: 0.0, True: 0.0}  # of a row, alone and shared

@@ -1,8 +1,9 @@
 """The plan that fits the call: hoisted for a few instances, fused for many.
 
-With few rows a step, the products are bound by loading weights: what can run for all steps at once loads them once instead of at every step.
-With many rows a step, they are bound by multiplications; keeping sums of products for later costs more memory traffic than it
-saves. No plan changes a bit of the result, so a call may choose; each of the two programs is compiled when it is first needed.
+With few rows a step, the products are bound by loading weights: what can run for all steps at once loads them once instead
+of at every step. With many rows a step, they are bound by multiplications; keeping sums for later costs more memory traffic
+than it saves. No plan changes a bit of the result, so a call may choose; each of the two programs is compiled when it is first
+needed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A function being written in LLVM's language: loops, vectors, and the addresses of views.
 
-Every function of a program takes (context, row, instance, count): the table of buffers, the first row and the first instance that
-it works on, and how many. A `Kernel` writes one of them.
+Every function of a program takes (context, row, instance, count): the table of buffers, the first row and the first instance
+that it works on, and how many. A `Kernel` writes one of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ARRIVED, PASSED, YIELD = 12, 13, 14  # the shared counter of a barrier, what thi
 FIRST_BUFFER = 16
 
 
-class Splat(ir.Constant):
+class Splat(ir.Constant):  # type: ignore[misc]
     """The same number in every lane, written once."""
 
     def __init__(self, scalar: ir.Constant, n: int) -> None:
@@ -45,7 +45,7 @@ class Splat(ir.Constant):
         return f"splat ({self._scalar.type} {self._scalar.get_reference()})"
 
 
-class Word(ir.Constant):
+class Word(ir.Constant):  # type: ignore[misc]
     """A constant that LLVM has a word for."""
 
     def __init__(self, kind: ir.Type, word: str, value: object = ir.Undefined) -> None:

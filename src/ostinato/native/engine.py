@@ -41,7 +41,7 @@ from .emit import (
 )
 from .jit import Code, compile_module, load
 from .lower import context_size, internal_buffers, lower
-from .matrices import panel_elements
+from .panels import panel_elements
 from .targets import Target, host
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -58,8 +58,8 @@ def _read(array: Array) -> int:
     return _POINTER(id(array) + _HEAD).value or 0
 
 
-# An array begins with the head of every Python object and then the address of its data (NumPy's PyArrayObject_fields, a part of its
-# binary interface). Reading it there takes a fifth of the time; it is believed only where it is found to be so.
+# An array begins with the head of every Python object and then the address of its data (NumPy's PyArrayObject_fields, a part
+# of its binary interface). Reading it there takes a fifth of the time; it is believed only where it is found to be so.
 _POINTER = ctypes.c_void_p.from_address
 _HEAD = object.__basicsize__
 _samples = [np.zeros(n, kind) for n, kind in ((1, np.float32), (1000, np.float64), (3, bool))]
@@ -110,7 +110,10 @@ _LOADING = threading.Lock()
 
 def code_of(plan: Plan, target: Target) -> Code:
     """The machine code of a plan: what this process has already loaded, what the disk holds, or new."""
-    text = "\n".join([str(plan.program), plan.choice, *sorted(f"{b}" for b in plan.buffers.values() if b.space == Varies.NEVER)])
+    fixed = sorted(
+        f"{b}" for b in plan.buffers.values() if b.space == Varies.NEVER
+    )  # whole weights, of which the text knows parts
+    text = "\n".join([str(plan.program), plan.choice, *fixed])
     key = f"{version_key(target)}\n{text}"
     with _LOADING:
         code = _LOADED.get(key)

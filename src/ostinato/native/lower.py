@@ -4,9 +4,9 @@
     ostinato_run(context)        everything else: instances, before, loop, after, finish
     ostinato_step(context)       the same without `instances`, whose values are still there: the next steps of a stream
 
-The context is a table of 8-byte fields: sizes, the rows of each step, then the address of every buffer (emit.py). The loop
-is the only place that knows about lengths and resets: an instance that ends leaves its state behind, one that begins (against time)
-brings its own.
+The context is a table of 8-byte fields: sizes, the rows of each step, then the address of every buffer (emit.py). The loop is
+the only place that knows about lengths and resets: an instance that ends leaves its state behind, one that begins (against
+time) brings its own.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from ..phases import Phase
 from ..plan import Plan, Stage, StateSlot
 from ..shapes import Varies
 from ..views import View
+from .contractions import lower_contraction
 from .emit import (
     ARENA,
     ARRIVED,
@@ -44,12 +45,14 @@ from .emit import (
     Unit,
     i64,
 )
-from .matrices import ProductStage, lower_contraction, lower_packing
+from .matrices import ProductStage
+from .panels import lower_packing
+from .reductions import lower_reduce
 from .targets import Target
 from .totals import lower_total
-from .walks import lower_map, lower_moves, lower_reduce, over_elements
+from .walks import lower_map, lower_moves, over_elements
 
-CHUNK = 128  # rows that go through all stages of a phase before the next ones do: what one stage makes the next finds in the cache
+CHUNK = 128  # rows that go through all stages of a phase before the next ones do: what one makes the next finds in the cache
 SHARE = 4  # rows that are handed out to threads together
 SPINS = 5_000  # turns of a waiting thread before it gives way
 WHOLE = ir.FunctionType(VOID, [PTR])
@@ -104,7 +107,7 @@ def _phase(unit: Unit, phase: Phase) -> dict[str, ir.Function]:
 
 
 def _loop_stage(k: Kernel, stage: Stage, function: ir.Function) -> None:
-    """A stage of the loop. Threads that share it by neurons wait for each other at its end; all but products is done by the first."""
+    """A stage of the loop. Threads that share it by neurons wait for each other at its end; the first does all but products."""
     if stage.kind == "product":
         k.b.call(function, k.function.args)
     else:

@@ -1,53 +1,26 @@
-"""Stages with products: register tiles over packed panels, packing, products of two moving matrices, sums over rows.
+"""Product stages: register tiles over packed panels.
 
-Every element of a panel product is one accumulator: it begins as its addend, and takes one fused multiply-add for each k, upward. Tiles
-only say which elements are computed side by side, so no tile changes a bit.
+Every element of a panel product is one accumulator: it begins as its addend, and takes one fused multiply-add for each k,
+upward. Tiles only say which elements are computed side by side, so no tile changes a bit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from llvmlite import ir
 
-from ..plan import Contraction, Packing, Segment, Stage
+from ..plan import Segment, Stage
 from ..views import View, collapse
-from .emit import I64, PART, PARTS, PTR, VOID, Kernel, Lanes, Unit, i64
-from .walks import Addresses, across, load_all, store_all
+from .emit import I64, PART, PARTS, PTR, VOID, Kernel, Lanes, i64
+from .panels import Tile, tiles, width
+from .walks import Addresses, load_all, store_all
 
 WORK = 16  # multiply-adds of one turn of the loop over k: short tiles write several steps out
 
-
 Key = tuple[int, int, int]  # an accumulator: row, panel, gate of a tile
-
-
-@dataclass(frozen=True)
-class Tile:
-    """How many rows and how many panels are computed side by side."""
-
-    rows: int
-    panels: int
-
-
-def width(gates: int, n_panels: int) -> int:
-    """How many blocks of neurons lie side by side in a panel: so many that a step through k reads a few whole cache lines."""
-    return min(n_panels, {1: 4, 2: 2}.get(gates, 1))
-
-
-def tiles(unit: Unit, gates: int, n_panels: int) -> list[Tile]:
-    """The tiles for many rows, for a few, and for one, by the number of vector registers; the largest first."""
-    room = 16 if unit.target.n_registers >= 32 else 10
-    most = max(1, min(4, (room + 8) // gates if room == 16 else room // gates))
-    side = width(gates, n_panels)
-    found = []
-    for rows in (4, 3, 2, 1):
-        if rows == most or (rows < most and rows != 3):
-            blocks = max(room // (rows * gates), -(-8 // gates) if rows == 1 else 1)
-            found.append(Tile(rows, max(side, min(n_panels, blocks) // side * side)))
-    return found
+Where = tuple[ir.Value, Sequence[ir.Value], ir.Value, int, ir.Value, int]  # row, lead indices, first row, rows, panel, panels
 
 
 class ProductStage:
@@ -183,7 +156,7 @@ class ProductStage:
         return self.k.b.gep(self.buffer, [i64(place)], source_etype=self.vector)
 
     def _run(
-        self, run: list[Segment], table: ir.Value | None, where: tuple[Any, ...], accumulators: dict[Key, ir.Value]
+        self, run: list[Segment], table: ir.Value | None, where: Where, accumulators: dict[Key, ir.Value]
     ) -> None:  # fmt: skip
         """All segments of a run, one after another."""
         k, segment = self.k, run[0]
@@ -203,7 +176,7 @@ class ProductStage:
         accumulators.update(zip(keys, values, strict=True))
 
     def _accumulate(
-        self, segment: Segment, left: ir.Value, base: ir.Value, where: tuple[Any, ...], keys: list[Key], values: list[ir.Value]
+        self, segment: Segment, left: ir.Value, base: ir.Value, where: Where, keys: list[Key], values: list[ir.Value]
     ) -> list[ir.Value]:  # fmt: skip
         """accumulator += left[k] * right[k, :], upward through k."""
         k, gates = self.k, segment.gates
@@ -219,7 +192,6 @@ class ProductStage:
         number = k.unit.number
         streams = self._streams(base, segment, panel, panels)
         stride = segment.left.strides[-1]
-
 
         def turn(at: ir.Value, values: list[ir.Value], steps: int = 1) -> list[ir.Value]:
             new = dict(zip(keys, values, strict=True))
@@ -264,7 +236,7 @@ class ProductStage:
         unit = self.k.unit
         inner = Kernel(unit, name, self.kind)
         args = inner.function.args
-        inner.row, inner.instance, first, rows, packed, buffer = *args[1:5], args[5], args[6]
+        inner.row, inner.instance, first, rows, packed, buffer = list(args)[1:7]
         lead = list(args[7:])
         panels, panel = inner.b.and_(packed, i64(255)), inner.b.ashr(packed, i64(8))
         with inner.loop(i64(0), rows) as i:
@@ -334,96 +306,3 @@ class ProductStage:
 
 def _further(k: Kernel, pointer: ir.Value, elements: int) -> ir.Value:
     return k.b.gep(pointer, [i64(elements)], source_etype=k.unit.number) if elements else pointer
-
-
-def lower_packing(k: Kernel, packing: Packing) -> None:
-    """Matrices into panels: for each k, the blocks of neurons side by side, each with the vectors of all its gates; zeros behind the last."""
-    lanes, gates = k.lanes, len(packing.rights)
-    n_panels = -(-packing.n // lanes)
-    side = width(packing.gates, n_panels)
-    vector = ir.VectorType(k.unit.number, lanes)
-    base = k.base(packing.panels)
-    whole = packing.n // lanes // side  # panels whose blocks are all full
-
-    def one(gate: int, first: ir.Value, block: int, blocks: int, part: Lanes) -> None:
-        """A block of neurons of one gate; `first` is the first block of its panel."""
-        right = packing.rights[gate]
-        source = k.at_row(right, i64(0))
-        with k.loop(i64(0), i64(packing.k)) as at:
-            pointer = k.along(source, right, [at, k.times(k.add(first, i64(block)), lanes)], right.strides)
-            value = k.load(pointer, k.unit.number, right.strides[1], part)
-            place = k.add(k.times(first, packing.k * gates), k.add(k.times(at, blocks * gates), i64(block * gates + gate)))
-            k.b.store(value, k.b.gep(base, [place], source_etype=vector), align=k.unit.target.vector_bytes)
-
-    for gate in range(gates):
-        if whole:
-            with k.loop(i64(0), i64(whole * side), side) as first:
-                for block in range(side):
-                    one(gate, first, block, side, Lanes(lanes))
-        for panel in range(whole * side, n_panels):
-            first_block = panel // side * side
-            rest = min(lanes, packing.n - panel * lanes)
-            part = Lanes(lanes) if rest == lanes else Lanes(lanes, k.mask(rest, lanes))
-            one(gate, i64(first_block), panel - first_block, min(side, n_panels - first_block), part)
-
-
-def panel_elements(unit: Unit, packing: Packing) -> int:
-    """The size of packed panels."""
-    return -(-packing.n // unit.lanes) * unit.lanes * packing.k * len(packing.rights)
-
-
-def lower_contraction(k: Kernel, contraction: Contraction) -> None:
-    """A product of two matrices of each instance: columns side by side in a vector, or one dot product after another."""
-    left, right, target = contraction.left, contraction.right, contraction.target
-    *stack, m, n = target.sizes
-    contracted = left.sizes[-1]
-    number = k.unit.number
-    dots = left.strides[-1] == 1 and right.strides[-2] == 1 and right.strides[-1] != 1 and contracted >= k.lanes
-    slot = k.alloca(k.vector(number, k.lanes))
-
-    def vectors(a: ir.Value, b: ir.Value, c: ir.Value, lanes: Lanes) -> None:
-        kind = k.vector(number, lanes.n)
-        k.b.store(k.number(0.0, k.plan.program.dtype, lanes.n), slot)
-        with k.loop(i64(0), i64(contracted)) as at:
-            x = k.splat(k.b.load(k.along(a, left, [at], left.strides[-1:]), typ=number), lanes.n)
-            w = k.load(k.along(b, right, [at], right.strides[-2:-1]), number, right.strides[-1], lanes)
-            k.b.store(k.fma(x, w, k.b.load(slot, typ=kind)), slot)
-        k.store(k.b.load(slot, typ=kind), c, number, target.strides[-1], lanes)
-
-    def dot(a: ir.Value, b: ir.Value, c: ir.Value) -> None:
-        kind = k.vector(number, k.lanes)
-        k.b.store(k.number(0.0, k.plan.program.dtype, k.lanes), slot)
-        whole = contracted // k.lanes * k.lanes
-
-        def part(at: ir.Value, lanes: Lanes) -> None:
-            x = k.load(k.along(a, left, [at], [1]), number, 1, lanes)
-            w = k.load(k.along(b, right, [at], [1]), number, 1, lanes)
-            k.b.store(k.fma(x, w, k.b.load(slot, typ=kind)), slot)
-
-        with k.loop(i64(0), i64(whole), k.lanes) as at:
-            part(at, Lanes(k.lanes))
-        if contracted > whole:
-            part(i64(whole), Lanes(k.lanes, k.mask(contracted - whole, k.lanes)))
-        k.store(across(k, "sum", k.b.load(slot, typ=kind), k.lanes), c, number, 1, Lanes(1))
-
-    with k.loop(i64(0), k.count) as row:
-        pointers = {v: k.at_row(v, row) for v in (left, right, target)}
-        with k.nest(stack) as where, k.loop(i64(0), i64(m)) as i:
-            a = k.along(pointers[left], left, [*where, i], left.strides[:-1])
-            b = k.along(pointers[right], right, where, right.strides[:-2])
-            c = k.along(pointers[target], target, [*where, i], target.strides[:-1])
-            if dots:
-                with k.loop(i64(0), i64(n)) as j:
-                    dot(a, k.along(b, right, [j], right.strides[-1:]), k.along(c, target, [j], target.strides[-1:]))
-                return
-            whole = n // k.lanes * k.lanes
-            if n == 1:
-                vectors(a, b, c, Lanes(1))
-                return
-            if whole:
-                with k.loop(i64(0), i64(whole), k.lanes) as j:
-                    vectors(a, k.along(b, right, [j], right.strides[-1:]), k.along(c, target, [j], target.strides[-1:]), Lanes(k.lanes))
-            if n > whole:
-                j = i64(whole)
-                vectors(a, k.along(b, right, [j], right.strides[-1:]), k.along(c, target, [j], target.strides[-1:]),
-                        Lanes(k.lanes, k.mask(n - whole, k.lanes)))  # fmt: skip

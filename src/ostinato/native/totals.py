@@ -1,7 +1,7 @@
 """Sums over all rows: weight gradients as one tall product, bias gradients as sums of columns.
 
-A weight gradient is Xᵀ D over all steps and instances. It is summed over a few hundred rows at a time, so that what a tile reads
-stays in the cache; the order depends on nothing but the number of rows.
+A weight gradient is Xᵀ D over all steps and instances. It is summed over a few hundred rows at a time, so that what a tile
+reads stays in the cache; the order depends on nothing but the number of rows.
 """
 
 from __future__ import annotations
@@ -128,7 +128,9 @@ def _tile(
     a = k.along(bases[0], left, [i], left.strides[-1:])
     d = [k.along(bases[1], right, [k.add(j, i64(o))], right.strides[-1:]) for o in offsets]
     out = k.given[target]
-    places = [[k.along(out, target, [k.add(i, i64(r)), k.add(j, i64(o))], target.strides) for o in offsets] for r in range(height)]
+    places = [
+        [k.along(out, target, [k.add(i, i64(r)), k.add(j, i64(o))], target.strides) for o in offsets] for r in range(height)
+    ]
 
     def turn(row: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         vectors = [

@@ -1,0 +1,75 @@
+"""Panels: how the weights of a product stage are packed, and how many rows and panels a tile takes at once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from llvmlite import ir
+
+from ..plan import Packing
+from .emit import Kernel, Lanes, Unit, i64
+
+
+@dataclass(frozen=True)
+class Tile:
+    """How many rows and how many panels are computed side by side."""
+
+    rows: int
+    panels: int
+
+
+def width(gates: int, n_panels: int) -> int:
+    """How many blocks of neurons lie side by side in a panel: so many that a step through k reads a few whole cache lines."""
+    return min(n_panels, {1: 4, 2: 2}.get(gates, 1))
+
+
+def tiles(unit: Unit, gates: int, n_panels: int) -> list[Tile]:
+    """The tiles for many rows, for a few, and for one, by the number of vector registers; the largest first."""
+    room = 16 if unit.target.n_registers >= 32 else 10
+    most = max(1, min(4, (room + 8) // gates if room == 16 else room // gates))
+    side = width(gates, n_panels)
+    found = []
+    for rows in (4, 3, 2, 1):
+        if rows == most or (rows < most and rows != 3):
+            blocks = max(room // (rows * gates), -(-8 // gates) if rows == 1 else 1)
+            found.append(Tile(rows, max(side, min(n_panels, blocks) // side * side)))
+    return found
+
+
+def lower_packing(k: Kernel, packing: Packing) -> None:
+    """Matrices into panels: for each k, the blocks of neurons side by side, each with the vectors of all its gates.
+
+    Behind the last neuron there are zeros.
+    """
+    lanes, gates = k.lanes, len(packing.rights)
+    n_panels = -(-packing.n // lanes)
+    side = width(packing.gates, n_panels)
+    vector = ir.VectorType(k.unit.number, lanes)
+    base = k.base(packing.panels)
+    whole = packing.n // lanes // side  # panels whose blocks are all full
+
+    def one(gate: int, first: ir.Value, block: int, blocks: int, part: Lanes) -> None:
+        """A block of neurons of one gate; `first` is the first block of its panel."""
+        right = packing.rights[gate]
+        source = k.at_row(right, i64(0))
+        with k.loop(i64(0), i64(packing.k)) as at:
+            pointer = k.along(source, right, [at, k.times(k.add(first, i64(block)), lanes)], right.strides)
+            value = k.load(pointer, k.unit.number, right.strides[1], part)
+            place = k.add(k.times(first, packing.k * gates), k.add(k.times(at, blocks * gates), i64(block * gates + gate)))
+            k.b.store(value, k.b.gep(base, [place], source_etype=vector), align=k.unit.target.vector_bytes)
+
+    for gate in range(gates):
+        if whole:
+            with k.loop(i64(0), i64(whole * side), side) as first:
+                for block in range(side):
+                    one(gate, first, block, side, Lanes(lanes))
+        for panel in range(whole * side, n_panels):
+            first_block = panel // side * side
+            rest = min(lanes, packing.n - panel * lanes)
+            part = Lanes(lanes) if rest == lanes else Lanes(lanes, k.mask(rest, lanes))
+            one(gate, i64(first_block), panel - first_block, min(side, n_panels - first_block), part)
+
+
+def panel_elements(unit: Unit, packing: Packing) -> int:
+    """The size of packed panels."""
+    return -(-packing.n // unit.lanes) * unit.lanes * packing.k * len(packing.rights)
