@@ -211,18 +211,19 @@ class BlockCirculant(Structure):
         sums: list[Any] = [None] * (n_real + self.n_complex)
         for x, weights in pieces:
             p = weights.shape[1]
-            spectrum = ops.transpose(x @ there, _last_two_turned(len(lead) + 2))  # (..., left, p)
+            turned = ops.transpose(x @ there, _last_two_turned(len(lead) + 2))  # (..., left, p)
+            spectrum = ops.reshape(turned, *lead, turned.shape[-2] * p)  # so that every part of it lies in one piece
             weight_spectrum = ops.reshape(weights_there @ ops.reshape(weights, k, p * q), k, p, q)
             constants.name(spectrum, "spectrum")
             constants.name(weight_spectrum, "weight_spectrum")
             for f in range(len(sums)):
                 first, row = (f, f) if f < n_real else (n_real + 4 * (f - n_real), n_real + 2 * (f - n_real))
                 n = 1 if f < n_real else 2  # its numbers: the real part, or both
-                left = ops.reshape(spectrum[..., first : first + n * n, :], *lead, n, n * p)
+                left = ops.reshape(spectrum[..., first * p : (first + n * n) * p], *lead, n, n * p)
                 term = left @ ops.reshape(weight_spectrum[row : row + n], n * p, q)
                 sums[f] = term if sums[f] is None else sums[f] + term
-        together = ops.concat(*sums, axis=-2)  # (..., k, q)
-        return ops.transpose(together, _last_two_turned(len(lead) + 2)) @ back
+        columns = [ops.transpose(each, _last_two_turned(len(lead) + 2)) for each in sums]  # (..., q, 1 or 2)
+        return ops.concat(*columns, axis=-1) @ back
 
     def transposed(self, stored: Any, rows: Parts, columns: Parts) -> Any:
         """The blocks change places, and in each the vector is read against itself: w[0], w[k-1], ..., w[1]."""

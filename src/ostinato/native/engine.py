@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from ..boundary import DTYPES
+from ..errors import DataError, lay_out
 from ..interpret import Outcome
 from ..plan import Plan
 from ..shapes import Varies
@@ -219,7 +220,7 @@ class NativeProgram:
             arrays[name] = array
             context[place] = address(array)
         layout, total, internal = self._layout(n_rows, n_instances)
-        memory, start = block(total)
+        memory, start = self._memory(total, timeline)
         base = address(memory) + start
         for name, place, shape, dtype, at in layout:
             arrays[name] = np.ndarray(shape, dtype, memory, start + at)
@@ -227,6 +228,14 @@ class NativeProgram:
         context[ARENA] = base + internal
         self._call(context, timeline)
         return self._outcome(arrays, timeline)
+
+    def _memory(self, n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
+        try:
+            return block(n_bytes)
+        except MemoryError:
+            size = f"{timeline.n_steps} steps of {timeline.n_instances} instances need {n_bytes / 2**30:,.0f} GiB of memory"
+            headline = f"{self.program.name}: {size}, which this machine does not give"
+            raise DataError(lay_out(headline, hint="run fewer instances or steps at a time, and carry the state on")) from None
 
     def _call(self, context: Any, timeline: Timeline) -> None:
         """On one thread, or on several where there is work enough."""

@@ -1,7 +1,8 @@
 """Sums over all rows: weight gradients as one tall product, bias gradients as sums of columns.
 
 A weight gradient is Xᵀ D over all steps and instances. It is summed over a few hundred rows at a time, so that what a tile
-reads stays in the cache; the order depends on nothing but the number of rows.
+reads stays in the cache, and each of these sums begins at zero, so that many rows do not round each small term against a large
+sum (blockwise summation); the order depends on nothing but the number of rows.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def _columns(k: Kernel, total: Total) -> None:
     inner = sizes[-1] if sizes else 1
     last, last_into = (strides[-1], into[-1]) if sizes else (0, 0)
     mine = k.b.icmp_unsigned("==", k.field(THREAD), i64(0))  # too little to share
-    with k.b.if_then(mine), k.nest(sizes[:-1]) as where:
+    with k.b.if_then(mine), k.nest(sizes[:-1]) as where, k.loop(i64(0), k.count, ROWS) as start:
+        end = _end(k, start, k.count)
         begin = k.along(k.given[source], source, where, strides[:-1])
         out = k.along(k.given[target], target, where, into[:-1])
         for first, count, group in _groups(inner, k.lanes, 4):
@@ -57,10 +59,16 @@ def _columns(k: Kernel, total: Total) -> None:
                     rows = [k.load(p, k.unit.number, last, lanes) for p, lanes in zip(at, group, strict=True)]
                     return [k.b.fadd(s, r) for s, r in zip(sums, rows, strict=True)]
 
-                old = [k.load(p, k.unit.number, last_into, lanes) for p, lanes in zip(outs, group, strict=True)]
-                new = k.fold(i64(0), k.count, 1, old, turn)
-                for value, pointer, lanes in zip(new, outs, group, strict=True):
-                    k.store(value, pointer, k.unit.number, last_into, lanes)
+                zeros = [k.number(0.0, k.plan.program.dtype, lanes.n) for lanes in group]
+                for value, pointer, lanes in zip(k.fold(start, end, 1, zeros, turn), outs, group, strict=True):
+                    old = k.load(pointer, k.unit.number, last_into, lanes)
+                    k.store(k.b.fadd(old, value), pointer, k.unit.number, last_into, lanes)
+
+
+def _end(k: Kernel, first: ir.Value, count: ir.Value) -> ir.Value:
+    """Where the rows end that are summed together with the first."""
+    end = k.b.add(first, i64(ROWS))
+    return k.b.select(k.b.icmp_signed("<", end, count), end, count)
 
 
 def _groups(size: int, n: int, most: int) -> Iterator[tuple[int, int, list[Lanes]]]:
@@ -103,8 +111,7 @@ def _product(k: Kernel, total: Total, right: View) -> None:
     b = k.b
     tile = 8 if k.unit.target.n_registers >= 32 else 4
     with _rows(k, left, right) as (a, d, count, stride_a, stride_d), k.loop(i64(0), count, ROWS) as first:
-        end = b.add(first, i64(ROWS))
-        end = b.select(b.icmp_signed("<", end, count), end, count)
+        end = _end(k, first, count)
         for column, columns, group in _groups(n, k.lanes, 2):
             with k.loop(i64(column), i64(column + columns), _width(group)) as j:
                 whole = m // tile * tile
@@ -145,8 +152,7 @@ def _tile(
                 result.append(k.fma(k.splat(x, group[g].n), vector, sums[r * len(group) + g]))
         return result
 
-    old = [k.load(p, number, 1, lanes) for line in places for p, lanes in zip(line, group, strict=True)]
-    new = k.fold(rows[0], rows[1], 1, old, turn)
     flat = [(p, lanes) for line in places for p, lanes in zip(line, group, strict=True)]
-    for value, (pointer, lanes) in zip(new, flat, strict=True):
-        k.store(value, pointer, number, 1, lanes)
+    zeros = [k.number(0.0, k.plan.program.dtype, lanes.n) for _, lanes in flat]
+    for value, (pointer, lanes) in zip(k.fold(rows[0], rows[1], 1, zeros, turn), flat, strict=True):
+        k.store(k.b.fadd(k.load(pointer, number, 1, lanes), value), pointer, number, 1, lanes)

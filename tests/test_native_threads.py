@@ -1,0 +1,143 @@
+"""Threads: the same bits for every number of them, small work on one, and several Python threads at once."""
+
+import os
+import threading
+
+import numpy as np
+import pytest
+
+import ostinato
+from ostinato import DataError, Input, Layer, OptionError, Output, Weight, cell, cells
+from ostinato.planner import plan_program
+from ostinato.threads import WORKERS, available
+from ostinato.timeline import Timeline
+from ostinato.work import Pace, Shares, Work
+
+
+@pytest.fixture(autouse=True)
+def _default():
+    yield
+    ostinato.set_threads(None)
+
+
+def gradients(layer, X, **more):
+    Y, pullback = layer.vjp(X, **more)
+    found = pullback(np.cos(np.arange(Y.size, dtype=np.float32)).reshape(Y.shape))
+    return [Y, found.inputs, *found.weights.values(), *found.state.values()]
+
+
+def always(monkeypatch, shares):
+    """Every run is shared so, whatever its size."""
+    monkeypatch.setattr(Work, "threads", lambda *_: shares)
+    monkeypatch.setattr(Pace, "shares", lambda _: True)
+
+
+@pytest.mark.parametrize("by_neurons", [False, True])
+@pytest.mark.parametrize("n", [2, 3, 5])
+@pytest.mark.parametrize("name", ["lstm", "gru_reset_before", "lstm_layer_norm", "attention", "min_gru"])
+def test_no_number_of_threads_changes_a_bit(monkeypatch, name, n, by_neurons):
+    made = getattr(cells, name)
+    layer = Layer(made, **{d: 37 if d == "n_neurons" else 6 for d in made.dimensions})
+    generator = np.random.default_rng(0)
+    ports = [p for p in layer.graph.with_role("input", "context")]
+    for n_instances in (1, 3, 9):
+        arrays = [generator.standard_normal((7, n_instances, *p.value.type.sizes)).astype(np.float32) for p in ports]
+        more = {"lengths": generator.integers(0, 8, n_instances)} if layer.graph.states else {}
+        if name in ("lstm", "gru_reset_before"):
+            more["reset"] = generator.random((7, n_instances)) < 0.2
+        if len(arrays) > 1:
+            X = dict(zip([p.name for p in ports], arrays, strict=True))
+            alone = layer(**X)
+            always(monkeypatch, Shares(n, by_neurons))
+            assert all(np.array_equal(y, alone[name]) for name, y in layer(**X).items())
+        else:
+            alone = gradients(layer, arrays[0], **more)
+            always(monkeypatch, Shares(n, by_neurons))
+            for one, shared in zip(alone, gradients(layer, arrays[0], **more), strict=True):
+                assert np.array_equal(one, shared)
+        monkeypatch.undo()
+
+
+def test_small_work_stays_on_one_thread():
+    layer = Layer(cells.lstm, n_inputs=16, n_neurons=16)
+    plan = plan_program(layer.compiled().stages["schedule"], layer.weights.shapes)
+    assert Work.of(plan).threads(Timeline(100, 1), 2) is None
+    large = Layer(cells.lstm, n_inputs=256, n_neurons=256)
+    work = Work.of(plan_program(large.compiled().stages["schedule"], large.weights.shapes))
+    assert work.threads(Timeline(100, 32), 2) == Shares(2, by_neurons=False)
+    assert work.threads(Timeline(100, 1), 2) == Shares(2, by_neurons=True)
+    assert work.threads(Timeline(100, 32), 1) is None
+
+
+def test_sharing_is_given_up_for_a_while_where_it_does_not_pay():
+    pace = Pace()
+    assert not pace.shares()  # first alone
+    pace.took(1.0, 10, shared=False)
+    assert pace.shares()
+    pace.took(0.6, 10, shared=True)
+    assert pace.shares()
+    pace.took(1.2, 10, shared=True)
+    assert [pace.shares() for _ in range(21)] == [False] * 20 + [True]
+
+
+def test_several_python_threads_run_at_once():
+    layers = [Layer(cells.gru, n_inputs=96, n_neurons=96, seed=i) for i in range(2)]
+    X = np.random.default_rng(0).standard_normal((30, 16, 96)).astype(np.float32)
+    wanted = [layer(X) for layer in layers]
+    wrong = []
+
+    def work(layer, expected):
+        for _ in range(10):
+            if not np.array_equal(layer(X), expected):
+                wrong.append(layer)
+
+    threads = [threading.Thread(target=work, args=pair) for pair in zip(layers * 2, wanted * 2, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_busy_workers_are_not_waited_for():
+    with WORKERS._busy:
+        assert not WORKERS.run(lambda _: None, [0, 0])
+    assert WORKERS.run(lambda _: None, [0, 0])
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork on this system")
+def test_a_child_process_has_workers_of_its_own():
+    seen = []
+    assert WORKERS.run(seen.append, [1, 2])
+    assert sorted(seen) == [1, 2]
+    forgotten = type(WORKERS)()
+    forgotten.run(lambda _: None, [0, 0])
+    forgotten.forget()
+    assert forgotten._queues == []
+    assert forgotten.run(lambda _: None, [0, 0])
+
+
+def test_the_number_of_threads_is_asked_for_and_given():
+    assert ostinato.get_threads() == available()
+    ostinato.set_threads(3)
+    assert ostinato.get_threads() == 3
+    for wrong in (0, -1, 1.5, True, "two"):
+        with pytest.raises(OptionError) as error:
+            ostinato.set_threads(wrong)
+        assert str(error.value) == f"the number of threads is a whole number from 1 up, or None for all cores, not {wrong!r}"
+    assert ostinato.get_threads() == 3
+
+
+def test_a_run_that_no_memory_is_large_enough_for_is_refused():
+    @cell
+    def wide(x=Input("n"), w=Weight("n_outputs")):
+        return Output(ostinato.sum(x) * w)
+
+    layer = Layer(wide, n=1, n_outputs=1_000_000)
+    with pytest.raises(DataError) as error:
+        layer(np.zeros((40_000, 1_000, 1), np.float32))
+    first, *rest = str(error.value).splitlines()
+    assert first == (
+        "wide: 40000 steps of 1000 instances need 149,012 GiB of memory, which this machine does not give"
+    )
+    assert "run fewer instances or steps at a time, and carry the state on" in "\n".join(rest)
