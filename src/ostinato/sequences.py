@@ -249,12 +249,13 @@ class Sequences:
 
     def _beginning(self, n_instances: int) -> dict[str, Array]:
         """All states as they were declared to begin; read-only."""
-        if not self._initial or len(next(iter(self._initial.values()))) != n_instances:
+        initial = self._initial  # a local name: another thread may put another number of instances there
+        if not initial or len(next(iter(initial.values()))) != n_instances:
             initial = self.state(None, n_instances, batched=True)
             for array in initial.values():
                 array.setflags(write=False)
             self._initial = initial
-        return self._initial
+        return initial
 
     def _lengths(self, lengths: Any, n_steps: int, n_instances: int) -> Array | None:
         if lengths is None:
