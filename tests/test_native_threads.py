@@ -141,3 +141,30 @@ def test_a_run_that_no_memory_is_large_enough_for_is_refused():
         "wide: 40000 steps of 1000 instances need 149,012 GiB of memory, which this machine does not give"
     )
     assert "run fewer instances or steps at a time, and carry the state on" in "\n".join(rest)
+
+
+def test_an_interrupt_goes_on_its_way_when_all_parts_are_done(monkeypatch):
+    workers = type(WORKERS)()
+    done = []
+
+    class Interrupted:
+        """A queue whose first wait is interrupted."""
+
+        def __init__(self, queue):
+            self.queue, self.waits = queue, 0
+
+        def put(self, item):
+            self.queue.put(item)
+
+        def get(self):
+            self.waits += 1
+            if self.waits == 1:
+                raise KeyboardInterrupt
+            return self.queue.get()
+
+    monkeypatch.setattr(workers, "_done", Interrupted(workers._done))
+    with pytest.raises(KeyboardInterrupt):
+        workers.run(done.append, [1, 2, 3])
+    assert sorted(done) == [1, 2, 3]
+    assert workers.run(done.append, [4, 5])  # and the workers are free again
+    assert sorted(done) == [1, 2, 3, 4, 5]

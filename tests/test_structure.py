@@ -16,10 +16,11 @@ PACKAGE = Path(ostinato.__file__).parent
 ROOT = PACKAGE.parent.parent
 # a module imports only what stands above it; a name without dots is a package where it is one
 ORDER = [
-    "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "text", "graph", "read", "initialise",
-    "declarations", "symbol", "trace", "cell", "timeline", "interpret", "rewrite", "simplify", "differentiate", "schedule",
+    "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read", "initialise",
+    "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell",
+    "timeline", "interpret", "rewrite", "simplify", "differentiate", "schedule",
     "fuse", "compiler", "views", "phases", "products", "plan", "moves", "places", "planner", "work", "threads", "native", "backends",
-    "sequences", "files", "weights", "pullback", "stream", "explain", "layer", "composite", "network",
+    "sequences", "files", "weights", "pullback", "stream", "explain", "layer", "conversion", "composite", "network",
     "losses", "updates", "training", "samples", "cells", "loading", "estimators", "commands", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))

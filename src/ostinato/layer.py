@@ -291,6 +291,10 @@ class Layer:
 
     # --- explaining, saving
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle, or a copy, holds no code: that is made again where it is needed."""
+        return {**self.__dict__, "_compiled": {}, "_executables": {}}
+
     def explain(self, *inputs: Any, **more: Any) -> Explanation:
         """The equation, the shape of every symbol, the products, the program and its cost, in words and pictures.
 

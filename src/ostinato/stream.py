@@ -115,7 +115,8 @@ class Stream:
 
     def _gathered(self, inputs: tuple[Any, ...], named: Mapping[str, Any]) -> dict[str, Array]:
         """The inputs of a step by name, all checked."""
-        given = self._sequences.named(inputs, {**named, **self._contexts})
+        arrays = [as_array(p.name, x, self._layer.name) for p, x in zip(self._inputs, inputs, strict=False)]
+        given = self._sequences.named([*arrays, *inputs[len(arrays) :]], {**named, **self._contexts})
         return {p.name: self._fitting(given[p.name], p) for p in self._inputs}
 
     def _fitting(self, x: Any, port: Port) -> Array:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
+from operator import call
 from queue import SimpleQueue
 
 from .boundary import is_whole
@@ -42,14 +44,24 @@ class _Workers:
                 queue: SimpleQueue[Part] = SimpleQueue()
                 threading.Thread(target=_work, args=(queue, self._done), daemon=True, name="ostinato").start()
                 self._queues.append(queue)
-            for queue, argument in zip(self._queues, arguments[1:], strict=False):
-                queue.put((function, argument))
-            function(arguments[0])
-            for _ in arguments[1:]:
-                self._done.get()
+            # handed out and begun in one go: an interrupt in between would leave the others waiting for this part for ever
+            parts = [(function, argument) for argument in arguments[1:]]
+            puts = [queue.put for queue in self._queues[: len(parts)]]
+            deque(map(call, [*puts, function], [*parts, arguments[0]]), maxlen=0)
+            self._wait(len(parts))
         finally:
             self._busy.release()
         return True
+
+    def _wait(self, count: int) -> None:
+        """Until so many parts are done, whatever happens meanwhile: they write to memory that the caller holds."""
+        while count:
+            try:
+                self._done.get()
+            except BaseException:  # an interrupt, which goes on its way when the parts are done
+                self._wait(count)
+                raise
+            count -= 1
 
     def forget(self) -> None:
         """In a child process there are no workers."""

@@ -1,0 +1,227 @@
+"""What this machine can do: width of its vectors, sizes of its caches, and how fast it multiplies, reads and writes.
+
+The figures are measured once, when native code is first compiled here (native/roofs.py, some hundredths of a second), and kept
+beside the compiled code, in a file for each kind of processor. Where nothing was measured or kept, typical figures stand in for
+them: they decide which plan runs, never what comes out. Reading them needs no llvmlite.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cache
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from .files import write_atomically
+from .errors import FileError
+
+LEVELS = ("L1", "L2", "L3", "DRAM")
+WIDTHS = {"avx512": 64, "avx2": 32, "sse2": 16, "neon": 16}  # bytes of a vector, by the names of native/targets.py
+TYPICAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
+CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The figures of one core.
+
+    Attributes:
+        name: the processor, and how wide its vectors are.
+        vector_bytes, n_registers: of a vector register, and how many there are.
+        multiply_add: seconds for one multiply-add of a vector, when many run side by side.
+        latency: seconds until the result of one can be used by the next.
+        capacity: bytes of each cache.
+        loads, stores: bytes per second by level (LEVELS).
+        measured: whether this was measured here.
+    """
+
+    name: str
+    vector_bytes: int
+    n_registers: int
+    multiply_add: float
+    latency: float
+    capacity: Mapping[str, int]
+    loads: Mapping[str, float]
+    stores: Mapping[str, float]
+    measured: bool
+
+    def level(self, n_bytes: float) -> str:
+        """The nearest cache that holds so many bytes, or "DRAM"."""
+        return next((name for name in LEVELS[:3] if n_bytes <= self.capacity.get(name, 0)), "DRAM")
+
+    def lanes(self, dtype: str) -> int:
+        """How many numbers are in a vector; `dtype` is "f32" or "f64"."""
+        return self.vector_bytes // (8 if dtype == "f64" else 4)
+
+    def peak(self, dtype: str) -> float:
+        """Operations per second, a multiply-add counted as two."""
+        return 2 * self.lanes(dtype) / self.multiply_add
+
+    def __str__(self) -> str:
+        figures = [f"{self.peak('f32') / 1e9:.0f} GFLOP/s (float32)"]
+        for level in LEVELS:
+            size = self.capacity.get(level)
+            held = f" to {bytes_text(size)}" if size else ""
+            figures.append(f"{level}{held} {self.loads[level] / 1e9:.0f} GB/s")
+        origin = "measured" if self.measured else "typical figures, nothing measured yet"
+        return f"{self.name}; one core: {', '.join(figures)} ({origin})"
+
+
+def bytes_text(n_bytes: float) -> str:
+    """A number of bytes in its own unit.
+
+    >>> bytes_text(720), bytes_text(131_072), bytes_text(33_554_432)
+    ('720 bytes', '128 KiB', '32 MiB')
+    """
+    for unit, size in (("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
+        if n_bytes >= 10 * size or (n_bytes >= size and n_bytes % size == 0):
+            return f"{n_bytes / size:.4g} {unit}"
+    return f"{n_bytes:,.0f} bytes"
+
+
+# --- what can be known without measuring --------------------------------------------------------------------------------------
+
+
+def processor_name() -> str:
+    """The name of the processor, as the system has it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine() or "an unknown processor"
+
+
+def cache_bytes(folder: Path = CACHES) -> dict[str, int]:
+    """The data caches of one core: level -> bytes; from the system's files, from sysconf, or typical sizes."""
+    found: dict[str, int] = {}
+    with contextlib.suppress(OSError, ValueError, KeyError, IndexError):
+        for index in sorted(folder.glob("index*")):
+            if (index / "type").read_text().strip() != "Instruction":
+                size = (index / "size").read_text().strip()
+                found[f"L{(index / 'level').read_text().strip()}"] = int(size[:-1]) << {"K": 10, "M": 20}[size[-1]]
+    if "L1" not in found and hasattr(os, "sysconf"):
+        names = {"L1": "SC_LEVEL1_DCACHE_SIZE", "L2": "SC_LEVEL2_CACHE_SIZE", "L3": "SC_LEVEL3_CACHE_SIZE"}
+        known = {level: os.sysconf(name) for level, name in names.items() if name in os.sysconf_names}
+        found = {level: size for level, size in known.items() if size > 0}
+    if "L1" not in found:
+        return dict(TYPICAL_CACHES)
+    return {level: found[level] for level in LEVELS if level in found}
+
+
+def vector_bytes() -> int:
+    """The width of vectors that native code uses here, as native/targets.py finds it, but without llvmlite."""
+    wanted = os.environ.get("OSTINATO_TARGET", "")
+    if wanted in WIDTHS:
+        return WIDTHS[wanted]
+    features = _features()
+    if all(features.get(name) for name in ("AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL")) or features.get("AVX512_SKX"):
+        return WIDTHS["avx512"]
+    return WIDTHS["avx2" if features.get("AVX2") and features.get("FMA3") else "sse2"]
+
+
+@cache
+def _features() -> Mapping[str, bool]:
+    """What the processor has, as NumPy found out when it was loaded."""
+    from numpy._core import _multiarray_umath
+
+    return getattr(_multiarray_umath, "__cpu_features__", {})
+
+
+def typical(*, width: int | None = None) -> Machine:
+    """Figures of an ordinary core, with the vectors and caches of this one."""
+    width = width or vector_bytes()
+    cycle = 1 / 3e9
+    reads = {"L1": 2 * min(width, 32) / cycle, "L2": 0.5 * width / cycle, "L3": 30e9, "DRAM": 12e9}
+    writes = {"L1": width / 2 / cycle, "L2": 40e9, "L3": 15e9, "DRAM": 8e9}
+    registers = 32 if width == WIDTHS["avx512"] or platform.machine().lower() in ("arm64", "aarch64") else 16
+    return Machine(f"{processor_name()} ({8 * width}-bit vectors)", width, registers, cycle * max(1, width / 32) / 2 * 1.0,
+                   4 * cycle, cache_bytes(), reads, writes, measured=False)  # fmt: skip
+
+
+# --- what was measured --------------------------------------------------------------------------------------------------------
+
+_KNOWN: dict[int, Machine] = {}  # width of vectors -> the figures that this process uses
+
+
+def this_machine() -> Machine:
+    """The figures that were measured on this machine, by this process or an earlier one; typical ones where there are none."""
+    width = vector_bytes()
+    if width not in _KNOWN:
+        found = kept()
+        if found is None:
+            return typical()
+        _KNOWN[width] = found
+    return _KNOWN[width]
+
+
+def remember(machine: Machine) -> None:
+    """Use these figures in this process, and keep them for the next ones where there is a folder for it."""
+    _KNOWN[machine.vector_bytes] = machine
+    path = _path(machine.vector_bytes)
+    if path is None:
+        return
+    with contextlib.suppress(OSError, FileError):  # a full disk: they are measured again
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_atomically(path, json.dumps({"format": FORMAT, **asdict(machine)}, indent=1, default=dict).encode())
+
+
+def kept() -> Machine | None:
+    """What an earlier process has measured here; None where there is nothing, or nothing that makes sense."""
+    path = _path(vector_bytes())
+    if path is None:
+        return None
+    try:
+        saved = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return _read(saved)
+
+
+def _read(saved: Any) -> Machine | None:
+    """Figures from a file: all of them there, above 0, and of this machine."""
+    like = typical()
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT or saved.get("name") != like.name:
+        return None
+    tables = [saved.get(name) for name in ("loads", "stores")]
+    seconds = [saved.get("multiply_add"), saved.get("latency")]
+    if not all(isinstance(t, dict) and set(t) == set(LEVELS) for t in tables):
+        return None
+    figures = [*seconds, *(figure for table in tables if table for figure in table.values())]
+    if not all(isinstance(f, float) and isfinite(f) and f > 0 for f in figures):
+        return None
+    return Machine(like.name, like.vector_bytes, like.n_registers, figures[0], figures[1], like.capacity,
+                   saved["loads"], saved["stores"], measured=True)  # fmt: skip
+
+
+def _path(width: int) -> Path | None:
+    """The file for this kind of processor."""
+    folder = cache_folder()
+    kind = f"{processor_name()} {platform.machine()} {width} {cache_bytes()}"
+    return None if folder is None else folder / f"machine-{hashlib.sha256(kind.encode()).hexdigest()[:16]}.json"
+
+
+def cache_folder() -> Path | None:
+    """The folder of compiled code, as native/cache.py has it, found without llvmlite; None: nothing is kept."""
+    chosen = os.environ.get("OSTINATO_CACHE")
+    if chosen in ("", "0"):
+        return None
+    try:
+        if chosen is not None:
+            return Path(chosen).expanduser()
+        if sys.platform == "win32":
+            return Path(os.environ["LOCALAPPDATA"]) / "ostinato"
+        if sys.platform == "darwin":
+            return Path.home() / "Library" / "Caches" / "ostinato"
+        named = Path(os.environ.get("XDG_CACHE_HOME", ""))
+        return (named if named.is_absolute() else Path.home() / ".cache") / "ostinato"
+    except (RuntimeError, KeyError):
+        return None
