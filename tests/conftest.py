@@ -12,7 +12,7 @@ from __future__ import annotations
 import ast
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 
@@ -41,10 +41,12 @@ os.environ[VARIABLE] = "numpy"
 AS_A_USER = ("test_native", "test_documentation", "test_examples", "test_cli_learning", "test_jit", "test_structured")
 
 
-@pytest.fixture(autouse=True)
-def _backend(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _backend(request: pytest.FixtureRequest) -> Iterator[None]:
     if request.path.name.startswith(AS_A_USER):
-        monkeypatch.delenv(VARIABLE, raising=False)
+        del os.environ[VARIABLE]
+    yield
+    os.environ[VARIABLE] = "numpy"
 
 
 reached: set[tuple[str, int]] = set()

@@ -52,6 +52,14 @@ def lstm_projection(m, v):
     return {"output": h}, {"h": h, "c": c}
 
 
+def google_lstm(m, v):
+    xh = m.concatenate((v.x, v.h))
+    i, f = sig(m, xh @ v.W_i + v.b_i + v.c * v.p_i), sig(m, xh @ v.W_f + v.b_f + v.c * v.p_f)
+    c = v.c * f + i * sig(m, xh @ v.W_g + v.b_g)
+    h = (m.tanh(c) * sig(m, xh @ v.W_o + v.b_o + c * v.p_o)) @ v.U_p
+    return {"output": h}, {"h": h, "c": c}
+
+
 def lstm_coupled(m, v):
     f, o = gate(m, v, "f", v.h), gate(m, v, "o", v.h)
     c = gate(m, v, "g", v.h, tanh) * (1 - f) + v.c * f
@@ -221,7 +229,8 @@ OUTPUTS = {
 STEPS = {
     step.__name__: step
     for step in (
-        indrnn, lstm_peephole, lstm_projection, lstm_coupled, lstm_layer_norm, janet, slstm, gru_layer_norm, mgu, ligru,
+        indrnn, lstm_peephole, lstm_projection, google_lstm, lstm_coupled,
+        lstm_layer_norm, janet, slstm, gru_layer_norm, mgu, ligru,
         min_gru, min_lstm, sru, qrnn, attention, multi_head_attention, bahdanau_decoder, luong_decoder,
         convolution_1d, convolution_2d,
         conv_lstm,

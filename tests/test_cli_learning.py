@@ -109,6 +109,39 @@ def test_predicting_prints_csv_or_writes_a_file(trained, capsys, monkeypatch):
     assert (folder / "p.csv").read_text() == printed
 
 
+def test_the_columns_of_a_csv_file_may_stand_in_another_order(trained, capsys, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    lines = [line.split(",") for line in Path("test.csv").read_text().splitlines()]
+    turned = [[line[0], line[1], line[3], line[2]] for line in lines]
+    Path("turned.csv").write_text("\n".join(",".join(line) for line in turned) + "\n")
+    assert run(capsys, "predict", "m.safetensors", "turned.csv") == run(capsys, "predict", "m.safetensors", "test.csv")
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [
+        ("sequence,step,value,nose", "other.csv: it lacks the feature `noise`, and the model was trained on `value`, `noise`"),
+        ("sequence,step,value,noise,more", "other.csv: it has the feature `more`, and the model was trained on `value`, `noise`"),
+    ],
+)
+def test_the_features_of_a_csv_file_are_those_of_training(trained, capsys, monkeypatch, header, message):
+    monkeypatch.chdir(trained[0])
+    row = "s,1" + ",0.5" * (header.count(",") - 1)
+    Path("other.csv").write_text(f"{header}\n{row}\n")
+    assert complaint(capsys, "predict", "m.safetensors", "other.csv") == message
+
+
+def test_a_model_file_that_names_other_features_is_refused(trained, monkeypatch):
+    monkeypatch.chdir(trained[0])
+    estimator = ostinato.load("m.safetensors")
+    assert list(estimator.feature_names_in_) == ["value", "noise"]
+    estimator.feature_names_in_ = np.array(["value"], object)
+    estimator.save("wrong.safetensors")
+    with pytest.raises(ostinato.FileError) as error:
+        ostinato.load("wrong.safetensors")
+    assert str(error.value).splitlines()[0].endswith("the file names 1 features, and the network takes 2")
+
+
 def test_predicting_needs_no_labels(trained, capsys, monkeypatch):
     folder, *_ = trained
     monkeypatch.chdir(folder)

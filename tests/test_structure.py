@@ -19,7 +19,7 @@ ORDER = [
     "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read", "initialise",
     "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell",
     "timeline", "interpret", "rewrite", "simplify", "differentiate", "schedule",
-    "fuse", "compiler", "views", "phases", "products", "plan", "moves", "places", "planner", "work", "threads", "native", "backends",
+    "fuse", "compiler", "views", "phases", "products", "plan", "moves", "places", "planner", "work", "threads", "machine", "native", "backends",
     "sequences", "files", "weights", "pullback", "stream", "explain", "layer", "conversion", "composite", "network",
     "losses", "updates", "training", "samples", "cells", "loading", "estimators", "commands", "cli",
 ]  # fmt: skip

@@ -69,7 +69,7 @@ examples:
 
 PREDICT = """\
 Predict with a network that `ostinato train` saved. The data are as for training; labels and targets need not be there, and
-are not looked at. The features must be the same, in the same order.
+are not looked at. The features must be the same; in a .csv file their order does not matter.
 
 examples:
   ostinato predict birds.safetensors new.csv                 CSV: sequence,prediction,p_bird,p_plane

@@ -190,6 +190,7 @@ class _Recurrent(BaseEstimator):  # type: ignore[misc]
             "parameters": {name: _plain(value) for name, value in self.get_params(deep=False).items()},
             "network": self.network_.description,
             "history": history,
+            "features": [str(name) for name in getattr(self, "feature_names_in_", [])],
         }
         files.write(path, {**arrays, **self._own_arrays()}, {**description, **self._own_description()})
 
@@ -218,6 +219,12 @@ class _Recurrent(BaseEstimator):  # type: ignore[misc]
             raise FileError(lay_out("the network in the file takes or gives values that are not of one dimension"))
         estimator.network_ = network
         estimator.n_features_in_ = network.input_sizes[0]
+        features = files.field(description, "features", list)
+        if features:
+            if len(features) != estimator.n_features_in_ or not all(isinstance(name, str) for name in features):
+                wanted = estimator.n_features_in_
+                raise FileError(lay_out(f"the file names {len(features)} features, and the network takes {wanted}"))
+            estimator.feature_names_in_ = np.array(features, object)
         estimator.input_scale_ = Scale.of_file(arrays, "input", estimator.n_features_in_)
         estimator.history_ = History.of_description(files.field(description, "history", dict))
         estimator._restore(description, arrays)

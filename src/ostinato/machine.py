@@ -13,15 +13,13 @@ import json
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from math import isfinite
 from pathlib import Path
 from typing import Any
-
-from .files import write_atomically
-from .errors import FileError
 
 LEVELS = ("L1", "L2", "L3", "DRAM")
 WIDTHS = {"avx512": 64, "avx2": 32, "sse2": 16, "neon": 16}  # bytes of a vector, by the names of native/targets.py
@@ -123,7 +121,7 @@ def vector_bytes() -> int:
     if wanted in WIDTHS:
         return WIDTHS[wanted]
     features = _features()
-    if all(features.get(name) for name in ("AVX512F", "AVX512BW", "AVX512DQ", "AVX512VL")) or features.get("AVX512_SKX"):
+    if features.get("X86_V4") or features.get("AVX512_SKX"):
         return WIDTHS["avx512"]
     return WIDTHS["avx2" if features.get("AVX2") and features.get("FMA3") else "sse2"]
 
@@ -143,8 +141,9 @@ def typical(*, width: int | None = None) -> Machine:
     reads = {"L1": 2 * min(width, 32) / cycle, "L2": 0.5 * width / cycle, "L3": 30e9, "DRAM": 12e9}
     writes = {"L1": width / 2 / cycle, "L2": 40e9, "L3": 15e9, "DRAM": 8e9}
     registers = 32 if width == WIDTHS["avx512"] or platform.machine().lower() in ("arm64", "aarch64") else 16
-    return Machine(f"{processor_name()} ({8 * width}-bit vectors)", width, registers, cycle * max(1, width / 32) / 2 * 1.0,
-                   4 * cycle, cache_bytes(), reads, writes, measured=False)  # fmt: skip
+    side_by_side = cycle * max(1, width / 32) / 2  # two units of up to 256 bits
+    return Machine(f"{processor_name()} ({8 * width}-bit vectors)", width, registers, side_by_side, 4 * cycle, cache_bytes(),
+                   reads, writes, measured=False)  # fmt: skip
 
 
 # --- what was measured --------------------------------------------------------------------------------------------------------
@@ -169,9 +168,12 @@ def remember(machine: Machine) -> None:
     path = _path(machine.vector_bytes)
     if path is None:
         return
-    with contextlib.suppress(OSError, FileError):  # a full disk: they are measured again
+    with contextlib.suppress(OSError):  # a full disk: they are measured again
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        write_atomically(path, json.dumps({"format": FORMAT, **asdict(machine)}, indent=1, default=dict).encode())
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix="ostinato-", suffix=".tmp")  # as cache.py does
+        with os.fdopen(descriptor, "w") as file:
+            json.dump({"format": FORMAT, **asdict(machine)}, file, indent=1)
+        Path(temporary).replace(path)
 
 
 def kept() -> Machine | None:

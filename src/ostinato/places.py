@@ -122,7 +122,17 @@ class Places:
         elif node.op in ("slice", "transpose", "stretch", "reshape"):
             self._place_view(node)
         else:
-            self._compute(node, self.phase[name])
+            self._compute(self._with_places(node), self.phase[name])
+
+    def _with_places(self, node: Node) -> Node:
+        """Products and sums over rows walk through memory: a number that one of them reads is put there."""
+        if node.op != "matmul" and not node.op.startswith("total"):
+            return node
+        args = []
+        for i, arg in enumerate(node.args):
+            plain = isinstance(self.views[arg.name], float)
+            args.append(self._copy(f"{node.value.name}@{i}", arg, self.phase[arg.name]) if plain else arg)
+        return replace(node, args=tuple(args))
 
     def _is_identity(self, node: Node) -> bool:
         if node.op == "total" and node.args[0].type.varies == Varies.NEVER:

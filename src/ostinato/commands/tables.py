@@ -49,6 +49,7 @@ class Samples:
         names: what each sequence is called.
         features: what each feature is called.
         task: "classification" or "regression", or "" where there is no y.
+        named: whether the file names its features, so that their order does not matter.
     """
 
     X: list[Array]
@@ -56,6 +57,7 @@ class Samples:
     names: list[str]
     features: list[str]
     task: str
+    named: bool = False
 
 
 def read_samples(path: str, *, answers: bool) -> Samples:
@@ -179,7 +181,7 @@ def _read_csv(path: str, *, answers: bool) -> Samples:
     if not found:
         raise DataError(lay_out(f"{path}: it names columns, and has no line under them"))
     X = [_in_order(path, name, sequence) for name, sequence in found.items()]  # noqa: N806
-    return Samples(X, _answers(path, answer, found), list(found), features, _task(answer))
+    return Samples(X, _answers(path, answer, found), list(found), features, _task(answer), named=True)
 
 
 def _task(answer: str) -> str:

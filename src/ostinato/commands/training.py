@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ def train_command(arguments: argparse.Namespace) -> int:
         _check_same_features(samples, test, arguments)
     estimator = _estimator(task, arguments)
     estimator.fit(samples.X, _answers_for(task, samples, arguments.data))
+    if samples.named:
+        estimator.feature_names_in_ = np.array(samples.features, object)  # scikit-learn's name for it
     estimator.save(arguments.model)
     rows = [
         ("task", task),
@@ -104,12 +107,30 @@ def predict_command(model: str, data: str, output: str) -> int:
         kind = type(estimator).__name__.lower()
         raise FileError(lay_out(f"`{model}` holds a {kind}, not what `ostinato train` saves"))
     samples = read_samples(data, answers=False)
-    columns = _predictions(estimator, samples)
+    columns = _predictions(estimator, _as_learned(estimator, samples, data))
     if output:
         write_predictions(output, samples.names, columns)
     else:
         sys.stdout.write(predictions_text(samples.names, columns))
     return 0
+
+
+def _as_learned(estimator: Any, samples: Samples, path: str) -> Samples:
+    """The samples with their features in the order in which the model learned them.
+
+    Raises:
+        DataError: a feature is missing, or one is there that the model does not know.
+    """
+    learned = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
+    if not learned or not samples.named or learned == samples.features:
+        return samples
+    for here, there, what in ((learned, samples.features, "lacks"), (samples.features, learned, "has")):
+        odd = ", ".join(f"`{name}`" for name in here if name not in there)
+        if odd:
+            known = ", ".join(f"`{name}`" for name in learned)
+            raise DataError(lay_out(f"{path}: it {what} the feature {odd}, and the model was trained on {known}"))
+    order = [samples.features.index(name) for name in learned]
+    return replace(samples, X=[x[:, order] for x in samples.X], features=learned)
 
 
 def _predictions(estimator: Any, samples: Samples) -> dict[str, Any]:

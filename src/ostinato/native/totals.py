@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from llvmlite import ir
 
 from ..plan import Total
+from ..shapes import Varies
 from ..views import View, collapse
-from .emit import I64, PTR, THREAD, VOID, Kernel, Lanes, i64
+from .emit import I64, N_ROWS, PTR, THREAD, VOID, Kernel, Lanes, i64
 
 ROWS = 256  # rows that are summed before the next tile is looked at
 
@@ -33,7 +34,13 @@ def lower_total(k: Kernel, total: Total) -> None:
         else:
             _product(inner, total, total.right)
         found = inner.finish()
-    k.b.call(found, [k.context, *(k.at_row(v, i64(0)) for v in views), k.count])
+    addresses = [k.at_row(v, i64(0)) for v in views]
+    if {k.plan.buffers[v.buffer].space for v in views[: 1 + (total.right is not None)]} - {Varies.NEVER} != {Varies.STEP}:
+        k.b.call(found, [k.context, *addresses, k.count])
+        return
+    # all rows at the first call: whether others make this phase go step by step differs from plan to plan, and no sum may
+    with k.b.if_then(k.b.icmp_signed("==", k.row, i64(0))):
+        k.b.call(found, [k.context, *addresses, k.field(N_ROWS)])
 
 
 def _columns(k: Kernel, total: Total) -> None:
