@@ -4,10 +4,13 @@ Two kinds of promises. Against NumPy: close, within `LIMIT` of the scale of the 
 has another tanh and exp. Among native runs: equal to the last bit, whatever the plan, the batch, the cut of a sequence.
 """
 
+from copy import copy
+
 import numpy as np
 import pytest
 
 from ostinato import Layer
+from ostinato.sequences import Sequences
 from tests.library import LIBRARY
 from tests.loops import CASES
 from tests.scenarios import SCENARIOS, apart, named
@@ -31,10 +34,11 @@ def compiled(case, n, dtype, backend="native", plan="automatic"):
     return _MADE[key]
 
 
-def sibling(layer, **more):
+def sibling(layer, *, batch_first=False, reverse=False):
     """The layer for another order of axes or direction in time. Neither is part of a program: nothing is compiled again."""
-    made = Layer(layer.cell, **layer.sizes, **layer.options, dtype=layer.dtype, backend=layer.backend, plan=layer.plan, **more)
-    made._compiled, made._executables = layer._compiled, layer._executables
+    made = copy(layer)
+    made.batch_first, made.reverse = batch_first, reverse
+    made._sequences = Sequences(layer.graph, batch_first=batch_first, reverse=reverse)
     return made
 
 
@@ -120,19 +124,17 @@ def test_native_code_computes_what_numpy_computes_in_float64(case):
     check_scenarios(case, TAILS[(PLACE[id(case)] + 3) % len(TAILS)], "float64", ("hoisted",))
 
 
-SOME = [case for case in EVERY if case.name in (
-    "recurrent_tanh", "lstm", "gru", "gru_reset_before", "projected_lstm", "layer_norm_lstm", "fast_weights", "sru",
-)]  # fmt: skip
+SOME = [case for case in EVERY if case.name in ("gru_reset_before", "projected_lstm", "layer_norm_lstm", "fast_weights", "sru")]
 
 
 @pytest.mark.parametrize("case", SOME, ids=str)
 def test_plans_agree_in_float64(case):
-    check_scenarios(case, 9, "float64", PLANS)
+    check_scenarios(case, TAILS[(PLACE[id(case)] + 3) % len(TAILS)], "float64", PLANS)
 
 
-@pytest.mark.parametrize("n", [1, 2, 15, 16, 17, 31, 32, 33, 48, 63, 100])
+@pytest.mark.parametrize("n", [2, 15, 16, 17, 31, 32, 33, 100])
 def test_every_size_of_a_vector_and_its_tail(n):
-    for case in SOME[:5]:
+    for case in SOME[:3]:
         values = case.values(case.sizes(n), 3, 5, dtype="float32")
         expected = everything(with_weights(compiled(case, n, "float32", "numpy"), case, values), case, *given(case, values))
         found = everything(with_weights(compiled(case, n, "float32"), case, values), case, *given(case, values))
@@ -153,7 +155,6 @@ def usual(case, n_steps=5, n_instances=9, plan="automatic"):
 def test_a_batch_is_its_instances_whatever_its_size(case):
     """Forwards and backwards. Gradients of weights are sums over instances, and have no bits of one of them."""
     layer, values = usual(case)
-    layer = with_weights(sibling(layer), case, values)
     generator = np.random.default_rng(8)
     whole, pullback = layer.vjp(*(call := given(case, values))[0], **call[1])
     whole = named(whole, case)
@@ -178,7 +179,6 @@ def test_a_batch_is_its_instances_whatever_its_size(case):
 @pytest.mark.parametrize("case", RECURRENT, ids=str)
 def test_two_halves_are_one_whole_and_a_stream_is_a_run(case):
     layer, values = usual(case)
-    layer = with_weights(sibling(layer), case, values)
     inputs, more = given(case, values)
     whole, final = layer.run(*inputs, **more)
     for cut in (0, 1, 3, 5):
@@ -203,7 +203,6 @@ def test_two_halves_are_one_whole_and_a_stream_is_a_run(case):
 @pytest.mark.parametrize("case", EVERY, ids=str)
 def test_an_instance_with_a_length_is_the_sequence_cut_there_and_a_reset_begins_again(case):
     layer, values = usual(case)
-    layer = with_weights(sibling(layer), case, values)
     inputs, more = given(case, values)
     lengths = np.array([3, 0, 5, 1, 4, 5, 2, 0, 3])
     outputs, final = layer.run(*inputs, **more, lengths=lengths)

@@ -25,6 +25,7 @@ LEVELS = ("L1", "L2", "L3", "DRAM")
 WIDTHS = {"avx512": 64, "avx2": 32, "sse2": 16, "neon": 16}  # bytes of a vector, by the names of native/targets.py
 TYPICAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+FULL = 0.9  # of a cache can be counted on: other values pass through it too
 FORMAT = 1
 
 
@@ -53,8 +54,9 @@ class Machine:
     measured: bool
 
     def level(self, n_bytes: float) -> str:
-        """The nearest cache that holds so many bytes, or "DRAM"."""
-        return next((name for name in LEVELS[:3] if n_bytes <= self.capacity.get(name, 0)), "DRAM")
+        """The nearest cache that holds so many bytes (beyond L1, beside what else passes through it), or "DRAM"."""
+        rooms = {name: size * (1 if name == "L1" else FULL) for name, size in self.capacity.items()}
+        return next((name for name in LEVELS[:3] if n_bytes <= rooms.get(name, 0)), "DRAM")
 
     def lanes(self, dtype: str) -> int:
         """How many numbers are in a vector; `dtype` is "f32" or "f64"."""
