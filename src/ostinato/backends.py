@@ -11,7 +11,7 @@ import numpy as np
 
 from .compiler import Compiled
 from .errors import OptionError, known_names, lay_out
-from .graph import Program
+from .graph import Port, Program
 from .interpret import Outcome, run
 from .phases import CHOICES
 from .planner import plan_program
@@ -50,6 +50,10 @@ class Executable(Protocol):
     def program(self) -> Program: ...
 
     @property
+    def masks(self) -> tuple[Port, ...]:
+        """The dropout masks that it asks for."""
+
+    @property
     def owned(self) -> frozenset[str]:
         """The outputs whose arrays nobody else holds."""
 
@@ -68,6 +72,11 @@ class Interpreted:
 
     program: Program
     owned: frozenset[str] = frozenset()
+
+    @property
+    def masks(self) -> tuple[Port, ...]:
+        """The dropout masks that it asks for."""
+        return self.program.with_role("mask")
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None

@@ -258,7 +258,7 @@ class Layer:
         return self._executable("forward", training=False).stepper(self.weights.snapshot, n_instances, values)
 
     def _forward(self, call: Call, ready: Executable, rng: Any) -> Outcome:
-        masks = ready.program.with_role("mask")
+        masks = ready.masks
         generator = self._generator(rng) if masks else None
         values = call.values if not masks else dict(call.values)
         for port in masks:

@@ -98,7 +98,7 @@ class Sequences:
         shape: tuple[int, ...] = ()
         steps: dict[str, Array] = {}
         for port in self.inputs:
-            array = self._fitting(port, arrays[port.name], n_leading, self.steps_text(n_leading))
+            array = self._fitting(port, arrays[port.name], n_leading)
             leading = array.shape[:n_leading]
             if steps and leading != shape:
                 first = self.inputs[0].name
@@ -190,10 +190,10 @@ class Sequences:
         self._refuse(port, array, 2, self.steps_text(2))
         raise AssertionError
 
-    def _fitting(self, port: Port, array: Array, n_leading: int, leading: str) -> Array:
+    def _fitting(self, port: Port, array: Array, n_leading: int, leading: str | None = None) -> Array:
         sizes = self._sizes[port.name]
         if array.ndim != n_leading + len(sizes) or array.shape[n_leading:] != sizes:
-            self._refuse(port, array, n_leading, leading)
+            self._refuse(port, array, n_leading, self.steps_text(n_leading) if leading is None else leading)
         return array
 
     def _refuse(self, port: Port, array: Array, n_leading: int, leading: str) -> None:

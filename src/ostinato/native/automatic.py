@@ -28,7 +28,7 @@ class AutomaticProgram:
     """A program with the plan that fits the call."""
 
     def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self.program = program
+        self.program, self.masks = program, program.with_role("mask")
         self._shapes = shapes
         self._ready: dict[str, NativeProgram] = {}
         hoisted = plan_program(program, shapes, "hoisted")

@@ -135,6 +135,7 @@ class NativeProgram:
 
     def __init__(self, plan: Plan, target: Target | None = None) -> None:
         self.plan, self.program, self.target = plan, plan.program, target or host()
+        self.masks = self.program.with_role("mask")
         self.code = code_of(plan, self.target)
         self._prepare, self._run = (FUNCTION(self.code.address(f"ostinato_{name}")) for name in ("prepare", "run"))
         self._step = FUNCTION(self.code.address("ostinato_step"))
