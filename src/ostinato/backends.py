@@ -13,7 +13,9 @@ from .compiler import Compiled
 from .errors import OptionError, known_names, lay_out
 from .graph import Port, Program
 from .interpret import Outcome, run
+from .machine import this_machine
 from .phases import CHOICES
+from .planned import Planned
 from .planner import plan_program
 from .timeline import Timeline
 
@@ -24,7 +26,7 @@ BACKENDS = {
     "numpy": "the compiled program, interpreted with NumPy",
     "reference": "the definition: the cell as it was written, no pass",
 }
-PLANS = {"automatic": "hoisted for a few instances, fused for many: the faster of the two at every call", **CHOICES}
+PLANS = {"automatic": "what the cost model finds cheapest for the call: fused or hoisted", **CHOICES}
 VARIABLE = "OSTINATO_BACKEND"
 PROGRAMS = ("forward", "recording", "backward")
 
@@ -96,14 +98,34 @@ def executable(
 
     Args:
         shapes: the shape of every declared weight.
-        plan: one of phases.CHOICES; native code only.
+        plan: one of PLANS; native code only. With "automatic" the cost model chooses, for each call (see cost_model.py).
     """
     if backend != "native":
         return Interpreted(compiled.stages[name])
-    from .native.automatic import AutomaticProgram  # llvmlite is loaded when it is needed
+    from .native.choosing import CheapestProgram  # llvmlite is loaded when it is needed
     from .native.engine import NativeProgram
 
-    scheduled = compiled.stages["schedule" if name == "forward" else f"schedule_{name}"]
+    scheduled = scheduled_program(compiled, name)
     if plan == "automatic":
-        return AutomaticProgram(scheduled, shapes)
+        return CheapestProgram(scheduled, shapes)
     return NativeProgram(plan_program(scheduled, shapes, plan))
+
+
+def scheduled_program(compiled: Compiled, name: str) -> Program:
+    """What a plan is made of, for one of the PROGRAMS."""
+    return compiled.stages["schedule" if name == "forward" else f"schedule_{name}"]  # type: ignore[no-any-return]
+
+
+def planned(
+    compiled: Compiled, name: str, shapes: Mapping[str, tuple[int, ...]], plan: str, *, measure: bool = False
+) -> Planned:  # fmt: skip
+    """The plans of one of the PROGRAMS and what they cost, for native code.
+
+    Args:
+        measure: measure this machine if that was not done before, which loads llvmlite; else typical figures stand in.
+    """
+    if measure:
+        from .native.roofs import measured
+
+        return Planned(scheduled_program(compiled, name), shapes, plan, measured())
+    return Planned(scheduled_program(compiled, name), shapes, plan, this_machine())

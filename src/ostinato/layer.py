@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,7 @@ from .explain import Explanation, explain
 from .graph import Graph, Port, Program
 from .initialise import Initialiser, initialiser
 from .interpret import Outcome
+from .plan_text import PlanReport, measure_plans, plan_report
 from .pullback import Gradients, Pullback
 from .read import read_step
 from .sequences import Call, Sequences
@@ -48,8 +50,8 @@ class Layer:
         reverse: run from each instance's own last step to its first.
         backend: "native" (machine code), "numpy" (the compiled program, interpreted), or "reference" (the definition).
             None: what the environment variable OSTINATO_BACKEND names, and native code if it names none.
-        plan: how native code orders its products: "separate", "fused", "hoisted", or "automatic" for what the cost model
-            finds fastest. No plan changes a bit of the result.
+        plan: how native code orders its products: "separate", "fused", "hoisted", or "automatic": the cost model chooses for
+            each call (see `plan_of`). No plan changes a bit of the result.
         init: weight name -> initialiser, instead of the one its declaration names.
         structure: BlockCirculant(8), BlockDiagonal(4), Diagonal(): for all matrices (every Weight of two dimensions); or a
             dictionary, weight name -> structure, or None for dense. It replaces what was declared.
@@ -98,9 +100,6 @@ class Layer:
     ) -> None:  # fmt: skip
         graph = graphs[False]
         backend = chosen(backend, graph.name)
-        if not isinstance(plan, str) or plan not in PLANS:
-            known = known_names(str(plan), PLANS, "plans")
-            raise OptionError(lay_out(f"{graph.name}: there is no plan `{plan}`; {known}"))
         if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
             raise OptionError(lay_out(f"{graph.name}: `seed` is a whole number from 0 up, not {seed!r}"))
         for flag, given in (("batch_first", batch_first), ("reverse", reverse)):
@@ -108,7 +107,7 @@ class Layer:
                 raise OptionError(lay_out(f"{graph.name}: `{flag}` is True or False, not {given!r}"))
         self.name, self.doc = graph.name, graph.doc
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
-        self.backend, self.plan, self.seed = backend, plan, int(seed)
+        self.backend, self.plan, self.seed = backend, _checked_plan(graph.name, plan), int(seed)
         self._graphs = graphs
         self._compiled: dict[bool, Compiled] = {}
         self._executables: dict[tuple[str, bool], Executable] = {}
@@ -291,6 +290,42 @@ class Layer:
 
     # --- explaining, saving
 
+    def plan_of(
+        self, program: str = "forward", *, n_steps: int = 100, n_instances: int = 1, measured: Mapping[str, float] | None = None
+    ) -> PlanReport:  # fmt: skip
+        """How native code runs a program: its stages, tiles and packed weights, and what every plan would cost.
+
+        Args:
+            program: "forward", "recording" (forward, keeping what the backward pass needs) or "backward".
+            n_steps, n_instances: the call that costs are predicted for, from 1 up.
+            measured: plan -> seconds, as `measure_plans` gives them; shown as bars.
+
+        Raises:
+            OptionError: no such program, an impossible size, or a backend without plans.
+        """
+        return plan_report(self, program, n_steps, n_instances, measured)
+
+    def measure_plans(
+        self, n_steps: int = 100, n_instances: int = 1, *, backward: bool = False, seconds: float = 0.2
+    ) -> dict[str, float]:  # fmt: skip
+        """Seconds of a call by each plan: medians, the plans in turn, on random inputs. `explain(measured=...)` shows them.
+
+        Args:
+            n_steps, n_instances: of the call, from 1 up.
+            backward: a forward and a backward pass together, instead of a forward pass alone.
+            seconds: how long to measure each plan, about.
+
+        Raises:
+            OptionError: an impossible size, or a backend without plans.
+        """
+        return measure_plans(self, n_steps, n_instances, backward=backward, seconds=seconds)
+
+    def with_plan(self, plan: str) -> Layer:
+        """The same layer, weights and all, run by another plan; what the compiler made of it is shared."""
+        other = copy(self)
+        other.plan, other._executables = _checked_plan(self.name, plan), {}
+        return other
+
     def __getstate__(self) -> dict[str, Any]:
         """A pickle, or a copy, holds no code: that is made again where it is needed."""
         return {**self.__dict__, "_compiled": {}, "_executables": {}}
@@ -375,6 +410,13 @@ class Layer:
                 headline = f"the file says that `{name}` is a {placement.structure} matrix, and its shape is another"
                 raise FileError(lay_out(headline))
         return found
+
+
+def _checked_plan(owner: str, plan: Any) -> str:
+    """The name of a plan, as it was given."""
+    if not isinstance(plan, str) or plan not in PLANS:
+        raise OptionError(lay_out(f"{owner}: there is no plan `{plan}`; {known_names(str(plan), PLANS, 'plans')}"))
+    return plan
 
 
 def _interface(graph: Graph) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ import platform
 import sys
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -25,6 +25,7 @@ LEVELS = ("L1", "L2", "L3", "DRAM")
 WIDTHS = {"avx512": 64, "avx2": 32, "sse2": 16, "neon": 16}  # bytes of a vector, by the names of native/targets.py
 TYPICAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
+TARGET = "OSTINATO_TARGET"
 FULL = 0.9  # of a cache can be counted on: other values pass through it too
 FORMAT = 1
 
@@ -119,7 +120,7 @@ def cache_bytes(folder: Path = CACHES) -> dict[str, int]:
 
 def vector_bytes() -> int:
     """The width of vectors that native code uses here, as native/targets.py finds it, but without llvmlite."""
-    wanted = os.environ.get("OSTINATO_TARGET", "")
+    wanted = os.environ.get(TARGET, "")
     if wanted in WIDTHS:
         return WIDTHS[wanted]
     features = _features()
@@ -150,25 +151,30 @@ def typical(*, width: int | None = None) -> Machine:
 
 # --- what was measured --------------------------------------------------------------------------------------------------------
 
-_KNOWN: dict[int, Machine] = {}  # width of vectors -> the figures that this process uses
+_KNOWN: dict[str, Machine] = {}  # the target asked for -> the figures that this process uses
 
 
 def this_machine() -> Machine:
     """The figures that were measured on this machine, by this process or an earlier one; typical ones where there are none."""
-    width = vector_bytes()
-    if width not in _KNOWN:
-        found = kept()
+    return known() or typical()
+
+
+def known() -> Machine | None:
+    """The figures that this process uses, or that an earlier one has kept."""
+    target = os.environ.get(TARGET, "")
+    if target not in _KNOWN:
+        found = _kept()
         if found is None:
-            return typical()
-        _KNOWN[width] = found
-    return _KNOWN[width]
+            return None
+        _KNOWN[target] = found
+    return _KNOWN[target]
 
 
 def remember(machine: Machine) -> None:
-    """Use these figures in this process, and keep them for the next ones where there is a folder for it."""
-    _KNOWN[machine.vector_bytes] = machine
-    path = _path(machine.vector_bytes)
-    if path is None:
+    """Use these figures in this process; keep what was measured for the next ones, where there is a folder for it."""
+    _KNOWN[os.environ.get(TARGET, "")] = machine
+    path = _path()
+    if path is None or not machine.measured:
         return
     with contextlib.suppress(OSError):  # a full disk: they are measured again
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -178,9 +184,9 @@ def remember(machine: Machine) -> None:
         Path(temporary).replace(path)
 
 
-def kept() -> Machine | None:
+def _kept() -> Machine | None:
     """What an earlier process has measured here; None where there is nothing, or nothing that makes sense."""
-    path = _path(vector_bytes())
+    path = _path()
     if path is None:
         return None
     try:
@@ -192,24 +198,26 @@ def kept() -> Machine | None:
 
 def _read(saved: Any) -> Machine | None:
     """Figures from a file: all of them there, above 0, and of this machine."""
-    like = typical()
-    if not isinstance(saved, dict) or saved.get("format") != FORMAT or saved.get("name") != like.name:
+    if not isinstance(saved, dict) or saved.get("format") != FORMAT:
         return None
+    width, registers = saved.get("vector_bytes"), saved.get("n_registers")
+    if width not in WIDTHS.values() or registers not in (16, 32):
+        return None
+    like = typical(width=width)
     tables = [saved.get(name) for name in ("loads", "stores")]
-    seconds = [saved.get("multiply_add"), saved.get("latency")]
-    if not all(isinstance(t, dict) and set(t) == set(LEVELS) for t in tables):
+    if saved.get("name") != like.name or not all(isinstance(t, dict) and set(t) == set(LEVELS) for t in tables):
         return None
-    figures = [*seconds, *(figure for table in tables if table for figure in table.values())]
+    figures = [saved.get("multiply_add"), saved.get("latency"), *(f for table in tables if table for f in table.values())]
     if not all(isinstance(f, float) and isfinite(f) and f > 0 for f in figures):
         return None
-    return Machine(like.name, like.vector_bytes, like.n_registers, figures[0], figures[1], like.capacity,
-                   saved["loads"], saved["stores"], measured=True)  # fmt: skip
+    return replace(like, n_registers=registers, multiply_add=figures[0], latency=figures[1], loads=saved["loads"],
+                   stores=saved["stores"], measured=True)  # fmt: skip
 
 
-def _path(width: int) -> Path | None:
+def _path() -> Path | None:
     """The file for this kind of processor."""
     folder = cache_folder()
-    kind = f"{processor_name()} {platform.machine()} {width} {cache_bytes()}"
+    kind = f"{processor_name()} {platform.machine()} {os.environ.get(TARGET, '')} {cache_bytes()}"
     return None if folder is None else folder / f"machine-{hashlib.sha256(kind.encode()).hexdigest()[:16]}.json"
 
 

@@ -95,7 +95,7 @@ def stages_of(nodes: Iterable[Node]) -> dict[str, int]:
     return stages
 
 
-def measured_times(measured: Any) -> dict[str, float]:
+def measured_times(measured: Any, asked: str = "explain") -> dict[str, float]:
     """A measurement as it was handed in, checked.
 
     Raises:
@@ -109,7 +109,7 @@ def measured_times(measured: Any) -> dict[str, float]:
         for name, seconds in measured.items()
     )  # fmt: skip
     if not fits:
-        headline = f"explain: `measured` is a dictionary, plan -> seconds above 0, not {measured!r:.80}"
+        headline = f"{asked}: `measured` is a dictionary, plan -> seconds above 0, not {measured!r:.80}"
         raise OptionError(lay_out(headline, hint="measured={'separate': 0.0031, 'hoisted': 0.0008}"))
     return {name: float(seconds) for name, seconds in measured.items()}
 

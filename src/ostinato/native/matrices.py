@@ -34,7 +34,7 @@ class ProductStage:
         self.n_panels = -(-self.n // self.lanes)
         self.vector = ir.VectorType(k.unit.number, self.lanes)
         self.tiles = tiles(k.unit, self.gates, self.n_panels)
-        self.width = width(self.gates, self.n_panels)
+        self.width = width(k.unit, self.gates, self.n_panels)
         self._lead()
         # rows, panels, what stands before and behind the tile is written once, as functions
         self.kind = ir.FunctionType(VOID, [PTR, I64, I64, I64, I64, I64, PTR, *[I64] * len(self.lead_sizes)])

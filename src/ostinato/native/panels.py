@@ -18,16 +18,17 @@ class Tile:
     panels: int
 
 
-def width(gates: int, n_panels: int) -> int:
+def width(unit: Unit, gates: int, n_panels: int) -> int:
     """How many blocks of neurons lie side by side in a panel: so many that a step through k reads a few whole cache lines."""
-    return min(n_panels, {1: 4, 2: 2}.get(gates, 1))
+    wide = {1: 4, 2: 2} if unit.target.n_registers >= 32 else {1: 2}
+    return min(n_panels, wide.get(gates, 1))
 
 
 def tiles(unit: Unit, gates: int, n_panels: int) -> list[Tile]:
     """The tiles for many rows, for a few, and for one, by the number of vector registers; the largest first."""
     room = 16 if unit.target.n_registers >= 32 else 10
     most = max(1, min(4, (room + 8) // gates if room == 16 else room // gates))
-    side = width(gates, n_panels)
+    side = width(unit, gates, n_panels)
     found = []
     for rows in (4, 3, 2, 1):
         if rows == most or (rows < most and rows != 3):
@@ -43,7 +44,7 @@ def lower_packing(k: Kernel, packing: Packing) -> None:
     """
     lanes, gates = k.lanes, len(packing.rights)
     n_panels = -(-packing.n // lanes)
-    side = width(packing.gates, n_panels)
+    side = width(k.unit, packing.gates, n_panels)
     vector = ir.VectorType(k.unit.number, lanes)
     base = k.base(packing.panels)
     whole = packing.n // lanes // side  # panels whose blocks are all full

@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 
 from ..errors import OstinatoError
-from ..machine import LEVELS, Machine, kept, remember, this_machine, typical
+from ..machine import LEVELS, Machine, known, remember, typical
 from .jit import Code, compile_module, load
 from .targets import Target, host
 
@@ -28,18 +28,16 @@ KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 
 
 def measured() -> Machine:
-    """The figures of this machine: what was kept, else measured now and kept; typical ones where nothing can be measured."""
-    target = host()
-    known = kept()
-    if this_machine().measured and this_machine().vector_bytes == target.vector_bytes:
-        return this_machine()
-    if known is not None and known.vector_bytes == target.vector_bytes:
-        return known
-    try:
-        found = measure(target)
-    except (OstinatoError, MemoryError):  # no memory for it, or code that this processor does not take
-        found = typical(width=target.vector_bytes)
-    remember(found)
+    """The figures of this machine: those known, else measured now and kept; typical ones where nothing can be measured."""
+    found = known()
+    if found is None:
+        target = host()
+        try:
+            found = measure(target)
+        except (OstinatoError, MemoryError):  # no memory for it, or code that this processor does not take
+            found = typical(width=target.vector_bytes)
+        found = replace(found, n_registers=target.n_registers)
+        remember(found)
     return found
 
 
