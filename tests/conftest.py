@@ -10,8 +10,11 @@ sites to the first process.
 from __future__ import annotations
 
 import ast
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -38,6 +41,10 @@ EXPLAINED = {
 # What a cell means is asked of the interpreter, where nothing has to be compiled; native code is compared with it in the files
 # named below, which run as a user would.
 os.environ[VARIABLE] = "numpy"
+if "OSTINATO_CACHE" not in os.environ:  # the tests neither fill nor need the cache of whoever runs them
+    folder = tempfile.mkdtemp(prefix="ostinato-")
+    os.environ["OSTINATO_CACHE"] = folder  # the processes of pytest-xdist share it
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
 AS_A_USER = ("test_native", "test_documentation", "test_examples", "test_cli_learning", "test_jit", "test_structured")
 
 

@@ -68,6 +68,12 @@ class Writer:
             raise LookupError
         return fitting[min(len(fitting) - 1, int(len(fitting) * self.rng.random() ** 0.6))]
 
+    def summable(self, **wanted: int) -> str:
+        """A value with not so many elements that the order of their sum would matter more than everything else."""
+        while self.pool[name := self.value(**wanted)].type.n_elements > 10 * MOST_ELEMENTS_WIDE:
+            pass
+        return name
+
     # --- writing
 
     def declarations(self) -> dict[str, Declaration]:
@@ -207,7 +213,7 @@ class Writer:
         return f"sigmoid(split({cut}, 3)[{self.whole(0, 3)}]) * split({cut}, 3)[{self.whole(0, 3)}] + split({cut}, 3)[0]", 2
 
     def reduction(self) -> tuple[str, float]:
-        a = self.value(at_least=1)
+        a = self.summable(at_least=1)
         rank = self.pool[a].ndim
         axes = sorted({self.whole(-rank, rank) % rank for _ in range(self.one(1, 1, 2))})
         axis = axes[0] - self.one(0, rank) if len(axes) == 1 else tuple(axes)
@@ -282,7 +288,7 @@ class Writer:
         if fitting and self.rng.random() < 0.7:
             chosen = fitting[-1 - int(len(fitting) * self.rng.random() ** 2)]
             return self.keep(f"0.5 * {name} + {chosen}", 9, most=max(self.most, 7**3)) if self.rng.random() < 0.4 else chosen
-        scalar = self.value()
+        scalar = self.summable()
         if self.pool[scalar].ndim:
             scalar = f"sum({scalar}, axis={tuple(range(self.pool[scalar].ndim))})"
         return self.keep(f"{self.number()} * {name} + {scalar}", 9, most=max(self.most, 7**3))

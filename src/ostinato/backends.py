@@ -113,7 +113,7 @@ def executable(
 
 def scheduled_program(compiled: Compiled, name: str) -> Program:
     """What a plan is made of, for one of the PROGRAMS."""
-    return compiled.stages["schedule" if name == "forward" else f"schedule_{name}"]  # type: ignore[no-any-return]
+    return compiled.stages[f"schedule_{name}"]  # type: ignore[no-any-return]
 
 
 def planned(

@@ -1,4 +1,4 @@
-"""The command line: `ostinato demo | explain | train | predict`.
+"""The command line: `ostinato demo | explain | bench | train | predict`.
 
 Exit codes: 0 all is well; 1 the data, the files or the cell are wrong (one line on stderr says how); 2 the command itself is
 (one line too); 130 interrupted.
@@ -21,6 +21,7 @@ Recurrent neural networks from their equations: look at a cell, train a network 
 
   ostinato demo                                    learn to read handwritten digits row by row, in about a minute
   ostinato explain lstm n_inputs=3 n_neurons=5     the equation, every shape, what runs where, and what it costs
+  ostinato bench lstm n_inputs=64 n_neurons=64     how long it takes here, by each plan
   ostinato train data.csv --model model.safetensors
   ostinato predict model.safetensors new.csv
 
@@ -43,6 +44,17 @@ Or a product, without a cell: the shapes, what is summed over, how many multipli
   ostinato explain "A[m,n] @ B[n,p]"
   ostinato explain "Q[n,d] @ K[m,d].T" --n 3 --m 5 --d 4       with sizes; n=3 is the same
   ostinato explain "[[1, 2], [3, 4]] @ [[5, 6], [7, 8]]"       with numbers: every dot product, and the result
+"""
+
+BENCH = """\
+Measure a cell on this machine: native code by each of its plans (separate, fused, hoisted), forward, and forward and backward
+together. Medians of whole calls on random inputs, the plans in turn; and which part of the machine's peak the fastest reaches.
+
+examples:
+  ostinato bench lstm n_inputs=64 n_neurons=64
+  ostinato bench lstm n_inputs=64 n_neurons=64 --steps 100 --batch 1 8 32
+  ostinato bench my_cells.py:mine n_inputs=3 n_neurons=5 -o mine.svg   the cell `mine` of a file (the file is run), and a plot
+  ostinato bench gru n_inputs=64 n_neurons=256 --threads 2 --json
 """
 
 TRAIN = """\
@@ -96,7 +108,9 @@ class Parser(argparse.ArgumentParser):
             from .commands.explaining import library_cells
 
             listing = ", ".join(f"`{name}`" for name in library_cells())
-            message = f"explain: which cell? The cells of the library are {listing}; a product is written 'A[m,n] @ B[n,p]'"
+            command = self.prog.split()[-1]
+            message = f"{command}: which cell? The cells of the library are {listing}"
+            message += "; a product is written 'A[m,n] @ B[n,p]'" if command == "explain" else ""
         self.exit(2, f"{self.prog.split()[0]}: {message} (see {self.prog} --help)\n")
 
 
@@ -175,12 +189,28 @@ def parser() -> Parser:
     one.add_argument("-o", "--output", default="", metavar="FILE", help="write to a .html, .txt or .svg file")
     one.add_argument("--plain", action="store_true", help="no colour")
 
+    _add_bench(commands, shared)
     _add_train(commands, shared)
     predict = commands.add_parser("predict", help="predict", description=PREDICT, formatter_class=raw, parents=[shared])
     predict.add_argument("model", metavar="MODEL", help="what `ostinato train` saved")
     predict.add_argument("data", metavar="DATA", help="a .npz or .csv file")
     predict.add_argument("-o", "--output", default="", metavar="FILE", help="a .csv or .npz file instead of the screen")
     return main_parser
+
+
+def _add_bench(commands: Any, shared: Parser) -> None:
+    raw = argparse.RawDescriptionHelpFormatter
+    bench = commands.add_parser("bench", help="measure a cell here", description=BENCH, formatter_class=raw, parents=[shared])
+    bench.add_argument("cell", metavar="CELL", help="a cell of the library, or path/file.py:name")
+    bench.add_argument("settings", nargs="*", type=setting, metavar="name=value", help="sizes and options")
+    bench.add_argument("--steps", type=positive, default=100, metavar="N", help="of a sequence (100)")
+    bench.add_argument("--batch", type=positive, nargs="+", default=[1, 8, 32], metavar="N", help="sequences at once (1 8 32)")
+    bench.add_argument("--dtype", choices=("float32", "float64"), default="float32", help="(float32)")
+    bench.add_argument("--seconds", type=rate, default=0.2, metavar="S", help="for each plan and row, about (0.2)")
+    bench.add_argument("--threads", type=positive, default=1, metavar="N", help="that a call may use (1)")
+    bench.add_argument("-o", "--output", default="", metavar="FILE", help="an .svg file for a plot")
+    bench.add_argument("--json", action="store_true", help="JSON instead of a table")
+    bench.add_argument("--plain", action="store_true", help="no colour")
 
 
 def _add_train(commands: Any, shared: Parser) -> None:
@@ -273,6 +303,14 @@ def run(arguments: argparse.Namespace) -> int:
             return explain_command(
                 arguments.cell, arguments.settings, program=arguments.program, backward=arguments.backward,
                 output=arguments.output, plain=arguments.plain,
+            )  # fmt: skip
+        case "bench":
+            from .commands.bench import bench_command
+
+            return bench_command(
+                arguments.cell, arguments.settings, steps=arguments.steps, batches=arguments.batch, dtype=arguments.dtype,
+                seconds=arguments.seconds, n_threads=arguments.threads, output=arguments.output, as_json=arguments.json,
+                plain_text=arguments.plain,
             )  # fmt: skip
         case "train":
             from .commands.training import train_command

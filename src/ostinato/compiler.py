@@ -91,6 +91,8 @@ def compile_graph(traced: Graph, *, passes: bool = True) -> Compiled:
         "simplify": lambda: simplify(traced, drop_stops=True) if _has_stops(traced) else simple(),
         "differentiate": lambda: simplify(differentiate(in_order_of_results(simple())), drop_stops=True),
         "schedule": lambda: schedule(stages["simplify"]),
+        # with the stops that a recording run has, so that both join their sums alike: native code gives the same bits
+        "schedule_forward": lambda: schedule(simple()) if _has_stops(traced) else stages["schedule"],
         "schedule_recording": lambda: schedule(simple(), record=recorded(simple(), stages["differentiate"])),
         "schedule_backward": lambda: schedule(stages["differentiate"], direction="backward"),
         "forward": lambda: fuse(stages["schedule"]),

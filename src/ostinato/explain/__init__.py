@@ -12,10 +12,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..backends import chosen, planned
 from ..cell import Cell
-from ..compiler import compile_graph
+from ..compiler import Compiled, compile_graph
 from ..errors import OptionError, known_names, lay_out
 from ..files import write_atomically
+from ..graph import Graph
+from ..planned import Planned
 from .alternatives import Plan, measured_times
 from .canvas import Canvas
 from .cost import Counts, counts
@@ -187,8 +190,17 @@ def _of_cell(cell: Cell, given: dict[str, Any], measured: Mapping[str, float]) -
     compiled = compile_graph(graph)
     recording = compile_graph(training) if training.with_role("mask") else compiled
     named = named_by_author(graph) | named_by_author(training)
+    plans = _planned(compiled, graph, chosen(None, graph.name), "automatic")
     return Subject(graph, meanings, named, compiled, training, training_meanings, recording, cell, Given(), measured,
-                   cell.placements(dict(graph.sizes)))  # fmt: skip
+                   cell.placements(dict(graph.sizes)), plans)  # fmt: skip
+
+
+def _planned(compiled: Compiled, graph: Graph, backend: str, plan: str) -> dict[str, Planned]:
+    """The plans of native code, made without llvmlite; none where something else runs the programs."""
+    if backend != "native":
+        return {}
+    shapes = {p.name: p.value.type.sizes for p in graph.with_role("weight", "bias")}
+    return {name: planned(compiled, name, shapes, plan) for name in ("forward", "backward")}
 
 
 def _of_layer(layer: Any, inputs: tuple[Any, ...], more: Mapping[str, Any], measured: Mapping[str, float]) -> Subject:
@@ -204,4 +216,4 @@ def _of_layer(layer: Any, inputs: tuple[Any, ...], more: Mapping[str, Any], meas
     arrays = {name: value for name, value in more.items() if name != "state"}
     shown = Given(layer.weights, inputs, arrays, more.get("state"), layer.batch_first, layer.reverse)
     return Subject(graph, meanings[False], named, compiled, written, meanings[True], training, layer.cell, shown, measured,
-                   layer.structures)  # fmt: skip
+                   layer.structures, _planned(compiled, graph, layer.backend, layer.plan))  # fmt: skip

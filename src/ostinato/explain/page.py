@@ -284,12 +284,12 @@ def _products(subject: Subject) -> tuple[str, str]:
 def _runs(subject: Subject) -> tuple[str, str]:
     pictures = run_pictures(subject)
     before = _gallery(pictures, subject, "runs") if pictures else ""
-    return before, f"<h3>The forward program</h3>{program_html(subject.compiled.forward, subject.colours)}"
+    return before, f"<h3>The forward program</h3>{program_html(subject.compiled.forward, subject.colours, staged=not subject.planned)}"
 
 
 def _backward(subject: Subject) -> tuple[str, str]:
     program: Program = subject.training.backward
-    return "", f"<h3>The backward program</h3>{program_html(program, subject.colours)}"
+    return "", f"<h3>The backward program</h3>{program_html(program, subject.colours, staged=not subject.planned)}"
 
 
 ADDED: dict[str, Callable[[Subject], tuple[str, str]]] = {

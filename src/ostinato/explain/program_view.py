@@ -34,10 +34,14 @@ def listings(program: Program) -> dict[str, list[str]]:
     return parts
 
 
-def program_html(program: Program, colours: Colours) -> str:
-    """The lanes of a program, and what comes in and goes out in a fold."""
+def program_html(program: Program, colours: Colours, *, staged: bool = True) -> str:
+    """The lanes of a program, and what comes in and goes out in a fold.
+
+    Args:
+        staged: with the stages of the loop; not where native code has stages of its own, which another table shows.
+    """
     parts = listings(program)
-    stages = stages_of(program.loop)
+    stages = stages_of(program.loop) if staged else {}
     several = max(stages.values(), default=1) > 1
     lanes = []
     for section, nodes in program.sections.items():

@@ -10,6 +10,7 @@ from . import words
 from .alternatives import STEPS, Plan, seconds_text, stages_of
 from .cost import Counts, counts, loop_weight_bytes, step_nodes, value_bytes
 from .document import Bars, Block, Picture, Sentence, Table
+from .plan_tables import plan_blocks
 from .subject import Subject
 from .words import plural
 
@@ -44,7 +45,15 @@ def runs_section(subject: Subject) -> Iterator[Block]:
             yield Sentence(f"Elementwise operations: {', '.join(counted)}.")
         if not numbers["loop"]:
             yield Sentence("No product stays in the loop: a step costs elementwise operations alone.")
-        yield Sentence(_stages(program))
+        if not subject.planned:
+            yield Sentence(_stages(program))
+
+
+def native_section(subject: Subject) -> Iterator[Block]:
+    """How native code runs both programs: stages, tiles, packed weights; and what the plans cost by the model."""
+    for name, planned in subject.planned.items():
+        yield Sentence(f"The {name} program, {planned.program.name}.")
+        yield from plan_blocks(planned, STEPS, 1, {})
 
 
 def _placed_row(placed: words.Placed, program: Program) -> tuple[str, str]:
@@ -119,7 +128,7 @@ def _alternatives(subject: Subject) -> Iterator[Block]:
         "same numbers; they differ in how many products are started and how often operands are read:"
     )
     rows = tuple(
-        (p.name + (" (runs)" if p.runs else ""), f"{p.once}", f"{p.each_step}", f"{p.calls:,}", f"{p.multiply_adds:,}",
+        (p.name + (" (runs)" if p.runs and not subject.planned else ""), f"{p.once}", f"{p.each_step}", f"{p.calls:,}", f"{p.multiply_adds:,}",
          f"{p.moved:,}") for p in plans
     )  # fmt: skip
     headings = ("plan", "products once", "each step", f"{STEPS} steps", "loop multiply-adds", "bytes moved")

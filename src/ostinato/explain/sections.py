@@ -10,7 +10,7 @@ from .backward import backward_section, training_section
 from .cost import counts
 from .document import Block, Formulas, Page, Picture, Section, Sentence, Table
 from .equations import Notation, joined_sums
-from .running import cost_section, runs_section
+from .running import cost_section, native_section, runs_section
 from .structures import product_rows, role_of, structured_section
 from .subject import DTYPES, Subject
 from .unrolled import unrolled
@@ -33,7 +33,7 @@ def page_of(subject: Subject) -> Page:
     makers = (
         ("Equation", _equation), ("Unrolled through time", _unrolled), ("Symbols and shapes", _symbols),
         ("Products", _products), ("Structured weights", structured_section), ("What runs", runs_section),
-        ("What it costs", cost_section), ("Backward", backward_section), ("In training", training_section),
+        ("Native code", native_section), ("What it costs", cost_section), ("Backward", backward_section), ("In training", training_section),
     )  # fmt: skip
     sections = ((heading, tuple(make(subject))) for heading, make in makers)
     return Page(title, doc, tuple(Section(heading, blocks) for heading, blocks in sections if blocks))

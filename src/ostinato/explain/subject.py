@@ -9,6 +9,7 @@ from functools import cached_property
 from ..cell import Cell
 from ..compiler import Compiled
 from ..graph import Graph, Node, Value
+from ..planned import Planned
 from ..rewrite import live
 from ..shapes import Varies
 from ..structure import Placement
@@ -39,6 +40,7 @@ class Subject:
         given: the numbers that are to be shown.
         measured: plan -> seconds, as it was handed in.
         structures: weight name -> its structure, where it is not dense.
+        planned: "forward" and "backward" -> how native code runs it; empty where native code does not run.
     """
 
     graph: Graph
@@ -52,6 +54,7 @@ class Subject:
     given: Given = field(default_factory=Given)
     measured: Mapping[str, float] = field(default_factory=dict)
     structures: Mapping[str, Placement] = field(default_factory=dict)
+    planned: Mapping[str, Planned] = field(default_factory=dict)
 
     @cached_property
     def notation(self) -> Notation:

@@ -9,6 +9,7 @@ import threading
 import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..shapes import Varies
 from ..threads import WORKERS
 from ..timeline import Timeline
 from ..work import Pace, Shares, Work
+from .cache import VARIABLE as FOLDER_VARIABLE
 from .cache import Cache, version_key
 from .emit import (
     ARENA,
@@ -109,6 +111,12 @@ _LOADED: weakref.WeakValueDictionary[str, Code] = weakref.WeakValueDictionary()
 _LOADING = threading.Lock()
 
 
+@lru_cache(maxsize=8)
+def _cache(_: str | None) -> Cache:
+    """The cache on disk, for a value of the variable that names its folder; it looks through the folder once."""
+    return Cache()
+
+
 def code_of(plan: Plan, target: Target) -> Code:
     """The machine code of a plan: what this process has already loaded, what the disk holds, or new."""
     fixed = sorted(
@@ -119,7 +127,7 @@ def code_of(plan: Plan, target: Target) -> Code:
     with _LOADING:
         code = _LOADED.get(key)
         if code is None:
-            cache = Cache()
+            cache = _cache(os.environ.get(FOLDER_VARIABLE))
             entry = cache.get(key)
             if entry is None:
                 object_bytes = compile_module(str(lower(plan, target)), target)

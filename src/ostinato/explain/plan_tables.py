@@ -1,0 +1,217 @@
+"""The plan of native code in words and tables: which products there are, the stages of each phase, and what each plan costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+
+from ..cost_model import PlanCost, StageCost
+from ..machine import Machine, bytes_text
+from ..phases import CHOICES, Phase
+from ..plan import Plan, Segment, Stage
+from ..planned import Planned
+from ..shapes import Varies
+from ..tiling import stage_tiles
+from ..views import View
+from .alternatives import seconds_text
+from .document import Bars, Block, Sentence, Table
+from .words import plural
+
+WHEN = {
+    Phase.PREPARE: "of weights alone, once",
+    Phase.INSTANCES: "once for each instance",
+    Phase.BEFORE: "before the loop, all steps at once",
+    Phase.LOOP: "the loop, step after step",
+    Phase.AFTER: "after the loop, all steps at once",
+    Phase.FINISH_INSTANCES: "at the end, once for each instance",
+    Phase.FINISH: "at the end, once",
+}
+KINDS = {
+    "product": "product", "map": "elementwise", "reduce": "reduction", "move": "moved", "contract": "product of two values",
+}  # fmt: skip
+MODEL = "Predicted for {machine}; the call from Python is left out. Every plan gives the same bits."
+
+
+def plan_blocks(planned: Planned, n_steps: int, n_instances: int, measured: Mapping[str, float]) -> Iterator[Block]:
+    """All about the plans of one program, for calls of so many steps and instances."""
+    runs, costs = planned.runs(n_steps, n_instances), planned.costs(n_steps, n_instances)
+    yield Sentence(f"Native code runs it by the plan `{runs}`: {CHOICES[runs]}. Why: {planned.reason}.")
+    several = sizes_in_words(planned) if planned.asked == "automatic" else ""
+    if several:
+        yield Sentence(several)
+    yield Sentence(products_in_words(planned, runs))
+    yield from stage_tables(planned.plan(runs), costs[runs], planned.machine)
+    call = f"{plural(n_steps, 'step')}, {plural(n_instances, 'instance')}"
+    if len({(c.n_stages, c.seconds) for c in costs.values()}) == 1:
+        yield Sentence(f"{call}: predicted {seconds_text(costs[runs].seconds)}, by each plan.")
+    else:
+        yield Sentence(f"{call}, by each plan:")
+        yield cost_table(costs, runs)
+        yield Bars("Predicted times", tuple((n, c.seconds, seconds_text(c.seconds)) for n, c in costs.items()))
+    yield Sentence(MODEL.format(machine=planned.machine))
+    if measured:
+        fastest = min(measured.values())
+        times = tuple((n, s, f"{seconds_text(s)}, {s / fastest:.2f}x") for n, s in measured.items())
+        yield Bars("Measured times, and how many times that of the fastest", times)
+
+
+def sizes_in_words(planned: Planned) -> str:
+    """Which plan for how many instances, where it depends on that."""
+    choices = planned.advice.plans
+    if len(set(choices)) == 1 and planned.advice.single == choices[0]:
+        return ""
+    for_each: dict[str, list[str]] = {}
+    for n, name in enumerate(choices, 1):
+        for_each.setdefault(name, []).append(f"{n} and more" if n == len(choices) else f"{n}")
+    parts = [f"`{name}` for {_listed(numbers)} side by side" for name, numbers in for_each.items()]
+    return f"By the number of instances: {'; '.join(parts)}; a stream takes `{planned.advice.single}`."
+
+
+def _listed(numbers: list[str]) -> str:
+    return numbers[0] if len(numbers) == 1 else f"{', '.join(numbers[:-1])} and {numbers[-1]}"
+
+
+def products_in_words(planned: Planned, runs: str) -> str:
+    """How many products there are, and what fusing makes of them."""
+    before, after = (_products(planned.plan(choice)) for choice in ("separate", runs))
+    packed = sum(s.weight_bytes for model in [planned.models[runs].cost()] for p in model.phases.values() for s in p)
+    loop = len(planned.plan(runs).stages.get(Phase.LOOP, ()))
+    words = f"{plural(sum(before.values()), 'product')} with weights, in {plural(after.total(), 'walk')} over packed panels"
+    words += f" ({bytes_text(packed)}, packed once for a set of weights)" if packed else ""
+    return f"{words}. A step of the loop has {plural(loop, 'stage')}." if planned.program.states else f"{words}."
+
+
+def _products(plan: Plan) -> Counter[Phase]:
+    """Left operands that are walked over, by phase."""
+    return Counter({p: sum(len(s.product.segments) for s in stages if s.product) for p, stages in plan.stages.items()})
+
+
+def cost_table(costs: Mapping[str, PlanCost], runs: str) -> Table:
+    """The plans side by side."""
+    rows = []
+    for name, cost in costs.items():
+        products = [f"{_products_in(cost, p)}" for p in (Phase.BEFORE, Phase.LOOP, Phase.AFTER)]
+        levels = {s.weight_level for s in cost.phases.get(Phase.LOOP, ()) if s.weight_level}
+        weights = f"{cost.loop_weight_bytes:,}" + (f" ({max(levels)})" if levels else "")
+        rows.append((name + (" (runs)" if name == runs else ""), " + ".join(products), f"{cost.n_stages}", weights,
+                     f"{cost.moved_bytes:,}", seconds_text(cost.seconds)))  # fmt: skip
+    headings = ("plan", "products before + in + after the loop", "stages a step", "weights a step reads", "bytes of values moved",
+                "predicted")  # fmt: skip
+    return Table(headings, tuple(rows), (1, 2, 3, 4, 5))
+
+
+def _products_in(cost: PlanCost, phase: Phase) -> int:
+    return sum(len(s.stage.product.segments) for s in cost.phases.get(phase, ()) if s.stage.product)
+
+
+# --- stages -------------------------------------------------------------------------------------------------------------------
+
+
+def stage_tables(plan: Plan, cost: PlanCost, machine: Machine) -> Iterator[Block]:
+    """A table for each phase that has something to do."""
+    by_stage = {id(s.stage): s for stages in cost.phases.values() for s in stages}
+    for phase, stages in plan.stages.items():
+        if not stages:
+            continue
+        yield Sentence(f"{_when(plan, phase)}:".capitalize())
+        walks, sums = [s for s in stages if not s.totals], [s for s in stages if s.totals]
+        rows = [_row(plan, i, s, by_stage.get(id(s)), machine) for i, s in enumerate(walks, 1)]
+        if sums:
+            stored = _names(view for s in sums for view in _written(s))
+            rows.append((f"{len(walks) + 1}", _sums(sums), "-", stored, plural(len(sums), "sum") + " over rows"))
+        yield Table(("stage", "what it computes", "reads too", "stores", "panels and tiles"), tuple(rows), code=(1, 2, 3))
+    recorded = recorded_bytes(plan)
+    if recorded:
+        yield Sentence(f"Recorded for the backward pass: {recorded:,} bytes per step and instance.")
+
+
+def _when(plan: Plan, phase: Phase) -> str:
+    if not plan.states and phase.space == Varies.STEP:
+        return "all steps at once"
+    return WHEN[phase] + (", the last step first" if phase == Phase.LOOP and plan.program.direction == "backward" else "")
+
+
+def _row(plan: Plan, number: int, stage: Stage, cost: StageCost | None, machine: Machine) -> tuple[str, ...]:
+    return (f"{number}", computes(stage), _names(_read(stage)), _names(_written(stage)),
+            _panels(plan, stage, cost, machine))  # fmt: skip
+
+
+def computes(stage: Stage) -> str:
+    """A stage in one or two lines: its products with their shape, and what follows in registers."""
+    lines = []
+    if stage.product:
+        lines += [_product(segment) for segment in stage.product.segments]
+    elif stage.contraction:
+        lines.append(f"{_name(stage.contraction.left)} @ {_name(stage.contraction.right)}")
+    made = stage.product.names if stage.product else ()
+    counted = Counter(n.op for n in stage.nodes if n.value.name not in made or n.record.elementwise and n.op != "add")
+    others = ", ".join(f"{op}" if n == 1 else f"{n} {op}" for op, n in counted.items() if op != "stop_gradient")
+    if not stage.contraction and others:
+        lines.append(f"{'then ' if lines else ''}{others}")
+    if not lines:
+        lines.append("copied")
+    return "\n".join([*lines, f"over ({_domain(stage)})"])
+
+
+def _sums(stages: Iterable[Stage]) -> str:
+    """Sums over all rows: of a value, or of products with it."""
+    totals = [total for stage in stages for total in stage.totals]
+    parts = [f"{_name(t.source)}ᵀ {_name(t.right)}" if t.right else _name(t.source) for t in totals]
+    return f"over all rows: {', '.join(parts)}"
+
+
+def _product(segment: Segment) -> str:
+    """`h @ [W_i W_f W_g W_o]`."""
+    names = [_name(right) for right in segment.rights]
+    same = len(set(names)) == 1
+    shown = names[0] if same else f"[{' '.join(names)}]"
+    return f"{_name(segment.left)} @ {shown}" + (f" ({len(names)} parts)" if same and len(names) > 1 else "")
+
+
+def _domain(stage: Stage) -> str:
+    """The named shape that a stage walks over."""
+    for node in stage.nodes:
+        value = node.args[0] if stage.kind == "reduce" else node.value
+        if value.type.sizes == stage.domain:
+            return ", ".join(map(str, value.type.dims))
+    return ", ".join(map(str, stage.domain))
+
+
+def _panels(plan: Plan, stage: Stage, cost: StageCost | None, machine: Machine) -> str:
+    tiles = stage_tiles(stage, machine, plan.program.dtype)
+    lines = [KINDS[stage.kind]] if not tiles else []
+    if tiles:
+        gates = len(stage.product.names) if stage.product else 0
+        shapes = ", ".join(f"{t.rows}×{t.blocks}×{gates}" for t in tiles)
+        lines.append(f"rows×vectors×sums: {shapes}")
+    if cost is not None and cost.weight_bytes:
+        lines.append(f"{cost.weight_bytes:,} bytes packed, from {cost.weight_level}")
+    return "\n".join(lines)
+
+
+def _read(stage: Stage) -> list[View]:
+    views = [v for v in stage.loads.values() if isinstance(v, View)]
+    views += [m.source for m in stage.moves if isinstance(m.source, View)]
+    return views
+
+
+def _written(stage: Stage) -> list[View]:
+    views = [view for _, view in stage.stores] + [m.target for m in stage.moves] + [t.target for t in stage.totals]
+    return [*views, stage.contraction.target] if stage.contraction else views
+
+
+def _names(views: Iterable[View]) -> str:
+    return ", ".join(dict.fromkeys(_name(v) for v in views)) or "-"
+
+
+def _name(view: View) -> str:
+    """What a buffer holds, in the author's words where he has some."""
+    name, _, place = view.buffer.removeprefix("weight ").partition("@")
+    return f"{name} (next)" if place == "next" else name
+
+
+def recorded_bytes(plan: Plan) -> int:
+    """What a run keeps for the backward pass, in bytes per step and instance."""
+    kept = {name for result, name in zip(plan.program.results, plan.results, strict=True) if result.role == "record"}
+    buffers = [plan.buffers[name] for name in kept]
+    return sum(b.size * b.item_bytes for b in buffers if b.space == Varies.STEP)

@@ -1,0 +1,34 @@
+"""The plan that the cost model finds cheapest for the call: see cost_model.py, which says what it assumes of one.
+
+No plan changes a bit of the result, so a call may choose; each of the two programs is compiled when it is first needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from ..graph import Program
+from ..planned import Planned
+from ..timeline import Timeline
+from .automatic import AutomaticProgram
+from .roofs import measured
+
+
+class CheapestProgram(AutomaticProgram):
+    """A program with the plan that is cheapest by the model.
+
+    Attributes:
+        planned: its plans and their costs; None where there is nothing to choose.
+    """
+
+    def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        super().__init__(program, shapes)
+        self.planned: Planned | None = None
+        if self._differ:
+            self.planned = Planned(program, shapes, "automatic", measured())
+            self._plans = {choice: self.planned.plan(choice) for choice in ("fused", "hoisted")}
+            _ = self.planned.advice  # worked out now, not in a call
+
+    def choice(self, timeline: Timeline) -> str:
+        """The plan of a call."""
+        return self.planned.advice.choice(timeline.n_steps, timeline.n_rows) if self.planned else "hoisted"
