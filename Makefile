@@ -8,7 +8,7 @@ help:
 	@echo "make demo            train on real handwritten digits, show what happens, save, load, predict"
 	@echo "make test            the whole test suite"
 	@echo "make check           format, lint and types"
-	@echo "make fuzz            random cells against the definition, for SECONDS=60"
+	@echo "make fuzz            random cells against the definition, then natively, each for SECONDS=60, from SEED=1"
 	@echo "make bench           ostinato against PyTorch, ONNX Runtime, OpenVINO and JAX; BENCH=\"--grid forward --quick\""
 	@echo "make adding-problem  the IRNN of Le, Jaitly and Hinton learns to add over 100 steps"
 	@echo "make clean           remove .venv and caches"
@@ -49,6 +49,7 @@ SECONDS ?= 60
 SEED ?= 1
 fuzz: .venv/test
 	$(BIN)/python -m tests.random_cells --seconds $(SECONDS) --seed $(SEED)
+	$(BIN)/python -m tests.random_cells --seconds $(SECONDS) --seed $(SEED) --backend native
 
 BENCH ?=
 bench: .venv/bench

@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 import ostinato
-from ostinato.backends import VARIABLE
 from ostinato import read
+from ostinato.backends import VARIABLE
 
 SOURCE = Path(ostinato.__file__).parent
 GOLDEN = Path(__file__).parent / "golden"

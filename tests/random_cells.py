@@ -233,7 +233,6 @@ class Native:
         exec(text, scope)
         self.generator, self.roundings = (np.random.default_rng([seed, i]) for i in (2, 3))
         self.dtype = "float64" if self.generator.random() < 0.2 else "float32"
-        self.stops = "stop_gradient" in text
         self.more = {"training": True, "rng": seed} if "dropout" in text else {}
         built = {**sizes, "reverse": bool(self.generator.random() < 0.3)}
         cell = scope["random_cell"]
@@ -284,10 +283,7 @@ class Native:
         outputs, state = layer.run(**given, state=states, **call)
         outputs = outputs if isinstance(outputs, dict) else {layer.graph.results_with("output")[0].name: outputs}
         alone = {f"output `{n}`": y for n, y in outputs.items()} | {f"state `{n}`": s for n, s in state.items()}
-        if self.stops:  # what back-propagation must not pass is simplified further where there is none
-            same("run and vjp", alone, {n: whole[n] for n in alone}, 1e-3)
-        else:
-            equal("run and vjp", alone, {n: whole[n] for n in alone})
+        equal("run and vjp", alone, {n: whole[n] for n in alone})
         self.by_threads(things, call, adjoints, whole)
         n_instances = next(v.shape[1] for n, v in things.items() if roles[n] == "input")
         if n_instances < 2 or self.more:  # masks are drawn for a whole batch

@@ -212,8 +212,8 @@ def test_settings_are_read_as_what_they_are():
         (["lstm", "n_inputs=three", "n_neurons=5"], "lstm: `n_inputs` must be a whole number from 1 up, and is 'three'"),
         (["recurrent", *SMALL, "n_inputs=3"], "recurrent: `n_inputs` is given twice"),
         (["lstm", *SMALL, "phi=relu"],
-         "lstm: there is no dimension or option `phi`; the dimensions and options are `n_inputs`, `n_neurons`, "
-         "`recurrent_dropout`, `update_dropout`, `zoneout_h`, `zoneout_c`"),
+         ("lstm: there is no dimension or option `phi`; the dimensions and options are `n_inputs`, `n_neurons`, "
+          "`recurrent_dropout`, `update_dropout`, `zoneout_h`, `zoneout_c`")),
         (["recurrent", *SMALL, "phi=rely"],
          ("recurrent: `phi`: there is no activation `rely`; did you mean `relu`? The activations are `affine`, `elu`, "
           "`hard_sigmoid`, `identity`, `leaky_relu`, `relu`, `scaled_tanh`, `sigmoid`, `softplus`, `softsign`, `tanh`, "

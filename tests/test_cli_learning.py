@@ -121,7 +121,10 @@ def test_the_columns_of_a_csv_file_may_stand_in_another_order(trained, capsys, m
     ("header", "message"),
     [
         ("sequence,step,value,nose", "other.csv: it lacks the feature `noise`, and the model was trained on `value`, `noise`"),
-        ("sequence,step,value,noise,more", "other.csv: it has the feature `more`, and the model was trained on `value`, `noise`"),
+        (
+            "sequence,step,value,noise,more",
+            "other.csv: it has the feature `more`, and the model was trained on `value`, `noise`",
+        ),
     ],
 )
 def test_the_features_of_a_csv_file_are_those_of_training(trained, capsys, monkeypatch, header, message):

@@ -30,6 +30,7 @@ from ostinato import (
     tanh,
     where,
 )
+from ostinato.backends import scheduled_program
 from ostinato.native.engine import NativeProgram
 from ostinato.native.jit import assembly
 from ostinato.native.lower import lower
@@ -41,7 +42,7 @@ NAMES = (
     "lstm", "gru_reset_before", "projected_lstm", "layer_norm_lstm", "attention_decoder", "convolution_2d", "fast_weights",
 )  # fmt: skip
 SMALL_SET = [case for case in EVERY if case.name in NAMES]
-PROGRAMS = ("schedule", "schedule_recording", "schedule_backward")
+PROGRAMS = ("forward", "recording", "backward")
 # what may be called besides our own functions: memory, which every C library has; no mathematics
 MEMORY = {"memset", "memcpy", "memmove"}
 
@@ -66,7 +67,7 @@ def small_layers(cases=SMALL_SET, dtype="float32", n=19, **more):
 
 def programs(layer):
     """The plans of a layer: forwards, forwards with records, backwards."""
-    return [plan_program(layer.compiled().stages[name], layer.weights.shapes) for name in PROGRAMS]
+    return [plan_program(scheduled_program(layer.compiled(), name), layer.weights.shapes) for name in PROGRAMS]
 
 
 def called(text):
@@ -81,7 +82,7 @@ def test_every_target_that_runs_here_computes_what_numpy_computes(name, monkeypa
     monkeypatch.setenv(VARIABLE, name)
     assert host().name == name
     for n, dtype, cases in ((19, "float32", SMALL_SET), (6, "float64", SMALL_SET[:2])):
-        for case, layer in small_layers(cases, dtype, n, backend="native"):
+        for case, layer in small_layers(cases, dtype, n, backend="native", plan="hoisted"):
             values = case.values(case.sizes(n), 3, 5, dtype=dtype)
             numpy = Layer(case.cell, **layer.sizes, **layer.options, dtype=dtype, backend="numpy")
             inputs, more = given(case, values)
@@ -113,8 +114,7 @@ def test_every_function_of_an_element_on_every_target(name):
     generator = np.random.default_rng(1)
     for dtype in ("float32", "float64"):
         layers = [Layer(everything_elementwise, n=21, dtype=dtype, backend=backend) for backend in ("native", "numpy")]
-        for stage, program in (("schedule", "forward"), ("schedule_recording", "recording"), ("schedule_backward", "backward")):
-            plan = plan_program(layers[0].compiled().stages[stage], layers[0].weights.shapes)
+        for program, plan in zip(PROGRAMS, programs(layers[0]), strict=True):
             layers[0]._executables[program, False] = NativeProgram(plan, target)
         X, K = generator.standard_normal((4, 3, 21)), generator.standard_normal((3, 21))
         results = []

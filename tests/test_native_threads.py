@@ -39,7 +39,7 @@ def test_no_number_of_threads_changes_a_bit(monkeypatch, name, n, by_neurons):
     made = getattr(cells, name)
     layer = Layer(made, **{d: 37 if d == "n_neurons" else 6 for d in made.dimensions})
     generator = np.random.default_rng(0)
-    ports = [p for p in layer.graph.with_role("input", "context")]
+    ports = layer.graph.with_role("input", "context")
     for n_instances in (1, 3, 9):
         arrays = [generator.standard_normal((7, n_instances, *p.value.type.sizes)).astype(np.float32) for p in ports]
         more = {"lengths": generator.integers(0, 8, n_instances)} if layer.graph.states else {}
@@ -137,9 +137,7 @@ def test_a_run_that_no_memory_is_large_enough_for_is_refused():
     with pytest.raises(DataError) as error:
         layer(np.zeros((40_000, 1_000, 1), np.float32))
     first, *rest = str(error.value).splitlines()
-    assert first == (
-        "wide: 40000 steps of 1000 instances need 149,012 GiB of memory, which this machine does not give"
-    )
+    assert first == ("wide: 40000 steps of 1000 instances need 149,012 GiB of memory, which this machine does not give")
     assert "run fewer instances or steps at a time, and carry the state on" in "\n".join(rest)
 
 

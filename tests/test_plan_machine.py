@@ -1,4 +1,4 @@
-"""The figures of the machine: measured once, kept, believed only where they make sense; nothing breaks where they are not there."""
+"""The figures of the machine: measured once, kept, believed only where they make sense."""
 
 import json
 import os

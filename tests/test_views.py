@@ -47,7 +47,7 @@ def test_a_reshape_is_a_view_exactly_where_numpy_needs_no_copy(memory):
         stop = [int(generator.integers(a + 1, n + 1)) for a, n in zip(start, base.shape, strict=True)]
         view = whole(2, 3, 4, 5).cut(start, stop, (1, 1, 1, 1)).transposed(axes)
         array = base[tuple(map(slice, start, stop))].transpose(axes)
-        sizes = generator.permutation([d for d in _factors(prod(array.shape))])
+        sizes = generator.permutation(list(_factors(prod(array.shape))))
         reshaped = view.reshaped([int(n) for n in sizes])
         expected = array.reshape(sizes)
         if reshaped is not None:

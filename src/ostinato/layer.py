@@ -323,7 +323,7 @@ class Layer:
     def with_plan(self, plan: str) -> Layer:
         """The same layer, weights and all, run by another plan; what the compiler made of it is shared."""
         other = copy(self)
-        other.plan, other._executables = _checked_plan(self.name, plan), {}
+        other.plan, other._executables = _checked_plan(self.name, plan), {}  # noqa: SLF001 - one of us
         return other
 
     def __getstate__(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache
+from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -132,9 +133,11 @@ def vector_bytes() -> int:
 @cache
 def _features() -> Mapping[str, bool]:
     """What the processor has, as NumPy found out when it was loaded."""
-    from numpy._core import _multiarray_umath
-
-    return getattr(_multiarray_umath, "__cpu_features__", {})
+    try:
+        module = import_module("numpy._core._multiarray_umath")
+    except ImportError:  # where NumPy has it elsewhere, the narrowest vectors are assumed
+        return {}
+    return getattr(module, "__cpu_features__", {})
 
 
 def typical(*, width: int | None = None) -> Machine:

@@ -1,4 +1,4 @@
-"""What `layer.plan_of` and `layer.measure_plans` give: the plans of one program, in words and numbers, predicted and measured."""
+"""What `layer.plan_of` and `layer.measure_plans` give: plans in words and numbers, predicted and measured."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .explain.colours import Colours
 from .explain.document import WIDTH, Page, Section, in_colour, plain
 from .explain.html import fragment
 from .explain.page_style import fragment_style
-from .explain.plan_tables import plan_blocks, recorded_bytes
+from .explain.plan_tables import computes, plan_blocks, recorded_bytes, when
 from .phases import CHOICES, Phase
 from .plan import Plan
 from .planned import Planned
@@ -65,6 +65,14 @@ class PlanReport:
     def n_stages(self) -> int:
         """How many stages a step of the loop has."""
         return len(self.plan.stages.get(Phase.LOOP, ()))
+
+    @property
+    def stages(self) -> list[tuple[str, str]]:
+        """(when it runs, what it computes) of every stage, in order."""
+        return [
+            (when(self.plan, phase), computes(stage).replace("\n", "; "))
+            for phase, stages in self.plan.stages.items() for stage in stages
+        ]  # fmt: skip
 
     @property
     def recorded_bytes(self) -> int:
@@ -141,7 +149,7 @@ def random_inputs(layer: Layer, n_steps: int, n_instances: int) -> tuple[list[Ar
 
 
 def _call(
-    layer: Layer, inputs: list[Array], contexts: Mapping[str, Array], *, backward: bool
+    layer: Layer, inputs: list[Array], contexts: Mapping[str, Any], *, backward: bool
 ) -> Callable[[], object]:  # fmt: skip
     """What is measured: a forward pass, or a forward and a backward one."""
     if not backward:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from operator import call
 from queue import SimpleQueue
+from typing import Any
 
 from .boundary import is_whole
 from .errors import OptionError, lay_out
@@ -46,8 +47,9 @@ class _Workers:
                 self._queues.append(queue)
             # handed out and begun in one go: an interrupt in between would leave the others waiting for this part for ever
             parts = [(function, argument) for argument in arguments[1:]]
-            puts = [queue.put for queue in self._queues[: len(parts)]]
-            deque(map(call, [*puts, function], [*parts, arguments[0]]), maxlen=0)
+            calls: list[Callable[[Any], object]] = [queue.put for queue in self._queues[: len(parts)]]
+            things: list[Any] = [*parts, arguments[0]]
+            deque(map(call, [*calls, function], things), maxlen=0)
             self._wait(len(parts))
         finally:
             self._busy.release()

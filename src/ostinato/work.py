@@ -87,7 +87,9 @@ class Work:
 def operations(stage: Stage) -> float:
     """Operations of a stage for one row."""
     elements = prod(stage.domain)
-    count = float(ELEMENT * elements * len(stage.nodes))
+    products = set(stage.product.names) if stage.product else set()
+    plain = [n for n in stage.nodes if n.record.elementwise and n.value.name not in products]
+    count = float(ELEMENT * elements * len(plain))
     if stage.product:
         count += sum(2.0 * elements * s.k * len(s.gates) for s in stage.product.segments)
     if stage.contraction:

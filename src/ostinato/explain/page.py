@@ -284,7 +284,10 @@ def _products(subject: Subject) -> tuple[str, str]:
 def _runs(subject: Subject) -> tuple[str, str]:
     pictures = run_pictures(subject)
     before = _gallery(pictures, subject, "runs") if pictures else ""
-    return before, f"<h3>The forward program</h3>{program_html(subject.compiled.forward, subject.colours, staged=not subject.planned)}"
+    return (
+        before,
+        f"<h3>The forward program</h3>{program_html(subject.compiled.forward, subject.colours, staged=not subject.planned)}",
+    )
 
 
 def _backward(subject: Subject) -> tuple[str, str]:

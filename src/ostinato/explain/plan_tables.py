@@ -95,8 +95,10 @@ def cost_table(costs: Mapping[str, PlanCost], runs: str) -> Table:
         weights = f"{cost.loop_weight_bytes:,}" + (f" ({max(levels)})" if levels else "")
         rows.append((name + (" (runs)" if name == runs else ""), " + ".join(products), f"{cost.n_stages}", weights,
                      f"{cost.moved_bytes:,}", seconds_text(cost.seconds)))  # fmt: skip
-    headings = ("plan", "products before + in + after the loop", "stages a step", "weights a step reads", "bytes of values moved",
-                "predicted")  # fmt: skip
+    headings = (
+        "plan", "products before + in + after the loop", "stages a step", "weights a step reads", "bytes of values moved",
+        "predicted",
+    )  # fmt: skip
     return Table(headings, tuple(rows), (1, 2, 3, 4, 5))
 
 
@@ -113,7 +115,7 @@ def stage_tables(plan: Plan, cost: PlanCost, machine: Machine) -> Iterator[Block
     for phase, stages in plan.stages.items():
         if not stages:
             continue
-        yield Sentence(f"{_when(plan, phase)}:".capitalize())
+        yield Sentence(f"{when(plan, phase)}:".capitalize())
         walks, sums = [s for s in stages if not s.totals], [s for s in stages if s.totals]
         rows = [_row(plan, i, s, by_stage.get(id(s)), machine) for i, s in enumerate(walks, 1)]
         if sums:
@@ -125,7 +127,8 @@ def stage_tables(plan: Plan, cost: PlanCost, machine: Machine) -> Iterator[Block
         yield Sentence(f"Recorded for the backward pass: {recorded:,} bytes per step and instance.")
 
 
-def _when(plan: Plan, phase: Phase) -> str:
+def when(plan: Plan, phase: Phase) -> str:
+    """When a phase runs, in words."""
     if not plan.states and phase.space == Varies.STEP:
         return "all steps at once"
     return WHEN[phase] + (", the last step first" if phase == Phase.LOOP and plan.program.direction == "backward" else "")
@@ -139,12 +142,14 @@ def _row(plan: Plan, number: int, stage: Stage, cost: StageCost | None, machine:
 def computes(stage: Stage) -> str:
     """A stage in one or two lines: its products with their shape, and what follows in registers."""
     lines = []
+    if stage.totals:
+        return _sums([stage])
     if stage.product:
         lines += [_product(segment) for segment in stage.product.segments]
     elif stage.contraction:
         lines.append(f"{_name(stage.contraction.left)} @ {_name(stage.contraction.right)}")
     made = stage.product.names if stage.product else ()
-    counted = Counter(n.op for n in stage.nodes if n.value.name not in made or n.record.elementwise and n.op != "add")
+    counted = Counter(n.op for n in stage.nodes if n.value.name not in made or (n.record.elementwise and n.op != "add"))
     others = ", ".join(f"{op}" if n == 1 else f"{n} {op}" for op, n in counted.items() if op != "stop_gradient")
     if not stage.contraction and others:
         lines.append(f"{'then ' if lines else ''}{others}")

@@ -128,8 +128,8 @@ def _alternatives(subject: Subject) -> Iterator[Block]:
         "same numbers; they differ in how many products are started and how often operands are read:"
     )
     rows = tuple(
-        (p.name + (" (runs)" if p.runs and not subject.planned else ""), f"{p.once}", f"{p.each_step}", f"{p.calls:,}", f"{p.multiply_adds:,}",
-         f"{p.moved:,}") for p in plans
+        (p.name + (" (runs)" if p.runs and not subject.planned else ""), f"{p.once}", f"{p.each_step}", f"{p.calls:,}",
+         f"{p.multiply_adds:,}", f"{p.moved:,}") for p in plans
     )  # fmt: skip
     headings = ("plan", "products once", "each step", f"{STEPS} steps", "loop multiply-adds", "bytes moved")
     yield Table(headings, rows, (1, 2, 3, 4, 5))

@@ -33,7 +33,8 @@ def page_of(subject: Subject) -> Page:
     makers = (
         ("Equation", _equation), ("Unrolled through time", _unrolled), ("Symbols and shapes", _symbols),
         ("Products", _products), ("Structured weights", structured_section), ("What runs", runs_section),
-        ("Native code", native_section), ("What it costs", cost_section), ("Backward", backward_section), ("In training", training_section),
+        ("Native code", native_section), ("What it costs", cost_section), ("Backward", backward_section),
+        ("In training", training_section),
     )  # fmt: skip
     sections = ((heading, tuple(make(subject))) for heading, make in makers)
     return Page(title, doc, tuple(Section(heading, blocks) for heading, blocks in sections if blocks))

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from ..graph import Program
+from ..machine import cache_folder, this_machine
 from ..planned import Planned
 from ..timeline import Timeline
 from .automatic import AutomaticProgram
@@ -25,7 +26,9 @@ class CheapestProgram(AutomaticProgram):
         super().__init__(program, shapes)
         self.planned: Planned | None = None
         if self._differ:
-            self.planned = Planned(program, shapes, "automatic", measured())
+            # where nothing can be kept, every process would have to measure anew: typical figures do
+            figures = this_machine() if cache_folder() is None else measured()
+            self.planned = Planned(program, shapes, "automatic", figures)
             self._plans = {choice: self.planned.plan(choice) for choice in ("fused", "hoisted")}
             _ = self.planned.advice  # worked out now, not in a call
 

@@ -11,13 +11,14 @@ import ctypes
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from time import perf_counter
 
 import numpy as np
 
 from ..errors import OstinatoError
 from ..machine import LEVELS, Machine, known, remember, typical
-from .jit import Code, compile_module, load
+from .jit import compile_module, load
 from .targets import Target, host
 
 SECONDS = 150e-6  # of one sample: shorter than what the system gives a neighbour at a time
@@ -54,7 +55,7 @@ def measure(target: Target) -> Machine:
     block, before = SIDE_BY_SIDE * target.vector_bytes, 0
     sizes = {**like.capacity, "DRAM": 0}
     for level, capacity in sizes.items():
-        size = min(max(4 * before, capacity // 4), capacity // 2) if capacity else min(2 * before, MOST_BYTES)
+        size = min(max(4 * before, capacity // 4), capacity // 2) if capacity else min(3 * before // 2, MOST_BYTES)
         before = capacity
         if size < 4 * block or (level == "DRAM" and size <= like.capacity.get("L3", 0)):
             continue  # a cache larger than what may be read here: the typical figure stays
@@ -74,7 +75,7 @@ def _repeat(kernel: Callable[[int, int, int], None], count: int, place: int, tim
 
 def _keep_order(table: dict[str, float]) -> None:
     """No level is faster than the one before it: a noisy sample says so at times."""
-    for near, far in zip(LEVELS, LEVELS[1:], strict=False):
+    for near, far in pairwise(LEVELS):
         table[far] = min(table[far], table[near])
 
 
@@ -145,7 +146,10 @@ def _memory(name: str, vector: str, target: Target, *, writes: bool) -> str:
     for k in lanes:
         body += [f"%d{k} = add i64 %base, {k}", f"%p{k} = getelementptr {vector}, ptr %memory, i64 %d{k}"]
         if writes:
-            body += [f"store {vector} %a{k}, ptr %p{k}, align {target.vector_bytes}", f"%n{k} = add {vector} %a{k}, zeroinitializer"]
+            body += [
+                f"store {vector} %a{k}, ptr %p{k}, align {target.vector_bytes}",
+                f"%n{k} = add {vector} %a{k}, zeroinitializer",
+            ]
         else:
             body += [f"%v{k} = load {vector}, ptr %p{k}, align {target.vector_bytes}", f"%n{k} = xor {vector} %a{k}, %v{k}"]
     ends = ["%t0 = add " + f"{vector} %n0, %n1"] + [f"%t{k - 1} = xor {vector} %t{k - 2}, %n{k}" for k in lanes[2:]]

@@ -1,0 +1,148 @@
+"""Native code called very often, and by many threads of Python at once: nothing grows, and no bit changes."""
+
+import mmap
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ostinato import Layer, cells
+from tests.test_native import equal
+
+
+def resident():
+    """Bytes of this process in memory."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * mmap.PAGESIZE
+
+
+def many_calls(n):
+    """Small calls of every kind; how much the process has grown by them, after a tenth of as many."""
+    layer = Layer(cells.lstm, n_inputs=3, n_neurons=5, backend="native")
+    X = np.random.default_rng(0).standard_normal((4, 2, 3)).astype("float32")
+    stream = layer.stream(n_instances=2)
+    before = 0
+    for i in range(n + n // 10):
+        if i == n // 10:
+            before = resident()
+        kind = i % 4
+        if kind == 0:
+            layer(X)
+        elif kind == 1:
+            layer.run(X, lengths=np.array([i % 5, 4]), reset=np.zeros((4, 2), bool))
+        elif kind == 2:
+            Y, pullback = layer.vjp(X)
+            pullback(Y)
+        else:
+            stream(X[0])
+        if i % 100 == 0:
+            layer.weights["b_i"] = layer.weights["b_i"] + 1e-6
+    return resident() - before
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="as Linux counts pages")
+def test_many_calls_take_no_memory():
+    assert many_calls(4000) < 1 << 20
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="as Linux counts pages")
+def test_layers_that_are_gone_leave_little_behind():
+    for _ in range(2):
+        before = resident()
+        for i in range(8):
+            Layer(cells.recurrent, n_inputs=3, n_neurons=4 + i, backend="native")(np.zeros((2, 1, 3)))
+    assert resident() - before < 4 << 20
+
+
+def side_by_side(functions):
+    """Call functions in threads of their own; whatever they raise is raised here."""
+    problems = []
+
+    def call(function):
+        try:
+            function()
+        except BaseException as error:  # noqa: BLE001 - shown by the test
+            problems.append(error)
+
+    threads = [threading.Thread(target=call, args=(f,)) for f in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if problems:
+        raise problems[0]
+
+
+@pytest.fixture
+def hasty():
+    """Python changes threads as often as it can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+def test_threads_with_one_layer_and_with_several_get_the_same_bits(hasty):
+    generator = np.random.default_rng(6)
+    made = [Layer(c, n_inputs=3, n_neurons=19, backend="native") for c in (cells.lstm, cells.gru, cells.recurrent)]
+    calls = [(layer, generator.standard_normal((5, n, 3)).astype("float32")) for layer in made for n in (1, 2, 5, 8)]
+
+    def result(layer, X):
+        Y, pullback = layer.vjp(X)
+        grads = pullback(np.cos(Y))
+        return {"run": layer(X), "Y": Y, "dX": grads.inputs, **grads.weights, **pullback.state}
+
+    wanted = [result(*call) for call in calls]
+
+    def work(first):
+        for i in range(3 * len(calls)):
+            place = (first + 5 * i) % len(calls)
+            equal(result(*calls[place]), wanted[place])
+
+    side_by_side([lambda i=i: work(i) for i in range(6)])
+
+
+def test_states_begin_with_as_many_instances_as_the_call_has(hasty):
+    """Native code reads as many as the inputs have: a layer must not hand out the beginning of another thread's call."""
+    sequences = Layer(cells.lstm, n_inputs=3, n_neurons=4)._sequences
+
+    def ask(n):
+        for _ in range(60_000):
+            call = sequences._beginning(n)
+            assert all(len(state) == n for state in call.values())
+
+    side_by_side([lambda n=n: ask(n) for n in (1, 2, 3, 4)])
+
+
+def test_a_layer_may_be_compiled_by_many_threads_at_once(hasty):
+    layer = Layer(cells.gru, n_inputs=3, n_neurons=6, backend="native")
+    X = np.random.default_rng(1).standard_normal((3, 2, 3)).astype("float32")
+    found = []
+    side_by_side([lambda: found.append(layer(X)) for _ in range(6)])
+    assert len(found) == 6
+    for Y in found:
+        assert np.array_equal(Y, found[0])
+
+
+def test_a_weight_assigned_by_one_thread_is_whole_for_the_others(hasty):
+    """Every run has the weights as they were before or after an assignment, never something between."""
+    layer = Layer(cells.recurrent, n_inputs=3, n_neurons=33, backend="native")
+    X = np.random.default_rng(1).standard_normal((2, 2, 3)).astype("float32")
+    sets = [{name: w * scale for name, w in layer.weights.items()} for scale in (1.0, 2.0)]
+    wanted = []
+    for weights in sets:
+        layer.weights.update(weights)
+        wanted.append(layer(X))
+
+    def assign():
+        for i in range(200):
+            layer.weights.update(sets[i % 2])
+
+    def read():
+        for _ in range(200):
+            Y = layer(X)
+            assert any(np.array_equal(Y, y) for y in wanted)
+
+    side_by_side([assign, read, read])
