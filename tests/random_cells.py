@@ -387,6 +387,8 @@ def main() -> int:
         n_checked += 1
         error, cases = checked(seed, given.statements)
         n_cases += cases
+        if n_checked % 100 == 0:
+            print(f"{n_checked} random cells, {n_cases} cases, {len(failed)} failed", file=sys.stderr, flush=True)
         if error:
             failed.append(seed)
             fewer = (n for n in range(1, given.statements) if checked(seed, n)[0])

@@ -19,9 +19,10 @@ ORDER = [
     "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
     "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
     "interpret", "rewrite", "simplify", "differentiate", "schedule", "fuse", "compiler", "views", "phases", "products",
-    "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing", "native", "backends", "sequences", "files",
-    "weights", "pullback", "stream", "explain", "plan_text", "layer", "conversion", "composite", "network", "losses", "updates",
-    "training", "samples", "cells", "loading", "estimators", "commands", "cli",
+    "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
+    "native", "backends", "sequences", "files", "weights", "pullback", "stream", "explain", "plan_text", "layer",
+    "conversion", "composite", "network", "losses", "updates", "training", "samples", "cells", "loading", "estimators",
+    "commands", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
