@@ -132,7 +132,7 @@ def test_native_code_computes_what_numpy_computes_in_float64(case):
     check_scenarios(case, TAILS[(PLACE[id(case)] + 3) % len(TAILS)], "float64", ("hoisted",))
 
 
-SOME = [case for case in EVERY if case.name in ("gru_reset_before", "projected_lstm", "layer_norm_lstm", "fast_weights", "sru")]
+SOME = [case for case in EVERY if case.name in ("gru_reset_before", "projected_lstm", "layer_norm_lstm", "fast_weights")]
 
 
 @pytest.mark.parametrize("case", SOME, ids=str)
@@ -257,7 +257,7 @@ def test_automatic_is_one_of_the_plans_and_gives_their_bits():
 # --- random cells, and what they have found -----------------------------------------------------------------------------------
 
 
-@settings(derandomize=True, max_examples=12, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given_(seed=st.integers(0, 2**32 - 1), n_statements=st.integers(3, 14))
 def test_native_code_of_a_random_cell_means_what_the_cell_means(seed, n_statements):
     """By every plan, by threads, in parts; `python -m tests.random_cells --backend native` goes on where this ends."""
