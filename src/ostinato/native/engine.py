@@ -50,6 +50,7 @@ from .targets import Target, host
 Array = np.ndarray[Any, np.dtype[Any]]
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 GIVE_WAY = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0 if os.name == "posix" else 0
+KEPT = 1 << 30  # bytes of internal buffers that are kept from run to run, at most
 LINE = 64  # bytes of a cache line, where every buffer begins
 
 
@@ -148,6 +149,7 @@ class NativeProgram:
         self._prepare, self._run = (FUNCTION(self.code.address(f"ostinato_{name}")) for name in ("prepare", "run"))
         self._step = FUNCTION(self.code.address("ostinato_step"))
         self._lock = threading.Lock()
+        self._arenas: list[tuple[Array, int]] = []
         self._last: tuple[tuple[int, int], _Layout] = (-1, -1), ([], 0, 0)
         self._prepared: _Prepared | None = None
         self._dtype = DTYPES[plan.program.dtype]
@@ -228,15 +230,29 @@ class NativeProgram:
                 array = np.ascontiguousarray(array)
             arrays[name] = array
             context[place] = address(array)
-        layout, total, internal = self._layout(n_rows, n_instances)
-        memory, start = self._memory(total, timeline)
+        layout, handed_out, internal = self._layout(n_rows, n_instances)
+        memory, start = self._memory(handed_out, timeline)
         base = address(memory) + start
         for name, place, shape, dtype, at in layout:
             arrays[name] = np.ndarray(shape, dtype, memory, start + at)
             context[place] = base + at
-        context[ARENA] = base + internal
+        arena = self._arena(internal, timeline)
+        context[ARENA] = address(arena[0]) + arena[1]
         self._call(context, timeline)
+        if internal <= KEPT:
+            self._arenas[:] = [arena]
         return self._outcome(arrays, timeline)
+
+    def _arena(self, n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
+        """Memory for the internal buffers: that of the run before, if it is large enough and nobody has it now.
+
+        New memory comes from the system page by page, which can take longer than the run itself.
+        """
+        try:
+            arena = self._arenas.pop()
+        except IndexError:
+            return self._memory(n_bytes, timeline)
+        return arena if n_bytes <= arena[0].nbytes - LINE else self._memory(n_bytes, timeline)
 
     def _memory(self, n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
         try:
@@ -276,7 +292,7 @@ class NativeProgram:
         return Stepper(self, snapshot, n_instances, values)
 
     def _layout(self, n_rows: int, n_instances: int) -> _Layout:
-        """Where each new result lies in the memory of a run, the size of all of it, and where internal buffers begin."""
+        """Where each new result lies in the memory of a run; the size of all of them, and of the internal buffers."""
         last_sizes, last = self._last
         if last_sizes != (n_rows, n_instances):
             count = (1, n_instances, n_rows)
@@ -285,8 +301,8 @@ class NativeProgram:
                 results.append((name, out.place, (count[out.space], *out.sizes), out.dtype, at))
                 at += rounded(count[out.space] * out.size)
             per, room = self._internal
-            total = at + per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + per[Varies.STEP] * n_rows + room
-            last = results, total, at
+            internal = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + per[Varies.STEP] * n_rows + room
+            last = results, at, internal
             self._last = (n_rows, n_instances), last  # in one piece: other threads may be here too
         return last
 
@@ -336,15 +352,15 @@ class Stepper:
         }
         self._states = [{p.name: np.array(values[p.name]) for p in program.states} for _ in range(2)]
         fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
-        layout, total, internal = native._layout(n_instances, n_instances)  # noqa: SLF001
-        memory, start = block(total)
+        layout, handed_out, internal = native._layout(n_instances, n_instances)  # noqa: SLF001
+        memory, start = block(rounded(handed_out) + internal)
         arrays = {name: np.ndarray(shape, dtype, memory, start + at) for name, _, shape, dtype, at in layout}
         arrays |= {buffer: (self.inputs | fixed)[port] for port, _, buffer in native._given if port in self.inputs | fixed}  # noqa: SLF001
         context = np.frombuffer(ready.context, np.int64).copy()
         context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = 1, n_instances, n_instances
         context[THREADS] = context[PARTS] = 1
         context[COUNTS], context[OFFSETS] = self._timeline.addresses
-        context[ARENA] = address(memory) + start + internal
+        context[ARENA] = address(memory) + start + rounded(handed_out)
         for name, array in arrays.items():
             context[places[name]] = address(array)
         contexts = [context, context.copy()]
