@@ -1,6 +1,6 @@
 """The shapes of panels and tiles, as numbers: how native code packs weights, and how much it computes side by side.
 
-The same rules as native/panels.py, for those who only want to know: nothing here needs llvmlite. A test compares the two.
+native/panels.py packs so, native/matrices.py computes so; nothing here needs llvmlite, so that a plan can be told without it.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ class Tile:
 
 
 def panel_width(n_registers: int, gates: int, n_blocks: int) -> int:
-    """How many blocks of neurons lie side by side in a panel."""
+    """How many blocks of neurons lie side by side in a panel: so many that a step through k reads a few whole cache lines."""
     wide = {1: 4, 2: 2} if n_registers >= 32 else {1: 2}
     return min(n_blocks, wide.get(gates, 1))
 
 
 def tiles_of(n_registers: int, gates: int, n_blocks: int) -> list[Tile]:
-    """The tiles for many rows, for a few, and for one; the largest first."""
+    """The tiles for many rows, for a few, and for one, by the number of vector registers; the largest first."""
     room = 16 if n_registers >= 32 else 10
     most = max(1, min(4, (room + 8) // gates if room == 16 else room // gates))
     side = panel_width(n_registers, gates, n_blocks)

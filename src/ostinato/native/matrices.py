@@ -12,9 +12,10 @@ from functools import partial
 from llvmlite import ir
 
 from ..plan import Segment, Stage
+from ..tiling import Tile
 from ..views import View, collapse
 from .emit import I64, PART, PARTS, PTR, VOID, Kernel, Lanes, i64
-from .panels import Tile, tiles, width
+from .panels import tiles, width
 from .walks import Addresses, load_all, store_all
 
 WORK = 16  # multiply-adds of one turn of the loop over k: short tiles write several steps out
@@ -42,7 +43,7 @@ class ProductStage:
         name = k.function.name
         self.prologue = self._around(f"{name}_start", behind=False) if self.starts else None
         self.epilogue = self._around(f"{name}_end", behind=True)
-        self.buffer = k.alloca(self.vector, self.gates * max(t.rows * t.panels for t in self.tiles))
+        self.buffer = k.alloca(self.vector, self.gates * max(t.rows * t.blocks for t in self.tiles))
         self.runs = self._runs()
 
     def _lead(self) -> None:
@@ -80,7 +81,7 @@ class ProductStage:
                 self._by_count(choice[1:])
 
     def _panels(self, row: ir.Value, lead: Sequence[ir.Value], count: ir.Value, tile: Tile) -> None:
-        k, panels = self.k, tile.panels
+        k, panels = self.k, tile.blocks
         whole, left_over = divmod(self.n_panels, panels)
         place, parts = k.field(PART), k.field(PARTS)
         if whole:
@@ -98,7 +99,7 @@ class ProductStage:
         with k.loop(i64(0), count, tile.rows) as first:
             if tile.rows > 1 and not isinstance(first, ir.Constant):
                 first = b.select(b.icmp_signed("<", first, last), first, last)  # noqa: PLW2901
-            self._tile(row, lead, first, tile.rows, panel, tile.panels)
+            self._tile(row, lead, first, tile.rows, panel, tile.blocks)
 
     def _runs(self) -> list[list[Segment]]:
         """Segments of one shape that follow each other are one loop."""

@@ -1,40 +1,22 @@
-"""Panels: how the weights of a product stage are packed, and how many rows and panels a tile takes at once."""
+"""Panels: the weights of a product stage, packed as tiling.py says."""
 
 from __future__ import annotations
-
-from dataclasses import dataclass
 
 from llvmlite import ir
 
 from ..plan import Packing
+from ..tiling import Tile, panel_width, tiles_of
 from .emit import Kernel, Lanes, Unit, i64
 
 
-@dataclass(frozen=True)
-class Tile:
-    """How many rows and how many panels are computed side by side."""
-
-    rows: int
-    panels: int
-
-
 def width(unit: Unit, gates: int, n_panels: int) -> int:
-    """How many blocks of neurons lie side by side in a panel: so many that a step through k reads a few whole cache lines."""
-    wide = {1: 4, 2: 2} if unit.target.n_registers >= 32 else {1: 2}
-    return min(n_panels, wide.get(gates, 1))
+    """How many blocks of neurons lie side by side in a panel."""
+    return panel_width(unit.target.n_registers, gates, n_panels)
 
 
 def tiles(unit: Unit, gates: int, n_panels: int) -> list[Tile]:
-    """The tiles for many rows, for a few, and for one, by the number of vector registers; the largest first."""
-    room = 16 if unit.target.n_registers >= 32 else 10
-    most = max(1, min(4, (room + 8) // gates if room == 16 else room // gates))
-    side = width(unit, gates, n_panels)
-    found = []
-    for rows in (4, 3, 2, 1):
-        if rows == most or (rows < most and rows != 3):
-            blocks = max(room // (rows * gates), -(-8 // gates) if rows == 1 else 1)
-            found.append(Tile(rows, max(side, min(n_panels, blocks) // side * side)))
-    return found
+    """The tiles for many rows, for a few, and for one; the largest first."""
+    return tiles_of(unit.target.n_registers, gates, n_panels)
 
 
 def lower_packing(k: Kernel, packing: Packing) -> None:
