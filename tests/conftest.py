@@ -36,6 +36,7 @@ EXPLAINED = {
     ("declarations.py", "ValueError"): "caught three lines below; the message is pinned in tests/golden/errors_cell.txt",
     ("fuse.py", "_DoesNotFitError"): "caught in the same file; tests/test_corners.py: a number may meet two names of its size",
     ("sequences.py", "AssertionError"): "the line above always raises",
+    ("backends.py", "NotImplementedError"): "a stream asks native code alone for a stepper",
 }
 
 # What a cell means is asked of the interpreter, where nothing has to be compiled; native code is compared with it in the files

@@ -204,9 +204,8 @@ class _PhasePlanner:
 
     def _view(self, value: Value) -> View:
         source = self.read(value)
-        if isinstance(source, View):
-            return source
-        raise AssertionError(f"{value} is a number")
+        assert isinstance(source, View), f"{value} is a number, and places.py puts those into memory"
+        return source
 
     def _split_products(self, key: _Key, nodes: list[Node]) -> list[Stage]:
         products = [n for n in nodes if n.value.name in self.chains]

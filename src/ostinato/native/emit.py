@@ -191,8 +191,7 @@ class Kernel:
         """start, start + step, ... below stop."""
         b = self.b
         if isinstance(start, ir.Constant) and isinstance(stop, ir.Constant) and stop.constant - start.constant <= step:
-            if stop.constant <= start.constant:
-                raise AssertionError("a loop of no step is not written")
+            assert start.constant < stop.constant, "a loop of no step is not written"
             yield start
             return
         before = b.block
