@@ -12,6 +12,7 @@ from .timeline import Timeline
 ELEMENT = 12  # operations that an elementwise node counts for each element
 ENOUGH = 2e7  # operations of a run that several threads are worth: some hundred microseconds
 ENOUGH_OF_A_STEP = 2e5  # operations of a step that threads may wait for each other for
+PATIENCE = 3  # shared runs that may be slower than one thread, one after another, before the next ones go alone
 ROWS = 4  # rows of a thread that fill its tiles
 
 
@@ -29,6 +30,7 @@ class Pace:
     def __init__(self) -> None:
         self._seconds = {False: 0.0, True: 0.0}  # of a row, alone and shared
         self._alone = 0  # runs that still go alone
+        self._slower = 0  # shared runs one after another that were slower than one thread
 
     def shares(self) -> bool:
         """Whether the next run should be shared."""
@@ -44,8 +46,10 @@ class Pace:
         pace = seconds / max(1, n_rows)
         before = self._seconds[shared]
         self._seconds[shared] = pace if not before else min(pace, 0.8 * before + 0.2 * pace)
-        if shared and pace > self._seconds[False]:
-            self._alone = 20
+        if shared:
+            self._slower = self._slower + 1 if pace > self._seconds[False] else 0
+            if self._slower == PATIENCE:
+                self._alone, self._slower = 10, 0
 
 
 @dataclass(frozen=True)
