@@ -236,16 +236,16 @@ class _PhasePlanner:
         products = [self.chains[n.value.name] for n in nodes if n.value.name in self.chains]
         starts = tuple(None if p.start is None else p.start.name for p in products)
         segments: list[Segment] = []
-        for place in range(max(len(p.terms) for p in products)):
-            by_left: dict[View, list[int]] = defaultdict(list)
-            for gate, chain in enumerate(products):
-                if place < len(chain.terms):
-                    by_left[self._left(chain, place)].append(gate)
-            for left, gates in by_left.items():
-                rights = tuple(self._right(products[g], place) for g in gates)
-                panels = f"panels {products[gates[0]].value.name} {place}"
-                segments.append(Segment(left, left.sizes[-1], tuple(gates), rights, panels))
-                self.packings.append(Packing(panels, left.sizes[-1], key.domain[-1], rights, len(products)))
+        waiting = {gate: [self._left(chain, place) for place in range(len(chain.terms))] for gate, chain in enumerate(products)}
+        while any(waiting.values()):
+            left, gates = _next_together(waiting)
+            places = {g: len(products[g].terms) - len(waiting[g]) for g in gates}
+            rights = tuple(self._right(products[g], place) for g, place in places.items())
+            panels = f"panels {products[gates[0]].value.name} {places[gates[0]]}"
+            segments.append(Segment(left, left.sizes[-1], gates, rights, panels))
+            self.packings.append(Packing(panels, left.sizes[-1], key.domain[-1], rights, len(products)))
+            for gate in gates:
+                waiting[gate].pop(0)
         stage = self._walk("product", key.domain, nodes)
         return replace(stage, product=Product(tuple(p.value.name for p in products), starts, tuple(segments)))
 
@@ -290,3 +290,14 @@ class _PhasePlanner:
                 stores.append((name, View.whole(name, node.value.type.sizes)))
             stores += [(name, view) for view in self.places.new_states.get(name, ())]
         return replace(stage, stores=tuple(stores))
+
+
+def _next_together(waiting: Mapping[int, list[View]]) -> tuple[View, tuple[int, ...]]:
+    """The left operand that comes next, and the accumulators that take it now: all that ever will, if their order allows it.
+
+    Every accumulator takes its own operands in its own order, whatever the others do.
+    """
+    first = list(dict.fromkeys(lefts[0] for lefts in waiting.values() if lefts))
+    later = {left for lefts in waiting.values() for left in lefts[1:]}
+    left = next((left for left in first if left not in later), first[0])
+    return left, tuple(gate for gate, lefts in waiting.items() if lefts and lefts[0] == left)

@@ -31,6 +31,7 @@ THREAD, THREADS = 7, 8
 BY_NEURONS = 9  # whether threads share the loop by neurons; else by instances
 PART, PARTS = 10, 11  # of the panels of a product stage
 ARRIVED, PASSED, YIELD = 12, 13, 14  # the shared counter of a barrier, what this thread waits for, and how to give way
+TURN = 15  # whether product stages go through their panels from the last to the first: see matrices.py
 FIRST_BUFFER = 16
 
 

@@ -14,7 +14,7 @@ from llvmlite import ir
 from ..plan import Segment, Stage
 from ..tiling import Tile
 from ..views import View, collapse
-from .emit import I64, PART, PARTS, PTR, VOID, Kernel, Lanes, i64
+from .emit import I64, PART, PARTS, PTR, TURN, VOID, Kernel, Lanes, i64
 from .panels import tiles, width
 from .walks import Addresses, load_all, store_all
 
@@ -85,9 +85,10 @@ class ProductStage:
         whole, left_over = divmod(self.n_panels, panels)
         place, parts = k.field(PART), k.field(PARTS)
         if whole:
-            low, high = k.part(i64(whole), place, parts)
-            with k.loop(k.times(low, panels), k.times(high, panels), panels) as panel:
-                self._rows(row, lead, count, panel, tile)
+            low, high = (k.times(end, panels) for end in k.part(i64(whole), place, parts))
+            turned, both = k.b.icmp_unsigned("!=", k.field(TURN), i64(0)), k.b.sub(k.add(low, high), i64(panels))
+            with k.loop(low, high, panels) as index:
+                self._rows(row, lead, count, k.b.select(turned, k.b.sub(both, index), index), tile)
         if left_over:
             with k.b.if_then(k.b.icmp_unsigned("==", k.b.add(place, i64(1)), parts)):
                 self._rows(row, lead, count, i64(whole * panels), Tile(tile.rows, left_over))
