@@ -12,7 +12,7 @@ import numpy as np
 from .compiler import Compiled
 from .errors import OptionError, known_names, lay_out
 from .graph import Port, Program
-from .interpret import Outcome, run
+from .interpret import Outcome, run_as_given
 from .machine import this_machine
 from .phases import CHOICES
 from .planned import Planned
@@ -55,14 +55,11 @@ class Executable(Protocol):
     def masks(self) -> tuple[Port, ...]:
         """The dropout masks that it asks for."""
 
-    @property
-    def owned(self) -> frozenset[str]:
-        """The outputs whose arrays nobody else holds."""
-
     def run(
-        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
-    ) -> Outcome:
-        """As `interpret.run`."""
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
+        placed: frozenset[str] = frozenset(),
+    ) -> Outcome:  # fmt: skip
+        """As `interpret.run_as_given`."""
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Any:
         """One step at a time; native code only."""
@@ -73,7 +70,6 @@ class Interpreted:
     """A program run by NumPy."""
 
     program: Program
-    owned: frozenset[str] = frozenset()
 
     @property
     def masks(self) -> tuple[Port, ...]:
@@ -81,10 +77,11 @@ class Interpreted:
         return self.program.with_role("mask")
 
     def run(
-        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
-    ) -> Outcome:
-        """As `interpret.run`."""
-        return run(self.program, timeline, values, weights, reset)
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
+        placed: frozenset[str] = frozenset(),
+    ) -> Outcome:  # fmt: skip
+        """As `interpret.run_as_given`."""
+        return run_as_given(self.program, timeline, values, weights, reset, placed)
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Any:
         """Not here: NumPy runs a step as a sequence of one."""

@@ -212,7 +212,7 @@ class Layer:
         call = self._sequences.call(inputs, named, state, lengths, reset)
         ready = self._executable("forward", training=training)
         outcome = self._forward(call, ready, rng)
-        return self._outputs(outcome, call, ready.owned), self._sequences.given_states(outcome.states, call)
+        return self._outputs(outcome, call), self._sequences.given_states(outcome.states, call)
 
     def vjp(
         self, *inputs: Any, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False,
@@ -281,11 +281,12 @@ class Layer:
         shape = (timeline.n_steps, timeline.n_instances, *sizes) if per_step else (timeline.n_instances, *sizes)
         keep = (generator.random(shape) >= port.rate) / (1 - port.rate)
         keep = keep.astype(DTYPES[self.graph.dtype])
-        return timeline.pack(keep) if per_step else timeline.sort(keep)
+        if not per_step:
+            return timeline.sort(keep)
+        return timeline.pack(np.ascontiguousarray(keep.swapaxes(0, 1)) if timeline.batch_first else keep)
 
-    def _outputs(self, outcome: Outcome, call: Call, owned: frozenset[str] = frozenset()) -> Any:
-        rows = self._sequences.given_rows
-        outputs = {name: rows(array, call, owned=name in owned) for name, array in outcome.outputs.items()}
+    def _outputs(self, outcome: Outcome, call: Call) -> Any:
+        outputs = {name: self._sequences.as_given(array, call.n_leading) for name, array in outcome.outputs.items()}
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
     # --- explaining, saving

@@ -12,6 +12,7 @@ from .backends import Executable
 from .errors import DataError, known_names, lay_out
 from .interpret import Outcome
 from .sequences import Call, Sequences, numbers
+from .shapes import Varies
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -57,10 +58,10 @@ class Pullback:
         adjoints = self._adjoints(dY)
         given = self._final_states(state)
         for port in program.states:
-            values[port.name] = call.timeline.sort(given[port.of])
+            values[port.name] = given[port.of]
         for port in program.with_role("adjoint"):
             values[port.name] = adjoints[port.of]
-        outcome = self._backward.run(call.timeline, values, self._weights, call.reset)
+        outcome = self._backward.run(call.timeline, values, self._weights, call.reset, self._outcome.placed)
         return self._gathered(outcome)
 
     def _final_states(self, given: Any) -> dict[str, Array]:
@@ -75,7 +76,7 @@ class Pullback:
         return sequences.state(given, call.timeline.n_instances, call.batched)
 
     def _adjoints(self, given: Any) -> dict[str, Array]:
-        """The adjoints of the outputs as rows, zeros where none is given."""
+        """The adjoints of the outputs, zeros where none is given."""
         call, sequences, outputs = self._call, self._sequences, self._outcome.outputs
         name_of_cell = sequences.graph.name
         if not isinstance(given, Mapping):
@@ -90,11 +91,11 @@ class Pullback:
                 result[name] = np.zeros_like(rows)
                 continue
             array = numbers("dY" if len(outputs) == 1 else f"dY[{name!r}]", given[name], rows.dtype, name_of_cell)
-            shape = sequences.given_rows(rows, call).shape
+            shape = sequences.as_given(rows, call.n_leading).shape
             if array.shape != shape:
                 headline = f"{name_of_cell}: the adjoint of `{name}` has shape {array.shape}, and `{name}` has {shape}"
                 raise DataError(lay_out(headline))
-            result[name] = call.timeline.pack(sequences.time_first(array, call.n_leading))
+            result[name] = sequences.with_axes(array, call.n_leading)
         return result
 
     def _gathered(self, outcome: Outcome) -> Gradients:
@@ -104,15 +105,17 @@ class Pullback:
         weights = {name: np.zeros_like(array) for name, array in self._weights.items()}
         found: dict[str, Array] = {}
         for result, array in zip(self._program.results_with("gradient"), outcome.gradients, strict=True):
-            if ports[result.name].role in ("input", "context"):
+            if ports[result.name].role == "input":
+                found[result.name] = self._of_every_step(array, result.value.type.varies)
+            elif ports[result.name].role == "context":
                 found[result.name] = array
             else:
                 part = result.block.slices if result.block else ...
                 weights[result.name][part] += array.reshape(weights[result.name][part].shape)
         inputs = {}
         for port in sequences.inputs:
-            rows = self._spread(found.get(port.name), (timeline.n_rows, *port.value.type.sizes))
-            inputs[port.name] = sequences.given_rows(rows, call)
+            array = self._spread(found.get(port.name), (*timeline.leading, *port.value.type.sizes))
+            inputs[port.name] = sequences.as_given(array, call.n_leading)
         contexts = {
             p.name: self._spread(found.get(p.name), (timeline.n_instances, *p.value.type.sizes)) for p in sequences.contexts
         }
@@ -123,6 +126,16 @@ class Pullback:
             weights=weights,
         )
 
+    def _of_every_step(self, array: Array, varies: Varies) -> Array:
+        """The gradient of an input, zeros behind the end of an instance, whatever it varies with."""
+        timeline = self._call.timeline
+        if varies == Varies.STEP:
+            return array
+        rows = timeline.sort(array)[timeline.instance_of_row] if varies == Varies.INSTANCE else array
+        return timeline.unpack(np.broadcast_to(rows, (timeline.n_rows, *array.shape[1:])))
+
     def _spread(self, array: Array | None, shape: tuple[int, ...]) -> Array:
-        """An array of its own of the given shape."""
-        return np.array(np.broadcast_to(np.zeros((), self._sequences.dtype) if array is None else array, shape))
+        """An array of the given shape; zeros if there is none."""
+        if array is None:
+            return np.zeros(shape, self._sequences.dtype)
+        return array if array.shape == shape else np.array(np.broadcast_to(array, shape))

@@ -48,16 +48,12 @@ class AutomaticProgram:
             self._ready[choice] = NativeProgram(plan)
         return self._ready[choice]
 
-    @property
-    def owned(self) -> frozenset[str]:
-        """The outputs whose arrays nobody else holds."""
-        return next(iter(self._ready.values())).owned if self._ready else frozenset()
-
     def run(
-        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
+        placed: frozenset[str] = frozenset(),
     ) -> Outcome:  # fmt: skip
-        """As `interpret.run`."""
-        return self.native(self.choice(timeline)).run(timeline, values, weights, reset)
+        """As `interpret.run_as_given`."""
+        return self.native(self.choice(timeline)).run(timeline, values, weights, reset, placed)
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Stepper:
         """For streams."""

@@ -32,7 +32,10 @@ BY_NEURONS = 9  # whether threads share the loop by neurons; else by instances
 PART, PARTS = 10, 11  # of the panels of a product stage
 ARRIVED, PASSED, YIELD = 12, 13, 14  # the shared counter of a barrier, what this thread waits for, and how to give way
 TURN = 15  # whether product stages go through their panels from the last to the first: see matrices.py
-FIRST_BUFFER = 16
+# for programs with buffers in the user's own order (Unit.placed): the rows from step to step and from instance to instance,
+# whether steps run from the last to the first, the instances in sorted order, their lengths, and where each row lies
+STEP_STRIDE, INSTANCE_STRIDE, REVERSE, ORDER, LENGTHS, PLACES = range(16, 22)
+FIRST_BUFFER = 24
 
 
 class Splat(ir.Constant):  # type: ignore[misc]
@@ -82,6 +85,9 @@ class Unit:
     module: Any  # ir.Module; None where nothing is written
     plan: Plan
     target: Target
+    placed: frozenset[str] = (
+        frozenset()
+    )  # buffers whose rows lie in the user's order, not in that of the run: see places_of_rows
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -120,6 +126,7 @@ class Kernel:
         self._first = ir.IRBuilder(self.entry)  # what is loaded once stands here
         self._body = body
         self._bases: dict[str, ir.Value] = {}
+        self._tables: dict[int, ir.Value] = {}
         self.context, self.row, self.instance, self.count = (
             self.function.args if kind is RANGE else (self.function.args[0], i64(0), i64(0), i64(0))
         )  # fmt: skip
@@ -261,8 +268,17 @@ class Kernel:
         if space == Varies.NEVER:
             return self.step(self.base(view.buffer), view, i64(view.offset))
         first = self.row if space == Varies.STEP else self.instance
-        index = self.times(self.add(first, offset), self.row_stride(view))
+        index = self.times(self.place(view, self.add(first, offset)), self.row_stride(view))
         return self.step(self.base(view.buffer), view, self.add(index, i64(view.offset)))
+
+    def place(self, view: View, row: ir.Value) -> ir.Value:
+        """Which row of a buffer a row (or an instance) of the run is."""
+        if view.buffer not in self.unit.placed:
+            return row
+        field = PLACES if self.plan.buffers[view.buffer].space == Varies.STEP else ORDER
+        if field not in self._tables:
+            self._tables[field] = self._first.load(self._first.gep(self.context, [i64(field)], source_etype=I64), typ=PTR)
+        return self.b.load(self.b.gep(self._tables[field], [row], source_etype=I64), typ=I64)
 
     def step(self, pointer: ir.Value, view: View, elements: ir.Value) -> ir.Value:
         if isinstance(elements, ir.Constant) and elements.constant == 0:

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from time import perf_counter
 from typing import Any
 
@@ -30,12 +31,14 @@ from .emit import (
     ARRIVED,
     BY_NEURONS,
     COUNTS,
+    LENGTHS,
     N_INSTANCES,
     N_ROWS,
     N_STEPS,
     OFFSETS,
     PARTS,
     RESET,
+    STEP_STRIDE,
     THREAD,
     THREADS,
     YIELD,
@@ -52,6 +55,7 @@ FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 GIVE_WAY = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0 if os.name == "posix" else 0
 KEPT = 1 << 30  # bytes of internal buffers that are kept from run to run, at most
 LINE = 64  # bytes of a cache line, where every buffer begins
+ROW_PLACE = 8  # bytes for each row that say where it lies in the user's arrays
 
 
 def _asked(array: Array) -> int:
@@ -118,12 +122,12 @@ def _cache(_: str | None) -> Cache:
     return Cache()
 
 
-def code_of(plan: Plan, target: Target) -> Code:
+def code_of(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> Code:
     """The machine code of a plan: what this process has already loaded, what the disk holds, or new."""
     fixed = sorted(
         f"{b}" for b in plan.buffers.values() if b.space == Varies.NEVER
     )  # whole weights, of which the text knows parts
-    text = "\n".join([str(plan.program), plan.choice, *fixed])
+    text = "\n".join([str(plan.program), plan.choice, *fixed, *(f"placed {name}" for name in sorted(placed))])
     key = f"{version_key(target)}\n{text}"
     with _LOADING:
         code = _LOADED.get(key)
@@ -131,7 +135,7 @@ def code_of(plan: Plan, target: Target) -> Code:
             cache = _cache(os.environ.get(FOLDER_VARIABLE))
             entry = cache.get(key)
             if entry is None:
-                object_bytes = compile_module(str(lower(plan, target)), target)
+                object_bytes = compile_module(str(lower(plan, target, placed)), target)
                 cache.put(key, object_bytes, {"program": plan.program.name})
             else:
                 object_bytes = entry[0]
@@ -148,9 +152,10 @@ class NativeProgram:
         self.code = code_of(plan, self.target)
         self._prepare, self._run = (FUNCTION(self.code.address(f"ostinato_{name}")) for name in ("prepare", "run"))
         self._step = FUNCTION(self.code.address("ostinato_step"))
+        self._placed: dict[frozenset[str], tuple[Code, Any]] = {}  # the code for buffers that lie in the user's order
         self._lock = threading.Lock()
         self._arenas: list[tuple[Array, int]] = []
-        self._last: tuple[tuple[int, int], _Layout] = (-1, -1), ([], 0, 0)
+        self._last: tuple[tuple[tuple[int, int], int], _Layout] = ((-1, -1), -1), ([], 0, 0)
         self._prepared: _Prepared | None = None
         self._dtype = DTYPES[plan.program.dtype]
         self.work, self._paces = Work.of(plan), dict[Shares, Pace]()
@@ -170,6 +175,8 @@ class NativeProgram:
             per[buffer.space] += buffer.size * buffer.item_bytes
         self._internal = per, LINE * (1 + len(internal_buffers(plan)))
         given = {name for _, _, name in self._given}
+        users = [p.name for p in plan.program.with_role("input", "context", "state", "adjoint")]
+        self._rows_given = given - {plan.ports[name] for name in users}  # masks and records
         self._results: list[_Out] = []
         self._outs: dict[str, _Out] = {}  # those that are not simply what was given
         for result, name in zip(plan.program.results, plan.results, strict=True):
@@ -181,9 +188,10 @@ class NativeProgram:
             if name not in given:
                 self._outs[name] = out
 
-        new = [r for r in self._results if r.buffer in self._outs and r.space == Varies.STEP]
-        first = {r.buffer: r for r in reversed(new)}
-        self.owned = frozenset(r.name for r in first.values() if r.role == "output")
+        handed_out = {r.buffer for r in self._results if r.role in ("output", "gradient") and r.space != Varies.NEVER}
+        ends = {slot.end for slot in plan.states}
+        self._users = frozenset((given | handed_out | ends) - self._rows_given)  # the buffers that are arrays of the user's
+        self._kept = frozenset(r.buffer for r in self._results if r.role == "record")
 
     # --- weights
 
@@ -213,13 +221,15 @@ class NativeProgram:
     # --- running
 
     def run(
-        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
+        placed: frozenset[str] = frozenset(),
     ) -> Outcome:  # fmt: skip
-        """Run the program; arguments and result as in `interpret.run`."""
+        """Run the program; arguments and result as in `interpret.run_as_given`."""
         ready = self.prepared(weights)
         context = self._fields.from_buffer_copy(ready.context)
         n_rows, n_instances = timeline.n_rows, timeline.n_instances
         context[: OFFSETS + 1] = [timeline.n_steps, n_instances, n_rows, *timeline.addresses]
+        function = self._run if timeline.plain else self._run_placed(context, timeline, placed)
         marks = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         if marks is not None:
             context[RESET] = address(marks)
@@ -230,7 +240,7 @@ class NativeProgram:
                 array = np.ascontiguousarray(array)
             arrays[name] = array
             context[place] = address(array)
-        layout, handed_out, internal = self._layout(n_rows, n_instances)
+        layout, handed_out, internal = self._layout(timeline)
         memory, start = self._memory(handed_out, timeline)
         base = address(memory) + start
         for name, place, shape, dtype, at in layout:
@@ -238,10 +248,18 @@ class NativeProgram:
             context[place] = base + at
         arena = self._arena(internal, timeline)
         context[ARENA] = address(arena[0]) + arena[1]
-        self._call(context, timeline)
+        self._call(function, context, timeline)
         if internal <= KEPT:
             self._arenas[:] = [arena]
-        return self._outcome(arrays, timeline)
+        return self._outcome(arrays, timeline, placed)
+
+    def _run_placed(self, context: Any, timeline: Timeline, placed: frozenset[str]) -> Any:
+        """The function for rows that lie in the user's order, which is told where; compiled when it is first needed."""
+        if placed not in self._placed:
+            code = code_of(self.plan, self.target, self._users | {self.plan.ports[name] for name in placed})
+            self._placed[placed] = code, FUNCTION(code.address("ostinato_run"))
+        context[STEP_STRIDE : LENGTHS + 1] = [*timeline.strides, timeline.reverse, *timeline.sorted_addresses]
+        return self._placed[placed][1]
 
     def _arena(self, n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
         """Memory for the internal buffers: that of the run before, if it is large enough and nobody has it now.
@@ -262,22 +280,22 @@ class NativeProgram:
             headline = f"{self.program.name}: {size}, which this machine does not give"
             raise DataError(lay_out(headline, hint="run fewer instances or steps at a time, and carry the state on")) from None
 
-    def _call(self, context: Any, timeline: Timeline) -> None:
+    def _call(self, function: Any, context: Any, timeline: Timeline) -> None:
         """On one thread, or on several where there is work enough."""
         context[THREADS] = context[PARTS] = 1
         shares = self.work.threads(timeline, WORKERS.count)
         if shares is None:
-            self._run(context)
+            function(context)
             return
         pace = self._paces.setdefault(shares, Pace())
         shared = pace.shares()
         begin = perf_counter()
-        if not (shared and self._share(np.frombuffer(context, np.int64), shares)):
+        if not (shared and self._share(function, np.frombuffer(context, np.int64), shares)):
             shared = False
-            self._run(context)
+            function(context)
         pace.took(perf_counter() - begin, timeline.n_rows, shared=shared)
 
-    def _share(self, context: Array, shares: Shares) -> bool:
+    def _share(self, function: Any, context: Array, shares: Shares) -> bool:
         """One part of the run on each thread; False, and nothing done, where the workers are busy."""
         counter = np.zeros(LINE // 8, np.int64)
         contexts = np.tile(context, (shares.n, 1))
@@ -285,48 +303,62 @@ class NativeProgram:
         contexts[:, ARRIVED], contexts[:, YIELD] = address(counter), GIVE_WAY
         contexts[:, THREAD] = np.arange(shares.n)
         first = address(contexts)
-        return WORKERS.run(self._run, [first + i * contexts.strides[0] for i in range(shares.n)])
+        return WORKERS.run(function, [first + i * contexts.strides[0] for i in range(shares.n)])
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Stepper:
         """For streams."""
         return Stepper(self, snapshot, n_instances, values)
 
-    def _layout(self, n_rows: int, n_instances: int) -> _Layout:
+    def _layout(self, timeline: Timeline) -> _Layout:
         """Where each new result lies in the memory of a run; the size of all of them, and of the internal buffers."""
+        sizes = timeline.leading, timeline.n_rows
         last_sizes, last = self._last
-        if last_sizes != (n_rows, n_instances):
-            count = (1, n_instances, n_rows)
+        if last_sizes != sizes:
+            n_rows, n_instances = timeline.n_rows, timeline.n_instances
+            of_space = {Varies.NEVER: (1,), Varies.INSTANCE: (n_instances,), Varies.STEP: (n_rows,)}
             at, results = 0, []
             for name, out in self._outs.items():
-                results.append((name, out.place, (count[out.space], *out.sizes), out.dtype, at))
-                at += rounded(count[out.space] * out.size)
+                leading = timeline.leading if out.space == Varies.STEP and name in self._users else of_space[out.space]
+                results.append((name, out.place, (*leading, *out.sizes), out.dtype, at))
+                at += rounded(prod(leading) * out.size)
             per, room = self._internal
-            internal = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + per[Varies.STEP] * n_rows + room
+            internal = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + (per[Varies.STEP] + ROW_PLACE) * n_rows + room
             last = results, at, internal
-            self._last = (n_rows, n_instances), last  # in one piece: other threads may be here too
+            self._last = sizes, last  # in one piece: other threads may be here too
         return last
 
-    def _outcome(self, arrays: Mapping[str, Array], timeline: Timeline) -> Outcome:
-        outcome = Outcome()
+    def _outcome(self, arrays: Mapping[str, Array], timeline: Timeline, placed: frozenset[str]) -> Outcome:
+        """What goes out. Nobody else holds the arrays of outputs, states and gradients."""
+        outcome, taken = Outcome(), set(self._kept)
         for result in self._results:
-            array = arrays[result.buffer]
-            if result.role == "output":
-                outcome.outputs[result.name] = _as_rows(array, result.space, timeline)
-            elif result.role == "record":
+            name, array = result.buffer, arrays[result.buffer]
+            if result.role == "record":
                 outcome.records[result.name] = array
+                continue
+            if result.space == Varies.STEP and name not in self._outs:  # simply what came in
+                rows = array if name in self._rows_given else timeline.pack(array)
+                array = np.array(timeline.unpack(rows), order="C")
+            elif result.space != Varies.STEP and result.role == "output":
+                array = timeline.unpack(_as_rows(array, result.space, timeline))
+            elif name in taken or name not in self._outs:
+                array = array.copy()
+            taken.add(name)
+            if result.role == "output":
+                outcome.outputs[result.name] = array
             elif result.role == "gradient":
                 outcome.gradients.append(array)
             else:
                 outcome.states[result.name] = array
+        if self._kept and not timeline.plain:
+            users = self._users | {self.plan.ports[name] for name in placed}
+            outcome.placed = frozenset(r.name for r in self._results if r.role == "record" and r.buffer in users)
         return outcome
 
 
 def _as_rows(array: Array, space: Varies, timeline: Timeline) -> Array:
-    """One row for each step and instance."""
-    if space == Varies.STEP:
-        return array
+    """One row for each step and instance, of what is one for each instance, or one for all."""
     if space == Varies.INSTANCE:
-        return array[timeline.instance_of_row]
+        return timeline.sort(array)[timeline.instance_of_row]
     return np.broadcast_to(array, (timeline.n_rows, *array.shape[1:])).copy()
 
 
@@ -352,7 +384,7 @@ class Stepper:
         }
         self._states = [{p.name: np.array(values[p.name]) for p in program.states} for _ in range(2)]
         fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
-        layout, handed_out, internal = native._layout(n_instances, n_instances)  # noqa: SLF001
+        layout, handed_out, internal = native._layout(self._timeline)  # noqa: SLF001
         memory, start = block(rounded(handed_out) + internal)
         arrays = {name: np.ndarray(shape, dtype, memory, start + at) for name, _, shape, dtype, at in layout}
         arrays |= {buffer: (self.inputs | fixed)[port] for port, _, buffer in native._given if port in self.inputs | fixed}  # noqa: SLF001
@@ -369,7 +401,10 @@ class Stepper:
                 filled[places[slot.begin]] = address(self._states[side][slot.name])
                 filled[places[slot.end]] = address(self._states[1 - side][slot.name])
         outputs = [r for r in native._results if r.role == "output"]  # noqa: SLF001
-        self.outputs = {r.name: arrays[r.buffer] for r in outputs}
+        stepped = native._outs.keys() & native._users  # noqa: SLF001 - these have an axis of steps
+        self.outputs = {
+            r.name: arrays[r.buffer][0] if r.space == Varies.STEP and r.buffer in stepped else arrays[r.buffer] for r in outputs
+        }
         self._alive = ready, memory, fixed, contexts
         self._addresses = [address(c) for c in contexts]
         self._side = 0

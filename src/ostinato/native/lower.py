@@ -7,6 +7,11 @@
 The context is a table of 8-byte fields: sizes, the rows of each step, then the address of every buffer (emit.py). The loop is
 the only place that knows about lengths and resets: an instance that ends leaves its state behind, one that begins (against
 time) brings its own.
+
+Where sequences have different lengths, run in reverse, or come batch first, the rows of a step do not follow each other in the
+user's arrays. Then the buffers that are the user's are *placed*: a run first works out where each of its rows lies in them
+(`_place_rows`), and all stages look their rows up there. Nothing is copied. That is a module of its own, compiled when such a
+call comes; where the rows do follow each other, nothing is looked up.
 """
 
 from __future__ import annotations
@@ -27,15 +32,21 @@ from .emit import (
     I1,
     I8,
     I64,
+    INSTANCE_STRIDE,
+    LENGTHS,
     N_INSTANCES,
     N_ROWS,
     N_STEPS,
     OFFSETS,
+    ORDER,
     PART,
     PARTS,
     PASSED,
+    PLACES,
     PTR,
     RESET,
+    REVERSE,
+    STEP_STRIDE,
     THREAD,
     THREADS,
     TURN,
@@ -59,15 +70,16 @@ SPINS = 5_000  # turns of a waiting thread before it gives way
 WHOLE = ir.FunctionType(VOID, [PTR])
 
 
-def lower(plan: Plan, target: Target) -> ir.Module:
-    """The module of a plan."""
-    unit = Unit(ir.Module("ostinato"), plan, target)
+def lower(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> ir.Module:
+    """The module of a plan; with `placed` buffers, `ostinato_run` alone."""
+    unit = Unit(ir.Module("ostinato"), plan, target, placed)
     unit.module.triple = target.triple
-    phases = {phase: _phase(unit, phase) for phase in plan.stages}
-    _prepare(unit, phases)
+    phases = {phase: _phase(unit, phase) for phase in plan.stages if not (placed and phase == Phase.PREPARE)}
     loop = _loop(unit, phases[Phase.LOOP]["stages"]) if plan.states else None
     _run(unit, "ostinato_run", phases, loop)
-    _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
+    if not placed:
+        _prepare(unit, phases)
+        _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
     return unit.module
 
 
@@ -137,6 +149,12 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loo
         for buffer in unit.plan.zeroed:
             if buffer in unit.plan.buffers:
                 _zero(k, buffer)
+        if unit.placed:
+            k.b.call(_place_rows(unit), [k.context])
+            padded = k.b.icmp_signed("<", k.field(N_ROWS), k.b.mul(k.field(N_STEPS), k.field(N_INSTANCES)))
+            with k.b.if_then(padded):
+                for buffer in _padded_results(unit):
+                    _zero(k, buffer)
     for phase in Phase:
         if phase == Phase.LOOP and loop:
             k.b.call(wait, [k.context])
@@ -235,13 +253,39 @@ def _place_internal(k: Kernel) -> None:
         count = {Varies.NEVER: N_STEPS, Varies.INSTANCE: N_INSTANCES, Varies.STEP: N_ROWS}[buffer.space]
         size = row if buffer.space == Varies.NEVER else k.b.mul(row, k.field(count))
         at = k.b.add(at, k.b.and_(k.b.add(size, i64(63)), i64(-64)))
+    k.set_field(PLACES, at)
+
+
+def _place_rows(unit: Unit) -> ir.Function:
+    """Where each row of the run lies in the user's arrays."""
+    k = Kernel(unit, "place_rows", WHOLE)
+    by_step, by_instance, backwards = k.field(STEP_STRIDE), k.field(INSTANCE_STRIDE), k.field(REVERSE)
+    places = k.field(PLACES, PTR)
+    with k.loop(i64(0), k.field(N_STEPS)) as step:
+        first = _entry(k, OFFSETS, step)
+        with k.loop(i64(0), _entry(k, COUNTS, step)) as i:
+            last = k.b.sub(_entry(k, LENGTHS, i), i64(1))
+            time = k.b.select(k.b.icmp_unsigned("!=", backwards, i64(0)), k.b.sub(last, step), step)
+            place = k.b.add(k.b.mul(time, by_step), k.b.mul(_entry(k, ORDER, i), by_instance))
+            k.b.store(place, k.b.gep(places, [k.b.add(first, i)], source_etype=I64))
+    return k.finish()
+
+
+def _padded_results(unit: Unit) -> list[str]:
+    """The user's arrays that a run fills, where padding is zeros."""
+    given = set(unit.plan.ports.values())
+    return [
+        n for n in dict.fromkeys(unit.plan.results) if n in unit.placed - given and unit.plan.buffers[n].space == Varies.STEP
+    ]
 
 
 def _zero(k: Kernel, name: str) -> None:
     buffer = k.plan.buffers[name]
     size = i64(buffer.size * buffer.item_bytes)
-    if buffer.space == Varies.INSTANCE:
+    if buffer.space != Varies.NEVER:
         size = k.b.mul(size, k.field(N_INSTANCES))
+    if buffer.space == Varies.STEP:
+        size = k.b.mul(size, k.field(N_STEPS))
     place = k.b.load(k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64), typ=PTR)
     k.call_intrinsic("llvm.memset.p0.i64", VOID, [place, ir.Constant(I8, 0), size, ir.Constant(I1, 0)])
 
@@ -358,7 +402,10 @@ def _reset(unit: Unit, initial: dict[str, float]) -> ir.Function:
     k = Kernel(unit, "reset")
     marks = k.field(RESET, PTR)
     with k.loop(i64(0), k.count) as row:
-        marked = k.b.load(k.b.gep(marks, [k.add(k.row, row)], source_etype=I8), typ=I8)
+        place = k.add(k.row, row)
+        if unit.placed:
+            place = k.b.load(k.b.gep(k.field(PLACES, PTR), [place], source_etype=I64), typ=I64)
+        marked = k.b.load(k.b.gep(marks, [place], source_etype=I8), typ=I8)
         with k.b.if_then(k.b.icmp_unsigned("!=", marked, ir.Constant(I8, 0))):
             for buffer, value in initial.items():
                 view = View.whole(buffer, (unit.plan.buffers[buffer].size,))

@@ -115,7 +115,8 @@ class ProductStage:
     def _shape(self, segment: Segment) -> tuple[object, ...]:
         left = segment.left
         space = self.k.plan.buffers[left.buffer].space
-        return segment.k, segment.gates, left.strides[-1], self.k.row_stride(left), space, tuple(self.left_lead[left])
+        placed = left if left.buffer in self.k.unit.placed else None  # its rows are looked up, not counted from an address
+        return segment.k, segment.gates, left.strides[-1], self.k.row_stride(left), space, tuple(self.left_lead[left]), placed
 
     def _table(self, run: list[Segment]) -> ir.Value:
         """For each segment of a run, the addresses of its left operand and of its panels."""
@@ -186,11 +187,11 @@ class ProductStage:
         rows = []
         for i in range(n_rows):
             if self.lead_sizes:
-                at = k.step(left, segment.left, k.times(row, k.row_stride(segment.left)))
+                at = self._row_of(segment.left, left, row)
                 here = [*lead, k.add(first, i64(i))]
                 rows.append(k.along(at, segment.left, here, self.left_lead[segment.left]))
             else:
-                rows.append(k.step(left, segment.left, k.times(k.add(first, i64(i)), k.row_stride(segment.left))))
+                rows.append(self._row_of(segment.left, left, k.add(first, i64(i))))
         number = k.unit.number
         streams = self._streams(base, segment, panel, panels)
         stride = segment.left.strides[-1]
@@ -217,6 +218,11 @@ class ProductStage:
         if segment.k > done:
             values = turn(i64(done), values, segment.k - done)
         return values
+
+    def _row_of(self, left: View, base: ir.Value, row: ir.Value) -> ir.Value:
+        """The address of one row of a left operand that begins at `base`."""
+        k = self.k
+        return k.at_row(left, row) if left.buffer in k.unit.placed else k.step(base, left, k.times(row, k.row_stride(left)))
 
     def _streams(
         self, base: ir.Value, segment: Segment, panel: ir.Value, panels: int
