@@ -139,7 +139,7 @@ def test_states_begin_with_as_many_instances_as_the_call_has(hasty):
 
     def ask(n):
         for _ in range(60_000):
-            call = sequences._beginning(n)
+            call = sequences.beginning(n)
             assert all(len(state) == n for state in call.values())
 
     side_by_side([lambda n=n: ask(n) for n in (1, 2, 3, 4)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -61,6 +61,12 @@ class Executable(Protocol):
     ) -> Outcome:  # fmt: skip
         """As `interpret.run_as_given`."""
 
+    def rerun(
+        self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
+        beginning: Mapping[str, Array],
+    ) -> Any:  # fmt: skip
+        """A native.rerun.Rerun for further calls like this one; None where there is none."""
+
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Any:
         """One step at a time; native code only."""
 
@@ -82,6 +88,12 @@ class Interpreted:
     ) -> Outcome:  # fmt: skip
         """As `interpret.run_as_given`."""
         return run_as_given(self.program, timeline, values, weights, reset, placed)
+
+    def rerun(
+        self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
+        beginning: Mapping[str, Array],
+    ) -> None:  # fmt: skip
+        """Not here: a call costs what NumPy's do."""
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Any:
         """Not here: NumPy runs a step as a sequence of one."""

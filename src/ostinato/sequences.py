@@ -79,7 +79,7 @@ class Sequences:
         self.dtype = np.dtype(DTYPES[graph.dtype])
         self.inputs = graph.with_role("input")
         self.contexts = graph.with_role("context")
-        self._names = [p.name for p in (*self.inputs, *self.contexts)]
+        self.names = [p.name for p in (*self.inputs, *self.contexts)]
         self._sizes = {p.name: p.value.type.sizes for p in graph.ports}
         self._states = {p.name: p for p in graph.states}
         self._last_timeline: Timeline | None = None
@@ -113,7 +113,7 @@ class Sequences:
         call.values = steps
         for port in self.contexts:
             call.values[port.name] = self._per_instance(port, arrays[port.name], n_instances, batched)
-        call.values |= self._beginning(n_instances) if state is None else self.state(state, n_instances, batched)
+        call.values |= self.beginning(n_instances) if state is None else self.state(state, n_instances, batched)
         if reset is not None:
             call.reset = self._reset(reset, shape, n_leading)
         return call
@@ -151,7 +151,7 @@ class Sequences:
 
     def named(self, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         """Inputs and contexts by name, each an array of the layer's dtype."""
-        names = self._names
+        names = self.names
         owner = self.graph.name
         if not named and len(given) == len(names):
             return {name: numbers(name, value, self.dtype, owner) for name, value in zip(names, given, strict=True)}
@@ -234,7 +234,7 @@ class Sequences:
                 result[name] = np.full((n_instances, *port.value.type.sizes), port.initial, self.dtype)
         return result
 
-    def _beginning(self, n_instances: int) -> dict[str, Array]:
+    def beginning(self, n_instances: int) -> dict[str, Array]:
         """All states as they were declared to begin; read-only."""
         initial = self._initial  # a local name: another thread may put another number of instances there
         if not initial or len(next(iter(initial.values()))) != n_instances:

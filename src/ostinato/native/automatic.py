@@ -8,7 +8,7 @@ needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from ..interpret import Outcome
 from ..phases import Phase
 from ..planner import plan_program
 from ..timeline import Timeline
-from .engine import NativeProgram, Stepper
+from .engine import NativeProgram
+from .rerun import Rerun
+from .stepper import Stepper
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MANY = 8  # rows of a step from which on products stay in the loop
@@ -54,6 +56,13 @@ class AutomaticProgram:
     ) -> Outcome:  # fmt: skip
         """As `interpret.run_as_given`."""
         return self.native(self.choice(timeline)).run(timeline, values, weights, reset, placed)
+
+    def rerun(
+        self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
+        beginning: Mapping[str, Array],
+    ) -> Rerun | None:  # fmt: skip
+        """For further calls like this one, if they are worth it."""
+        return self.native(self.choice(timeline)).rerun(timeline, leading, names, weights, beginning)
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Stepper:
         """For streams."""

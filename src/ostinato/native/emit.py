@@ -69,11 +69,6 @@ def constant(kind: ir.Type, value: float, n: int) -> ir.Constant:
 Turn = Callable[[ir.Value, list[ir.Value]], list[ir.Value]]
 
 
-def rounded(n_bytes: int) -> int:
-    """Up to whole cache lines."""
-    return -(-n_bytes // 64) * 64
-
-
 def i64(number: int) -> ir.Constant:
     return ir.Constant(I64, number)
 

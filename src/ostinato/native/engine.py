@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -30,11 +29,7 @@ from .emit import (
     ARENA,
     ARRIVED,
     BY_NEURONS,
-    COUNTS,
     LENGTHS,
-    N_INSTANCES,
-    N_ROWS,
-    N_STEPS,
     OFFSETS,
     PARTS,
     RESET,
@@ -43,43 +38,19 @@ from .emit import (
     THREADS,
     YIELD,
     Unit,
-    rounded,
 )
 from .jit import Code, compile_module, load
 from .lower import context_size, internal_buffers, lower
+from .memory import LINE, Array, address, block, rounded
 from .panels import panel_elements
+from .rerun import Rerun
+from .stepper import Stepper
 from .targets import Target, host
 
-Array = np.ndarray[Any, np.dtype[Any]]
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 GIVE_WAY = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0 if os.name == "posix" else 0
 KEPT = 1 << 30  # bytes of internal buffers that are kept from run to run, at most
-LINE = 64  # bytes of a cache line, where every buffer begins
 ROW_PLACE = 8  # bytes for each row that say where it lies in the user's arrays
-
-
-def _asked(array: Array) -> int:
-    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
-
-
-def _read(array: Array) -> int:
-    return _POINTER(id(array) + _HEAD).value or 0
-
-
-# An array begins with the head of every Python object and then the address of its data (NumPy's PyArrayObject_fields, a part
-# of its binary interface). Reading it there takes a fifth of the time; it is believed only where it is found to be so.
-_POINTER = ctypes.c_void_p.from_address
-_HEAD = object.__basicsize__
-_samples = [np.zeros(n, kind) for n, kind in ((1, np.float32), (1000, np.float64), (3, bool))]
-_samples.append(_samples[1][17:])
-_alike = sys.implementation.name == "cpython" and all(_read(sample) == _asked(sample) for sample in _samples)
-address = _read if _alike else _asked
-
-
-def block(n_bytes: int) -> tuple[Array, int]:
-    """Memory whose second value, a multiple of LINE, is how far its first cache line lies behind its beginning."""
-    raw = np.empty(n_bytes + LINE, np.uint8)
-    return raw, -address(raw) % LINE
 
 
 _Layout = tuple[list[tuple[str, int, tuple[int, ...], Any, int]], int, int]
@@ -309,6 +280,14 @@ class NativeProgram:
         """For streams."""
         return Stepper(self, snapshot, n_instances, values)
 
+    def rerun(
+        self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
+        beginning: Mapping[str, Array],
+    ) -> Rerun | None:  # fmt: skip
+        """For further calls like this one, if they are worth it."""
+        fits = Rerun.fits(self, timeline, leading, names)
+        return Rerun(self, weights, timeline, leading, names, beginning) if fits else None
+
     def _layout(self, timeline: Timeline) -> _Layout:
         """Where each new result lies in the memory of a run; the size of all of them, and of the internal buffers."""
         sizes = timeline.leading, timeline.n_rows
@@ -360,63 +339,3 @@ def _as_rows(array: Array, space: Varies, timeline: Timeline) -> Array:
     if space == Varies.INSTANCE:
         return timeline.sort(array)[timeline.instance_of_row]
     return np.broadcast_to(array, (timeline.n_rows, *array.shape[1:])).copy()
-
-
-class Stepper:
-    """A program taking one step at a time, with everything in its place: inputs, outputs and states are arrays that stay.
-
-    Attributes:
-        snapshot: the weights it runs with.
-        inputs, outputs: name -> (n_instances, ...), to be written before and read after a step.
-    """
-
-    def __init__(
-        self, native: NativeProgram, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]
-    ) -> None:  # fmt: skip
-        """`values`: what does not change (contexts), and the states to begin with, (n_instances, ...)."""
-        program, places = native.program, native._places  # noqa: SLF001 - a part of it, in a class of its own
-        self.snapshot, self._native = snapshot, native
-        ready = native.prepared(snapshot)
-        self._timeline = Timeline(1, n_instances)
-        self.inputs = {
-            p.name: np.zeros((n_instances, *p.value.type.sizes), native._dtype)  # noqa: SLF001
-            for p in program.with_role("input")
-        }
-        self._states = [{p.name: np.array(values[p.name]) for p in program.states} for _ in range(2)]
-        fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
-        layout, handed_out, internal = native._layout(self._timeline)  # noqa: SLF001
-        memory, start = block(rounded(handed_out) + internal)
-        arrays = {name: np.ndarray(shape, dtype, memory, start + at) for name, _, shape, dtype, at in layout}
-        arrays |= {buffer: (self.inputs | fixed)[port] for port, _, buffer in native._given if port in self.inputs | fixed}  # noqa: SLF001
-        context = np.frombuffer(ready.context, np.int64).copy()
-        context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = 1, n_instances, n_instances
-        context[THREADS] = context[PARTS] = 1
-        context[COUNTS], context[OFFSETS] = self._timeline.addresses
-        context[ARENA] = address(memory) + start + rounded(handed_out)
-        for name, array in arrays.items():
-            context[places[name]] = address(array)
-        contexts = [context, context.copy()]
-        for side, filled in enumerate(contexts):
-            for slot in native.plan.states:
-                filled[places[slot.begin]] = address(self._states[side][slot.name])
-                filled[places[slot.end]] = address(self._states[1 - side][slot.name])
-        outputs = [r for r in native._results if r.role == "output"]  # noqa: SLF001
-        stepped = native._outs.keys() & native._users  # noqa: SLF001 - these have an axis of steps
-        self.outputs = {
-            r.name: arrays[r.buffer][0] if r.space == Varies.STEP and r.buffer in stepped else arrays[r.buffer] for r in outputs
-        }
-        self._alive = ready, memory, fixed, contexts
-        self._addresses = [address(c) for c in contexts]
-        self._side = 0
-        self._function = native._run  # noqa: SLF001 - the first step computes what belongs to the instances
-
-    def step(self) -> None:
-        """From the inputs and the states to the outputs and the next states."""
-        self._function(self._addresses[self._side])
-        self._side = 1 - self._side
-        self._function = self._native._step  # noqa: SLF001
-
-    @property
-    def state(self) -> dict[str, Array]:
-        """The states as they are now; not copies."""
-        return self._states[self._side]
