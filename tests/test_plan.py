@@ -100,7 +100,7 @@ def test_more_steps_and_more_instances_take_longer(cell, program):
         assert seconds == sorted(seconds), choice
         assert seconds[0] > 0
         # twice the steps, twice the work, but for what is done once
-        assert model.cost(2000, 16).seconds == pytest.approx(2 * model.cost(1000, 16).seconds, rel=0.35)
+        assert model.cost(24000, 16).seconds == pytest.approx(2 * model.cost(12000, 16).seconds, rel=0.35)
 
 
 def test_weights_that_fit_nowhere_take_longer_than_those_that_fit():

@@ -19,7 +19,7 @@ from functools import cached_property
 from math import prod
 
 from .graph import Node
-from .machine import Machine
+from .machine import LEVELS, Machine
 from .phases import CHOICES, Phase
 from .plan import Plan, Stage
 from .shapes import Varies
@@ -35,6 +35,8 @@ SCATTERED = 0.55  # of the bandwidth of a stream, beyond L1: tiles read and writ
 BROADCAST = 0.5  # of a load of a vector: one number for all lanes
 CLEARLY = 0.97  # of the seconds of the plan that would be taken otherwise: the model is not more exact than that
 TOTAL = 0.5  # of the peak: sums over rows
+AHEAD = 24  # multiply-adds of a chain that a processor does before it is their turn
+FAR = 0.25  # of the time that weights take from beyond L2: what multiplications do not hide
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,14 @@ class CostModel:
         """Seconds from one state to the next, if nothing else had to be done: what waits for the state, one after another."""
         latency, length = self.machine.latency, 0.0
         for stage in self.plan.stages.get(Phase.LOOP, ()):
-            for segment in stage.product.segments if stage.product else ():
-                if self._is_of_loop(segment.left.buffer):
-                    length += segment.k
+            segments = stage.product.segments if stage.product else ()
+            if any(self._is_of_loop(segment.left.buffer) for segment in segments):
+                # an accumulator takes all of its products one after another; those that need no state come first, and of them
+                # the processor does only so much while it still waits for the state
+                loop = [self._is_of_loop(segment.left.buffer) for segment in segments]
+                length += sum(segment.k for segment, waits in zip(segments, loop, strict=True) if waits)
+                ahead = sum(segment.k for segment, waits in zip(segments, loop, strict=True) if not waits)
+                length += max(0, ahead - AHEAD)
             length += CALL + _depth(stage.nodes)
         return length * latency if self.plan.states else 0.0
 
@@ -230,7 +237,8 @@ class _Stage:
         weights = 0.0 if level == "L1" else self.weight_bytes / machine.loads[level]
         around = 1 + any(start is not None for start in product.starts)
         calls = around * n_row_tiles * -(-self.n_blocks // tile.blocks)
-        return max(seconds, weights) + calls * CALL * machine.latency
+        far = level not in ("", *LEVELS[:2])
+        return max(seconds, weights) + (FAR * min(seconds, weights) if far else 0.0) + calls * CALL * machine.latency
 
 
 def _views(stage: Stage) -> tuple[list[View], list[View]]:

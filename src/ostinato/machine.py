@@ -28,6 +28,7 @@ TYPICAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 TARGET = "OSTINATO_TARGET"
 FULL = 0.9  # of a cache can be counted on: other values pass through it too
+SHARED = 0.5  # of the last one: other cores have their part of it, and on rented machines nobody says how large that is
 FORMAT = 1
 
 
@@ -57,7 +58,8 @@ class Machine:
 
     def level(self, n_bytes: float) -> str:
         """The nearest cache that holds so many bytes (beyond L1, beside what else passes through it), or "DRAM"."""
-        rooms = {name: size * (1 if name == "L1" else FULL) for name, size in self.capacity.items()}
+        sure = {"L1": 1.0, "L2": FULL, "L3": SHARED}
+        rooms = {name: size * sure[name] for name, size in self.capacity.items()}
         return next((name for name in LEVELS[:3] if n_bytes <= rooms.get(name, 0)), "DRAM")
 
     def lanes(self, dtype: str) -> int:
