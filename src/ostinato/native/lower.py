@@ -11,12 +11,11 @@ time) brings its own.
 
 from __future__ import annotations
 
-from llvmlite import ir
-
 from ..phases import Phase
 from ..plan import Plan, Stage, StateSlot
 from ..shapes import Varies
 from ..views import View
+from . import ir
 from .contractions import lower_contraction
 from .emit import (
     ARENA,
@@ -61,14 +60,14 @@ WHOLE = ir.FunctionType(VOID, [PTR])
 
 def lower(plan: Plan, target: Target) -> ir.Module:
     """The module of a plan."""
-    unit = Unit(ir.Module("ostinato"), plan, target)
-    unit.module.triple = target.triple
+    module = ir.Module(target.triple)
+    unit = Unit(module, plan, target)
     phases = {phase: _phase(unit, phase) for phase in plan.stages}
     _prepare(unit, phases)
     loop = _loop(unit, phases[Phase.LOOP]["stages"]) if plan.states else None
     _run(unit, "ostinato_run", phases, loop)
     _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
-    return unit.module
+    return module
 
 
 def _stage(unit: Unit, name: str, stage: Stage) -> ir.Function:
@@ -182,7 +181,7 @@ def _shared_loop(k: Kernel, loop: ir.Function) -> None:
 
 def barrier(unit: Unit) -> ir.Function:
     """Wait until all threads of the run are here: a counter that only grows."""
-    found = unit.module.globals.get("barrier")
+    found: ir.Function | None = unit.module.globals.get("barrier")
     if found is not None:
         return found
     k = Kernel(unit, "barrier", WHOLE)
@@ -210,9 +209,7 @@ def barrier(unit: Unit) -> ir.Function:
             k.call_intrinsic("llvm.x86.sse2.pause", VOID, [])
         b.cbranch(b.icmp_signed("<", more, i64(SPINS)), spin, give_way)
         b.position_at_end(give_way)  # somebody else may need this core
-        give = b.inttoptr(k.field(YIELD), PTR)
-        give.type = ir.FunctionType(VOID, []).as_pointer()
-        b.call(give, [])
+        b.call(k.field(YIELD, PTR), [], ir.FunctionType(VOID, []))
         turns.add_incoming(i64(0), give_way)
         b.branch(spin)
         b.position_at_end(done)
@@ -239,7 +236,7 @@ def _place_internal(k: Kernel) -> None:
 
 def _zero(k: Kernel, name: str) -> None:
     buffer = k.plan.buffers[name]
-    size = i64(buffer.size * buffer.item_bytes)
+    size: ir.Value = i64(buffer.size * buffer.item_bytes)
     if buffer.space == Varies.INSTANCE:
         size = k.b.mul(size, k.field(N_INSTANCES))
     place = k.b.load(k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64), typ=PTR)

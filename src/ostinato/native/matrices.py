@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
-from llvmlite import ir
-
 from ..plan import Segment, Stage
 from ..tiling import Tile
 from ..views import View, collapse
+from . import ir
 from .emit import I64, PART, PARTS, PTR, TURN, VOID, Kernel, Lanes, i64
 from .panels import tiles, width
 from .walks import Addresses, load_all, store_all

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from llvmlite import ir
-
 from ..plan import Packing
 from ..tiling import Tile, panel_width, tiles_of
+from . import ir
 from .emit import Kernel, Lanes, Unit, i64
 
 
