@@ -23,7 +23,7 @@ GIGA = 1e9
 MACHINE = Machine(
     "a machine of these tests", 64, 32, 0.25e-9, 1e-9, {"L1": 32 << 10, "L2": 1 << 20, "L3": 32 << 20},
     {"L1": 256 * GIGA, "L2": 128 * GIGA, "L3": 64 * GIGA, "DRAM": 16 * GIGA},
-    {"L1": 128 * GIGA, "L2": 64 * GIGA, "L3": 32 * GIGA, "DRAM": 8 * GIGA}, measured=True,
+    {"L1": 128 * GIGA, "L2": 64 * GIGA, "L3": 32 * GIGA, "DRAM": 8 * GIGA}, measured=True, far=True,
 )  # fmt: skip
 
 

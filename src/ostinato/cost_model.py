@@ -339,6 +339,14 @@ def _reason(fused: CostModel, hoisted: CostModel, best: list[str]) -> str:
     return why
 
 
+def largest(plan: Plan) -> float:
+    """The bytes of what is largest in the calls that `advice` looks at: a buffer, or all weights together."""
+    rows = {Varies.NEVER: 1, Varies.INSTANCE: MANY, Varies.STEP: MANY * STEPS}
+    buffers = [rows[b.space] * b.size * b.item_bytes for b in plan.buffers.values()]
+    elements = sum(p.k * p.n * len(p.rights) for p in plan.packings)
+    return float(max(*buffers, elements * (8 if plan.program.dtype == "f64" else 4), 0))
+
+
 def models_of(plans: Mapping[str, Plan], machine: Machine) -> dict[str, CostModel]:
     """The models of plans, in the order of CHOICES."""
     return {name: CostModel(plans[name], machine) for name in CHOICES if name in plans}

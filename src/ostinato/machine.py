@@ -1,7 +1,8 @@
 """What this machine can do: width of its vectors, sizes of its caches, and how fast it multiplies, reads and writes.
 
-The figures are measured once, when native code is first compiled here (native/roofs.py, some hundredths of a second), and kept
-beside the compiled code, in a file for each kind of processor. Where nothing was measured or kept, typical figures stand in for
+The figures are measured once, when native code is first compiled here (native/roofs.py, some hundredths of a second; of what
+lies beyond the caches, when a program first reaches there), and kept beside the compiled code, in a file for each kind of
+processor. Where nothing was measured or kept, typical figures stand in for
 them: they decide which plan runs, never what comes out. Reading them needs no llvmlite.
 """
 
@@ -28,7 +29,7 @@ TYPICAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 TARGET = "OSTINATO_TARGET"
 FULL = 0.9  # of a cache can be counted on: other values pass through it too
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Machine:
         capacity: bytes of each cache.
         loads, stores: bytes per second by level (LEVELS).
         measured: whether this was measured here.
+        far: whether memory beyond the caches was measured too.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Machine:
     loads: Mapping[str, float]
     stores: Mapping[str, float]
     measured: bool
+    far: bool = False
 
     def level(self, n_bytes: float) -> str:
         """The nearest cache that holds so many bytes (beyond L1, beside what else passes through it), or "DRAM"."""
@@ -75,6 +78,8 @@ class Machine:
             held = f" to {bytes_text(size)}" if size else ""
             figures.append(f"{level}{held} {self.loads[level] / 1e9:.0f} GB/s")
         origin = "measured" if self.measured else "typical figures, nothing measured yet"
+        if self.measured and not self.far:
+            origin += " but for DRAM, a typical figure"
         return f"{self.name}; one core: {', '.join(figures)} ({origin})"
 
 
@@ -211,10 +216,10 @@ def _read(saved: Any) -> Machine | None:
     if saved.get("name") != like.name or not all(isinstance(t, dict) and set(t) == set(LEVELS) for t in tables):
         return None
     figures = [saved.get("multiply_add"), saved.get("latency"), *(f for table in tables if table for f in table.values())]
-    if not all(isinstance(f, float) and isfinite(f) and f > 0 for f in figures):
+    if not all(isinstance(f, float) and isfinite(f) and f > 0 for f in figures) or not isinstance(saved.get("far"), bool):
         return None
     return replace(like, n_registers=registers, multiply_add=figures[0], latency=figures[1], loads=saved["loads"],
-                   stores=saved["stores"], measured=True)  # fmt: skip
+                   stores=saved["stores"], measured=True, far=saved["far"])  # fmt: skip
 
 
 def _path() -> Path | None:

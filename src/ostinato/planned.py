@@ -21,12 +21,16 @@ class Planned:
         shapes: the shape of every declared weight, whole.
         asked: what the user chose: one of CHOICES, or "automatic".
         machine: whose figures the model takes.
+        plans: those that are made already.
     """
 
-    def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]], asked: str, machine: Machine) -> None:
+    def __init__(
+        self, program: Program, shapes: Mapping[str, tuple[int, ...]], asked: str, machine: Machine,
+        plans: Mapping[str, Plan] | None = None,
+    ) -> None:  # fmt: skip
         self.program, self.asked, self.machine = program, asked, machine
         self._shapes = shapes
-        self._plans: dict[str, Plan] = {}
+        self._plans = dict(plans or {})
 
     def plan(self, choice: str) -> Plan:
         """The plan of a choice."""

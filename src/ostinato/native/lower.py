@@ -11,6 +11,9 @@ time) brings its own.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
 from ..phases import Phase
 from ..plan import Plan, Stage, StateSlot
 from ..shapes import Varies
@@ -50,7 +53,7 @@ from .panels import lower_packing
 from .reductions import lower_reduce
 from .targets import Target
 from .totals import lower_total
-from .walks import lower_map, lower_moves, over_elements
+from .walks import lower_map, lower_moves
 
 CHUNK = 128  # rows that go through all stages of a phase before the next ones do: what one makes the next finds in the cache
 SHARE = 4  # rows that are handed out to threads together
@@ -65,8 +68,13 @@ def lower(plan: Plan, target: Target) -> ir.Module:
     phases = {phase: _phase(unit, phase) for phase in plan.stages}
     _prepare(unit, phases)
     loop = _loop(unit, phases[Phase.LOOP]["stages"]) if plan.states else None
-    _run(unit, "ostinato_run", phases, loop)
-    _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
+    run = _run(unit, "ostinato_run", phases, loop)
+    if Phase.INSTANCES in phases:
+        _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
+    else:  # nothing belongs to the instances alone
+        k = Kernel(unit, "ostinato_step", WHOLE, exported=True)
+        k.b.call(run, [k.context])
+        k.finish()
     return module
 
 
@@ -121,14 +129,12 @@ def _prepare(unit: Unit, phases: dict[Phase, dict[str, ir.Function]]) -> None:
     k = Kernel(unit, "ostinato_prepare", WHOLE, exported=True)
     for function in phases.get(Phase.PREPARE, {}).values():
         k.b.call(function, [k.context, i64(0), i64(0), i64(1)])
-    for i, packing in enumerate(unit.plan.packings):
-        inner = Kernel(unit, f"pack_{i}")
-        lower_packing(inner, packing)
-        k.b.call(inner.finish(), [k.context, i64(0), i64(0), i64(1)])
+    for packing in unit.plan.packings:
+        lower_packing(k, packing)
     k.finish()
 
 
-def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loop: ir.Function | None) -> None:
+def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loop: ir.Function | None) -> ir.Function:
     k = Kernel(unit, name, WHOLE, exported=True)
     _place_internal(k)
     wait = barrier(unit)
@@ -145,7 +151,7 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loo
         for part, function in phases[phase].items() if phase != Phase.LOOP else ():
             k.b.call(wait, [k.context])
             _shared_phase(k, phase, part, function)
-    k.finish()
+    return k.finish()
 
 
 def _shared_phase(k: Kernel, phase: Phase, part: str, function: ir.Function) -> None:
@@ -273,7 +279,6 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
     """The steps, for the instances from `instance` up to `instance + count`."""
     states = unit.plan.states
     backward = unit.plan.program.direction == "backward"
-    enter, leave = (_carry(unit, name, states) for name in ("enter", "leave"))
     initial = {s.name: 0.0 if backward else s.initial for s in states}
     reset = _reset(unit, {(s.next if backward else s.now): initial[s.name] for s in states})
     k = Kernel(unit, "steps")
@@ -289,17 +294,18 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
         count = b.select(b.icmp_signed("<", count, high), count, high)
         return b.select(b.icmp_signed("<", count, low), low, count)
 
-    def once(function: ir.Function, row: ir.Value, first: ir.Value, count: ir.Value, *, waited_for: bool) -> None:
+    @contextmanager
+    def once(*, waited_for: bool) -> Iterator[None]:
         """By one of the threads that share these instances; `waited_for` by the others."""
         with b.if_then(b.icmp_unsigned("==", k.field(PART), i64(0))):
-            b.call(function, [k.context, row, first, count])
+            yield
         if waited_for:
             with b.if_then(b.icmp_unsigned(">", k.field(PARTS), i64(1))):
                 b.call(barrier(unit), [k.context])
 
     longest = b.select(b.icmp_signed(">", steps, i64(0)), active(i64(0)), low)
-    with b.if_then(b.icmp_signed("<", longest, high)):  # instances without a step end as they begin
-        once(_carry(unit, "rest", states), i64(0), longest, b.sub(high, longest), waited_for=False)
+    with b.if_then(b.icmp_signed("<", longest, high)), once(waited_for=False):  # without a step, they end as they begin
+        _carry(k, [(s.size, s.begin, s.end) for s in states], longest, b.sub(high, longest))
     resets = b.icmp_unsigned("!=", k.field(RESET), i64(0))
     with k.loop(i64(0), steps) as turn:
         step = b.sub(b.sub(steps, i64(1)), turn) if backward else turn
@@ -307,18 +313,18 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
         before, after = (b.add(step, i64(1)), b.sub(step, i64(1))) if backward else (b.sub(step, i64(1)), b.add(step, i64(1)))
         until, was, will = active(step), active(before), active(after)
         first_row, count = b.add(_entry(k, OFFSETS, step), low), b.sub(until, low)
-        with b.if_then(b.icmp_signed(">", until, was)):
-            once(enter, i64(0), was, b.sub(until, was), waited_for=True)
+        with b.if_then(b.icmp_signed(">", until, was)), once(waited_for=True):
+            _carry(k, [(s.size, s.begin, s.now) for s in states], was, b.sub(until, was))
         if not backward:
-            with b.if_then(resets):
-                once(reset, first_row, low, count, waited_for=True)
+            with b.if_then(resets), once(waited_for=True):
+                b.call(reset, [k.context, first_row, low, count])
         with b.if_then(b.icmp_signed(">", count, i64(0))):
             b.call(body, [k.context, first_row, low, count])
         if backward:
-            with b.if_then(resets):
-                once(reset, first_row, low, count, waited_for=True)
-        with b.if_then(b.icmp_signed(">", until, will)):
-            once(leave, i64(0), will, b.sub(until, will), waited_for=False)
+            with b.if_then(resets), once(waited_for=True):
+                b.call(reset, [k.context, first_row, low, count])
+        with b.if_then(b.icmp_signed(">", until, will)), once(waited_for=False):
+            _carry(k, [(s.size, s.next, s.end) for s in states], will, b.sub(until, will))
         _swap(k, states)
     return k.finish()
 
@@ -334,20 +340,15 @@ def _swap(k: Kernel, states: tuple[StateSlot, ...]) -> None:
         k.b.store(a, following)
 
 
-def _carry(unit: Unit, name: str, states: tuple[StateSlot, ...]) -> ir.Function:
-    """The states of some instances: from where they begin, or to where they end."""
-    k = Kernel(unit, name)
-    for state in states:
-        ways = {"enter": (state.begin, state.now), "leave": (state.next, state.end), "rest": (state.begin, state.end)}
-        source, target = ways[name]
-        views = [View.whole(buffer, (state.size,)) for buffer in (source, target)]
-
-        def visit(lanes: Lanes, at: object, views: list[View] = views) -> None:
-            value = k.load(at.pointers[views[0]], k.element(views[0]), 1, lanes)  # type: ignore[attr-defined]
-            k.store(value, at.pointers[views[1]], k.element(views[1]), 1, lanes)  # type: ignore[attr-defined]
-
-        over_elements(k, (state.size,), views, visit)
-    return k.finish()
+def _carry(k: Kernel, moves: Sequence[tuple[int, str, str]], first: ir.Value, count: ir.Value) -> None:
+    """Rows of states (their size, from which buffer, to which): from where they begin, or to where they end."""
+    for size, source, target in moves:
+        row = i64(size * k.plan.buffers[source].item_bytes)
+        places = []
+        for name in (target, source):  # the loop exchanges buffers, so the context is asked anew
+            base = k.field(k.unit.places[name], PTR)
+            places.append(k.b.gep(base, [k.b.mul(first, row)], source_etype=I8))
+        k.call_intrinsic("llvm.memcpy.p0.p0.i64", VOID, [*places, k.b.mul(count, row), ir.Constant(I1, 0)])
 
 
 def _reset(unit: Unit, initial: dict[str, float]) -> ir.Function:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from math import inf
 from time import perf_counter
 
 import numpy as np
@@ -22,19 +23,25 @@ from .jit import compile_module, load
 from .targets import Target, host
 
 SECONDS = 150e-6  # of one sample: shorter than what the system gives a neighbour at a time
-N_SAMPLES = 12
+N_SAMPLES = 8
 SIDE_BY_SIDE = 8  # loads of one turn of the loop; with 16 some prefetchers lose track
 MOST_BYTES = 96 << 20  # that are read to see how fast DRAM is
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 
 
-def measured() -> Machine:
-    """The figures of this machine: those known, else measured now and kept; typical ones where nothing can be measured."""
+def measured(n_bytes: float = inf) -> Machine:
+    """The figures of this machine: those known, else measured now and kept; typical ones where nothing can be measured.
+
+    Args:
+        n_bytes: how much memory the programs in question reach. Where the caches hold it, what lies beyond them is not
+            measured: new memory of their size takes longer to get than all the rest.
+    """
     found = known()
-    if found is None:
+    far = typical().level(n_bytes) == "DRAM"
+    if found is None or (far and found.measured and not found.far):
         target = host()
         try:
-            found = measure(target)
+            found = measure(target, far=far)
         except (OstinatoError, MemoryError):  # no memory for it, or code that this processor does not take
             found = typical(width=target.vector_bytes)
         found = replace(found, n_registers=target.n_registers)
@@ -42,8 +49,8 @@ def measured() -> Machine:
     return found
 
 
-def measure(target: Target) -> Machine:
-    """The figures of one core, in some hundredths of a second."""
+def measure(target: Target, *, far: bool = True) -> Machine:
+    """The figures of one core, in some hundredths of a second; `far`: those of memory beyond the caches too."""
     like = typical(width=target.vector_bytes)
     code = load(compile_module(_module(target), target))
     kernels = {name: KERNEL(code.address(name)) for name in ("side_by_side", "one_by_one", "loads", "stores")}
@@ -53,8 +60,7 @@ def measure(target: Target) -> Machine:
     latency = 1 / _best_rate(lambda n: kernels["one_by_one"](n * 100, 0, small.ctypes.data), 100)
     loads, stores = dict(like.loads), dict(like.stores)
     block, before = SIDE_BY_SIDE * target.vector_bytes, 0
-    sizes = {**like.capacity, "DRAM": 0}
-    for level, capacity in sizes.items():
+    for level, capacity in [*like.capacity.items(), *([("DRAM", 0)] if far else [])]:
         size = min(max(4 * before, capacity // 4), capacity // 2) if capacity else min(3 * before // 2, MOST_BYTES)
         before = capacity
         if size < 4 * block or (level == "DRAM" and size <= like.capacity.get("L3", 0)):
@@ -66,7 +72,7 @@ def measure(target: Target) -> Machine:
     _keep_order(loads)
     _keep_order(stores)
     del code
-    return replace(like, multiply_add=multiply_add, latency=latency, loads=loads, stores=stores, measured=True)
+    return replace(like, multiply_add=multiply_add, latency=latency, loads=loads, stores=stores, measured=True, far=far)
 
 
 def _repeat(kernel: Callable[[int, int, int], None], count: int, place: int, times: int) -> None:
