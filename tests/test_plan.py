@@ -283,3 +283,11 @@ def test_only_native_code_has_a_plan(backend):
         with pytest.raises(OptionError) as caught:
             call()
         assert str(caught.value) == f"recurrent: only native code has a plan, and the backend is `{backend}`"
+
+
+def test_what_one_call_is_told_is_what_all_are_told():
+    layer = native(cells.lstm, 24, 40)
+    for program in ("forward", "backward"):
+        plans = plans_of(layer, program)
+        for n_steps, n_instances in ((1, 1), (1, 7), (2, 1), (100, 1), (100, 3), (50, 16), (50, 40)):
+            assert plans.choice(n_steps, n_steps * n_instances) == plans.advice.choice(n_steps, n_steps * n_instances)

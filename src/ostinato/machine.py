@@ -17,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from math import isfinite
 from pathlib import Path
@@ -60,8 +60,14 @@ class Machine:
 
     def level(self, n_bytes: float) -> str:
         """The nearest cache that holds so many bytes (beyond L1, beside what else passes through it), or "DRAM"."""
-        rooms = {name: size * (1 if name == "L1" else FULL) for name, size in self.capacity.items()}
-        return next((name for name in LEVELS[:3] if n_bytes <= rooms.get(name, 0)), "DRAM")
+        for name, room in self._rooms:
+            if n_bytes <= room:
+                return name
+        return "DRAM"
+
+    @cached_property
+    def _rooms(self) -> list[tuple[str, float]]:
+        return [(n, self.capacity[n] * (1 if n == "L1" else FULL)) for n in LEVELS[:3] if n in self.capacity]
 
     def lanes(self, dtype: str) -> int:
         """How many numbers are in a vector; `dtype` is "f32" or "f64"."""
@@ -124,6 +130,12 @@ def cache_bytes(folder: Path = CACHES) -> dict[str, int]:
     return {level: found[level] for level in LEVELS if level in found}
 
 
+@cache
+def _core() -> tuple[str, dict[str, int]]:
+    """The name of the processor and its caches; a file read for each of them."""
+    return processor_name(), cache_bytes()
+
+
 def vector_bytes() -> int:
     """The width of vectors that native code uses here, as native/targets.py finds it, but without llvmlite."""
     wanted = os.environ.get(TARGET, "")
@@ -153,8 +165,9 @@ def typical(*, width: int | None = None) -> Machine:
     writes = {"L1": width / 2 / cycle, "L2": 40e9, "L3": 15e9, "DRAM": 8e9}
     registers = 32 if width == WIDTHS["avx512"] or platform.machine().lower() in ("arm64", "aarch64") else 16
     side_by_side = cycle * max(1, width / 32) / 2  # two units of up to 256 bits
-    return Machine(f"{processor_name()} ({8 * width}-bit vectors)", width, registers, side_by_side, 4 * cycle, cache_bytes(),
-                   reads, writes, measured=False)  # fmt: skip
+    name, caches = _core()
+    return Machine(f"{name} ({8 * width}-bit vectors)", width, registers, side_by_side, 4 * cycle, dict(caches), reads, writes,
+                   measured=False)  # fmt: skip
 
 
 # --- what was measured --------------------------------------------------------------------------------------------------------
@@ -225,7 +238,8 @@ def _read(saved: Any) -> Machine | None:
 def _path() -> Path | None:
     """The file for this kind of processor."""
     folder = cache_folder()
-    kind = f"{processor_name()} {platform.machine()} {os.environ.get(TARGET, '')} {cache_bytes()}"
+    name, caches = _core()
+    kind = f"{name} {platform.machine()} {os.environ.get(TARGET, '')} {caches}"
     return None if folder is None else folder / f"machine-{hashlib.sha256(kind.encode()).hexdigest()[:16]}.json"
 
 

@@ -33,8 +33,7 @@ class CheapestProgram(AutomaticProgram):
             reached = max(map(largest, self._plans.values()))
             figures = this_machine() if cache_folder() is None else measured(reached)
             self.planned = Planned(program, shapes, "automatic", figures, self._plans)
-            _ = self.planned.advice  # worked out now, not in a call
 
     def choice(self, timeline: Timeline) -> str:
         """The plan of a call."""
-        return self.planned.advice.choice(timeline.n_steps, timeline.n_rows) if self.planned else "hoisted"
+        return self.planned.choice(timeline.n_steps, timeline.n_rows) if self.planned else "hoisted"

@@ -37,7 +37,7 @@ def measured(n_bytes: float = inf) -> Machine:
             measured: new memory of their size takes longer to get than all the rest.
     """
     found = known()
-    far = typical().level(n_bytes) == "DRAM"
+    far = (found or typical()).level(n_bytes) == "DRAM"
     if found is None or (far and found.measured and not found.far):
         target = host()
         try:
