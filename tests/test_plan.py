@@ -55,7 +55,7 @@ def test_tiles_and_packed_weights_are_those_that_native_code_has(target, dtype):
     for gates in range(1, 9):
         for n_blocks in (1, 2, 3, 4, 5, 7, 8, 16, 33):
             for tile in panels.tiles(unit, gates, n_blocks):
-                assert tile.blocks % panel_width(target.n_registers, gates, n_blocks) == 0  # whole panels
+                assert tile.blocks % panel_width(gates, n_blocks) == 0  # whole panels
                 assert tile.rows * tile.blocks * gates <= target.n_registers  # all accumulators in registers
 
 
@@ -66,8 +66,13 @@ def test_rows_go_through_a_phase_in_the_chunks_of_native_code():
 
 
 def test_a_tile_has_no_more_rows_than_there_are():
-    tiles = tiles_of(32, 4, 8)
+    tiles = tiles_of(32, 64, 4, 8)
     assert [tile_for(tiles, n).rows for n in (1, 2, 3, 4, 100)] == [1, 2, 2, 4, 4]
+
+
+def test_a_tile_is_not_filled_up_with_rows_where_a_smaller_one_fits():
+    tiles = tiles_of(16, 32, 4, 8)
+    assert [tile_for(tiles, n).rows for n in (1, 2, 3, 4, 5, 6, 100)] == [1, 2, 3, 2, 3, 3, 3]
 
 
 def test_an_lstm_is_counted_exactly():

@@ -9,14 +9,9 @@ from . import ir
 from .emit import I8, PTR, VOID, Kernel, Lanes, Unit, i64
 
 
-def width(unit: Unit, gates: int, n_panels: int) -> int:
-    """How many blocks of neurons lie side by side in a panel."""
-    return panel_width(unit.target.n_registers, gates, n_panels)
-
-
 def tiles(unit: Unit, gates: int, n_panels: int) -> list[Tile]:
     """The tiles for many rows, for a few, and for one; the largest first."""
-    return tiles_of(unit.target.n_registers, gates, n_panels)
+    return tiles_of(unit.target.n_registers, unit.target.vector_bytes, gates, n_panels)
 
 
 def lower_packing(k: Kernel, packing: Packing) -> None:
@@ -34,7 +29,7 @@ def _packing(unit: Unit, packing: Packing, right: View) -> ir.Function:
     """A function (context, matrix, where its first vector goes). Behind the last neuron there are zeros."""
     lanes, gates = unit.lanes, len(packing.rights)
     n_panels = -(-packing.n // lanes)
-    side = width(unit, packing.gates, n_panels)
+    side = panel_width(packing.gates, n_panels)
     name = "_".join(map(str, ("pack", packing.k, packing.n, *right.strides, gates, side)))
     found: ir.Function | None = unit.module.globals.get(name)
     if found is not None:

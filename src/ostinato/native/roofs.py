@@ -131,8 +131,7 @@ def _multiply_adds(name: str, vector: str, target: Target, chains: int) -> str:
     starts = [f"%f{c} = getelementptr {vector}, ptr %memory, i64 {c % 3}" for c in range(chains)]
     starts += [f"%s{c} = load {vector}, ptr %f{c}, align {target.vector_bytes}" for c in range(chains)]
     phis = [f"%a{c} = phi {vector} [ %s{c}, %entry ], [ %b{c}, %turn ]" for c in range(chains)]
-    call = f"call {vector} @llvm.fma.v{target.vector_bytes // 4}f32({vector} %a{{0}}, {vector} %x, {vector} %x)"
-    steps = [f"%b{c} = {call.format(c)}" for c in range(chains)]
+    steps = [_step(c, vector, target) for c in range(chains)]
     ends = [f"%t0 = fadd {vector} %b0, %x"] + [f"%t{c} = fadd {vector} %t{c - 1}, %b{c}" for c in range(1, chains)]
     return "\n".join([
         f"define void @{name}(i64 %n, i64 %unused, ptr %memory) {{", "entry:",
@@ -141,6 +140,13 @@ def _multiply_adds(name: str, vector: str, target: Target, chains: int) -> str:
         "br i1 %more, label %turn, label %end", "end:", *ends,
         f"store {vector} %t{chains - 1}, ptr %memory, align {target.vector_bytes}", "ret void", "}",
     ])  # fmt: skip
+
+
+def _step(c: int, vector: str, target: Target) -> str:
+    """One multiply-add; of two instructions where there is none of both."""
+    if not target.fma:
+        return f"%m{c} = fmul {vector} %a{c}, %x\n%b{c} = fadd {vector} %m{c}, %x"
+    return f"%b{c} = call {vector} @llvm.fma.v{target.vector_bytes // 4}f32({vector} %a{c}, {vector} %x, {vector} %x)"
 
 
 def _memory(name: str, vector: str, target: Target, *, writes: bool) -> str:
