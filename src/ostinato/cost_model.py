@@ -311,23 +311,24 @@ def advice(models: Mapping[str, CostModel]) -> Advice:
     clearly cheaper, `fused` is taken, which keeps less in memory.
     """
     fused, hoisted = (models[name] for name in ("fused", "hoisted"))
-
-    def better(n_steps: int, n_instances: int) -> str:
-        costs = [model.cost(n_steps, n_instances).seconds for model in (fused, hoisted)]
-        return "hoisted" if costs[1] < CLEARLY * costs[0] else "fused"
-
     if not hoisted.plan.states:
         return Advice(("hoisted",), "hoisted", "there is no state, so there is no loop: all plans are one")
-    if not _differ(fused.plan, hoisted.plan):
+    if not differ(fused.plan, hoisted.plan):
         return Advice(("hoisted",), "hoisted", "there is no product that could leave the loop: both are one plan")
-    best = [better(STEPS, n) for n in range(1, MANY + 1)]
+    best = [better(models, STEPS, n) for n in range(1, MANY + 1)]
     while len(best) > 1 and best[-1] == best[-2]:
         best.pop()
-    single = better(1, 1)
+    single = better(models, 1, 1)
     return Advice(tuple(best), single, _reason(fused, hoisted, best))
 
 
-def _differ(fused: Plan, hoisted: Plan) -> bool:
+def better(models: Mapping[str, CostModel], n_steps: int, n_instances: int) -> str:
+    """Of the plans that `advice` decides between, the cheaper one for a call."""
+    fused, hoisted = (models[name].cost(n_steps, n_instances).seconds for name in ("fused", "hoisted"))
+    return "hoisted" if hoisted < CLEARLY * fused else "fused"
+
+
+def differ(fused: Plan, hoisted: Plan) -> bool:
     """Whether there is a product that one of them runs before the loop."""
     before = [[s.kind for s in plan.stages.get(Phase.BEFORE, ())].count("product") for plan in (fused, hoisted)]
     return before[0] != before[1]
@@ -345,6 +346,14 @@ def _reason(fused: CostModel, hoisted: CostModel, best: list[str]) -> str:
     if best[-1] == "fused":
         why += "; with many it is bound by multiplications, and keeping sums for later costs memory traffic"
     return why
+
+
+def largest(plan: Plan) -> float:
+    """The bytes of what is largest in the calls that `advice` looks at: a buffer, or all weights together."""
+    rows = {Varies.NEVER: 1, Varies.INSTANCE: MANY, Varies.STEP: MANY * STEPS}
+    buffers = [rows[b.space] * b.size * b.item_bytes for b in plan.buffers.values()]
+    elements = sum(p.k * p.n * len(p.rights) for p in plan.packings)
+    return float(max(*buffers, elements * (8 if plan.program.dtype == "f64" else 4), 0))
 
 
 def models_of(plans: Mapping[str, Plan], machine: Machine) -> dict[str, CostModel]:

@@ -16,12 +16,14 @@ call comes; where the rows do follow each other, nothing is looked up.
 
 from __future__ import annotations
 
-from llvmlite import ir
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ..phases import Phase
 from ..plan import Plan, Stage, StateSlot
 from ..shapes import Varies
 from ..views import View
+from . import ir
 from .contractions import lower_contraction
 from .emit import (
     ARENA,
@@ -62,7 +64,7 @@ from .panels import lower_packing
 from .reductions import lower_reduce
 from .targets import Target
 from .totals import lower_total
-from .walks import lower_map, lower_moves, over_elements
+from .walks import lower_map, lower_moves
 
 CHUNK = 128  # rows that go through all stages of a phase before the next ones do: what one makes the next finds in the cache
 SHARE = 4  # rows that are handed out to threads together
@@ -72,15 +74,22 @@ WHOLE = ir.FunctionType(VOID, [PTR])
 
 def lower(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> ir.Module:
     """The module of a plan; with `placed` buffers, `ostinato_run` alone."""
-    unit = Unit(ir.Module("ostinato"), plan, target, placed)
-    unit.module.triple = target.triple
+    module = ir.Module(target.triple)
+    unit = Unit(module, plan, target, placed)
     phases = {phase: _phase(unit, phase) for phase in plan.stages if not (placed and phase == Phase.PREPARE)}
     loop = _loop(unit, phases[Phase.LOOP]["stages"]) if plan.states else None
-    _run(unit, "ostinato_run", phases, loop)
     if not placed:
         _prepare(unit, phases)
+    run = _run(unit, "ostinato_run", phases, loop)
+    if placed:
+        return module
+    if Phase.INSTANCES in phases:
         _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
-    return unit.module
+    else:  # nothing belongs to the instances alone
+        k = Kernel(unit, "ostinato_step", WHOLE, exported=True)
+        k.b.call(run, [k.context])
+        k.finish()
+    return module
 
 
 def _stage(unit: Unit, name: str, stage: Stage) -> ir.Function:
@@ -134,14 +143,12 @@ def _prepare(unit: Unit, phases: dict[Phase, dict[str, ir.Function]]) -> None:
     k = Kernel(unit, "ostinato_prepare", WHOLE, exported=True)
     for function in phases.get(Phase.PREPARE, {}).values():
         k.b.call(function, [k.context, i64(0), i64(0), i64(1)])
-    for i, packing in enumerate(unit.plan.packings):
-        inner = Kernel(unit, f"pack_{i}")
-        lower_packing(inner, packing)
-        k.b.call(inner.finish(), [k.context, i64(0), i64(0), i64(1)])
+    for packing in unit.plan.packings:
+        lower_packing(k, packing)
     k.finish()
 
 
-def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loop: ir.Function | None) -> None:
+def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loop: ir.Function | None) -> ir.Function:
     k = Kernel(unit, name, WHOLE, exported=True)
     _place_internal(k)
     wait = barrier(unit)
@@ -164,7 +171,7 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loo
         for part, function in phases[phase].items() if phase != Phase.LOOP else ():
             k.b.call(wait, [k.context])
             _shared_phase(k, phase, part, function)
-    k.finish()
+    return k.finish()
 
 
 def _shared_phase(k: Kernel, phase: Phase, part: str, function: ir.Function) -> None:
@@ -200,7 +207,7 @@ def _shared_loop(k: Kernel, loop: ir.Function) -> None:
 
 def barrier(unit: Unit) -> ir.Function:
     """Wait until all threads of the run are here: a counter that only grows."""
-    found = unit.module.globals.get("barrier")
+    found: ir.Function | None = unit.module.globals.get("barrier")
     if found is not None:
         return found
     k = Kernel(unit, "barrier", WHOLE)
@@ -228,9 +235,7 @@ def barrier(unit: Unit) -> ir.Function:
             k.call_intrinsic("llvm.x86.sse2.pause", VOID, [])
         b.cbranch(b.icmp_signed("<", more, i64(SPINS)), spin, give_way)
         b.position_at_end(give_way)  # somebody else may need this core
-        give = b.inttoptr(k.field(YIELD), PTR)
-        give.type = ir.FunctionType(VOID, []).as_pointer()
-        b.call(give, [])
+        b.call(k.field(YIELD, PTR), [], ir.FunctionType(VOID, []))
         turns.add_incoming(i64(0), give_way)
         b.branch(spin)
         b.position_at_end(done)
@@ -281,7 +286,7 @@ def _padded_results(unit: Unit) -> list[str]:
 
 def _zero(k: Kernel, name: str) -> None:
     buffer = k.plan.buffers[name]
-    size = i64(buffer.size * buffer.item_bytes)
+    size: ir.Value = i64(buffer.size * buffer.item_bytes)
     if buffer.space != Varies.NEVER:
         size = k.b.mul(size, k.field(N_INSTANCES))
     if buffer.space == Varies.STEP:
@@ -320,7 +325,6 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
     """The steps, for the instances from `instance` up to `instance + count`."""
     states = unit.plan.states
     backward = unit.plan.program.direction == "backward"
-    enter, leave = (_carry(unit, name, states) for name in ("enter", "leave"))
     initial = {s.name: 0.0 if backward else s.initial for s in states}
     reset = _reset(unit, {(s.next if backward else s.now): initial[s.name] for s in states})
     k = Kernel(unit, "steps")
@@ -336,17 +340,18 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
         count = b.select(b.icmp_signed("<", count, high), count, high)
         return b.select(b.icmp_signed("<", count, low), low, count)
 
-    def once(function: ir.Function, row: ir.Value, first: ir.Value, count: ir.Value, *, waited_for: bool) -> None:
+    @contextmanager
+    def once(*, waited_for: bool) -> Iterator[None]:
         """By one of the threads that share these instances; `waited_for` by the others."""
         with b.if_then(b.icmp_unsigned("==", k.field(PART), i64(0))):
-            b.call(function, [k.context, row, first, count])
+            yield
         if waited_for:
             with b.if_then(b.icmp_unsigned(">", k.field(PARTS), i64(1))):
                 b.call(barrier(unit), [k.context])
 
     longest = b.select(b.icmp_signed(">", steps, i64(0)), active(i64(0)), low)
-    with b.if_then(b.icmp_signed("<", longest, high)):  # instances without a step end as they begin
-        once(_carry(unit, "rest", states), i64(0), longest, b.sub(high, longest), waited_for=False)
+    with b.if_then(b.icmp_signed("<", longest, high)), once(waited_for=False):  # without a step, they end as they begin
+        _carry(k, [(s.size, s.begin, s.end) for s in states], longest, b.sub(high, longest))
     resets = b.icmp_unsigned("!=", k.field(RESET), i64(0))
     with k.loop(i64(0), steps) as turn:
         step = b.sub(b.sub(steps, i64(1)), turn) if backward else turn
@@ -354,18 +359,18 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
         before, after = (b.add(step, i64(1)), b.sub(step, i64(1))) if backward else (b.sub(step, i64(1)), b.add(step, i64(1)))
         until, was, will = active(step), active(before), active(after)
         first_row, count = b.add(_entry(k, OFFSETS, step), low), b.sub(until, low)
-        with b.if_then(b.icmp_signed(">", until, was)):
-            once(enter, i64(0), was, b.sub(until, was), waited_for=True)
+        with b.if_then(b.icmp_signed(">", until, was)), once(waited_for=True):
+            _carry(k, [(s.size, s.begin, s.now) for s in states], was, b.sub(until, was))
         if not backward:
-            with b.if_then(resets):
-                once(reset, first_row, low, count, waited_for=True)
+            with b.if_then(resets), once(waited_for=True):
+                b.call(reset, [k.context, first_row, low, count])
         with b.if_then(b.icmp_signed(">", count, i64(0))):
             b.call(body, [k.context, first_row, low, count])
         if backward:
-            with b.if_then(resets):
-                once(reset, first_row, low, count, waited_for=True)
-        with b.if_then(b.icmp_signed(">", until, will)):
-            once(leave, i64(0), will, b.sub(until, will), waited_for=False)
+            with b.if_then(resets), once(waited_for=True):
+                b.call(reset, [k.context, first_row, low, count])
+        with b.if_then(b.icmp_signed(">", until, will)), once(waited_for=False):
+            _carry(k, [(s.size, s.next, s.end) for s in states], will, b.sub(until, will))
         _swap(k, states)
     return k.finish()
 
@@ -381,20 +386,15 @@ def _swap(k: Kernel, states: tuple[StateSlot, ...]) -> None:
         k.b.store(a, following)
 
 
-def _carry(unit: Unit, name: str, states: tuple[StateSlot, ...]) -> ir.Function:
-    """The states of some instances: from where they begin, or to where they end."""
-    k = Kernel(unit, name)
-    for state in states:
-        ways = {"enter": (state.begin, state.now), "leave": (state.next, state.end), "rest": (state.begin, state.end)}
-        source, target = ways[name]
-        views = [View.whole(buffer, (state.size,)) for buffer in (source, target)]
-
-        def visit(lanes: Lanes, at: object, views: list[View] = views) -> None:
-            value = k.load(at.pointers[views[0]], k.element(views[0]), 1, lanes)  # type: ignore[attr-defined]
-            k.store(value, at.pointers[views[1]], k.element(views[1]), 1, lanes)  # type: ignore[attr-defined]
-
-        over_elements(k, (state.size,), views, visit)
-    return k.finish()
+def _carry(k: Kernel, moves: Sequence[tuple[int, str, str]], first: ir.Value, count: ir.Value) -> None:
+    """Rows of states (their size, from which buffer, to which): from where they begin, or to where they end."""
+    for size, source, target in moves:
+        row = i64(size * k.plan.buffers[source].item_bytes)
+        places = []
+        for name in (target, source):  # the loop exchanges buffers, so the context is asked anew
+            base = k.field(k.unit.places[name], PTR)
+            places.append(k.b.gep(base, [k.b.mul(first, row)], source_etype=I8))
+        k.call_intrinsic("llvm.memcpy.p0.p0.i64", VOID, [*places, k.b.mul(count, row), ir.Constant(I1, 0)])
 
 
 def _reset(unit: Unit, initial: dict[str, float]) -> ir.Function:

@@ -10,11 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from llvmlite import ir
-
 from ..plan import Total
 from ..shapes import Varies
 from ..views import View, collapse
+from . import ir
 from .emit import I64, N_ROWS, PTR, THREAD, VOID, Kernel, Lanes, i64
 
 ROWS = 256  # rows that are summed before the next tile is looked at

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llvmlite import ir
-
 from ..plan import Move, Stage
 from ..views import View, collapse
+from . import ir
 from .emit import Kernel, Lanes, i64
 
 Visit = Callable[[Lanes, "Addresses"], None]
