@@ -390,11 +390,20 @@ def _carry(k: Kernel, moves: Sequence[tuple[int, str, str]], first: ir.Value, co
     """Rows of states (their size, from which buffer, to which): from where they begin, or to where they end."""
     for size, source, target in moves:
         row = i64(size * k.plan.buffers[source].item_bytes)
-        places = []
-        for name in (target, source):  # the loop exchanges buffers, so the context is asked anew
-            base = k.field(k.unit.places[name], PTR)
-            places.append(k.b.gep(base, [k.b.mul(first, row)], source_etype=I8))
-        k.call_intrinsic("llvm.memcpy.p0.p0.i64", VOID, [*places, k.b.mul(count, row), ir.Constant(I1, 0)])
+        bases = [k.field(k.unit.places[name], PTR) for name in (target, source)]  # anew: the loop exchanges buffers
+        if not {source, target} & k.unit.placed:
+            _copy(k, bases, [first, first], row, k.b.mul(count, row))
+            continue
+        with k.loop(i64(0), count) as i:
+            at = k.b.add(first, i)
+            rows = [_entry(k, ORDER, at) if name in k.unit.placed else at for name in (target, source)]
+            _copy(k, bases, rows, row, row)
+
+
+def _copy(k: Kernel, bases: Sequence[ir.Value], rows: Sequence[ir.Value], row_bytes: ir.Value, n_bytes: ir.Value) -> None:
+    """Bytes from a row of the second buffer to one of the first."""
+    places = [k.b.gep(base, [k.b.mul(row, row_bytes)], source_etype=I8) for base, row in zip(bases, rows, strict=True)]
+    k.call_intrinsic("llvm.memcpy.p0.p0.i64", VOID, [*places, n_bytes, ir.Constant(I1, 0)])
 
 
 def _reset(unit: Unit, initial: dict[str, float]) -> ir.Function:
