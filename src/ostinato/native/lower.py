@@ -390,20 +390,18 @@ def _carry(k: Kernel, moves: Sequence[tuple[int, str, str]], first: ir.Value, co
     """Rows of states (their size, from which buffer, to which): from where they begin, or to where they end."""
     for size, source, target in moves:
         row = i64(size * k.plan.buffers[source].item_bytes)
-        bases = [k.field(k.unit.places[name], PTR) for name in (target, source)]  # anew: the loop exchanges buffers
-        if not {source, target} & k.unit.placed:
-            _copy(k, bases, [first, first], row, k.b.mul(count, row))
-            continue
-        with k.loop(i64(0), count) as i:
-            at = k.b.add(first, i)
-            rows = [_entry(k, ORDER, at) if name in k.unit.placed else at for name in (target, source)]
-            _copy(k, bases, rows, row, row)
+        # the loop exchanges buffers, so the context is asked anew
+        bases = [(View.whole(name, (size,)), k.field(k.unit.places[name], PTR)) for name in (target, source)]
 
+        def copy(at: ir.Value, n: ir.Value, row: ir.Value = row, bases: list[tuple[View, ir.Value]] = bases) -> None:
+            places = [k.b.gep(base, [k.b.mul(k.place(view, at), row)], source_etype=I8) for view, base in bases]
+            k.call_intrinsic("llvm.memcpy.p0.p0.i64", VOID, [*places, k.b.mul(n, row), ir.Constant(I1, 0)])
 
-def _copy(k: Kernel, bases: Sequence[ir.Value], rows: Sequence[ir.Value], row_bytes: ir.Value, n_bytes: ir.Value) -> None:
-    """Bytes from a row of the second buffer to one of the first."""
-    places = [k.b.gep(base, [k.b.mul(row, row_bytes)], source_etype=I8) for base, row in zip(bases, rows, strict=True)]
-    k.call_intrinsic("llvm.memcpy.p0.p0.i64", VOID, [*places, n_bytes, ir.Constant(I1, 0)])
+        if k.unit.placed.isdisjoint((source, target)):
+            copy(first, count)
+        else:
+            with k.loop(first, k.b.add(first, count)) as instance:
+                copy(instance, i64(1))
 
 
 def _reset(unit: Unit, initial: dict[str, float]) -> ir.Function:
