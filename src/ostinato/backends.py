@@ -57,7 +57,7 @@ class Executable(Protocol):
 
     @property
     def owned(self) -> frozenset[str]:
-        """The outputs whose arrays nobody else holds."""
+        """The outputs and gradients whose arrays nobody else holds."""
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None

@@ -23,7 +23,7 @@ from .graph import Graph, Port, Program
 from .initialise import Initialiser, initialiser
 from .interpret import Outcome
 from .plan_text import PlanReport, measure_plans, plan_report
-from .pullback import Gradients, Pullback
+from .pullback import Gradients, Places, Pullback
 from .read import read_step
 from .sequences import Call, Sequences
 from .shapes import Varies
@@ -111,6 +111,7 @@ class Layer:
         self._graphs = graphs
         self._compiled: dict[bool, Compiled] = {}
         self._executables: dict[tuple[str, bool], Executable] = {}
+        self._places: dict[bool, Places] = {}
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
         self._rng = np.random.default_rng([self.seed, zlib.crc32(b"dropout")])
         ports = graph.with_role("weight", "bias")
@@ -228,7 +229,10 @@ class Layer:
         call.values = {name: array.copy() for name, array in call.values.items()}
         outcome = self._forward(call, self._executable("recording", training=training), rng)
         backward = self._executable("backward", training=training)
-        pullback = Pullback(self._sequences, backward, self.weights.snapshot, call, outcome)
+        places = self._places.get(training)
+        if places is None:
+            places = self._places[training] = Places(self.graph, backward.program)
+        pullback = Pullback(self._sequences, backward, self.weights.snapshot, call, outcome, places)
         return self._outputs(outcome, call), pullback
 
     def stream(self, *, state: Any = None, n_instances: int | None = None, **contexts: Any) -> Stream:
@@ -328,7 +332,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle, or a copy, holds no code: that is made again where it is needed."""
-        return {**self.__dict__, "_compiled": {}, "_executables": {}}
+        return {**self.__dict__, "_compiled": {}, "_executables": {}, "_places": {}}
 
     def explain(self, *inputs: Any, **more: Any) -> Explanation:
         """The equation, the shape of every symbol, the products, the program and its cost, in words and pictures.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import combinations
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from .backends import Executable
 from .errors import DataError, known_names, lay_out
+from .graph import Graph, Program
 from .interpret import Outcome
 from .sequences import Call, Sequences, numbers
 
@@ -26,14 +29,72 @@ class Gradients:
     weights: dict[str, Array] = field(default_factory=dict)
 
 
+Slices = tuple[slice, ...]
+
+
+class Places:
+    """Where what goes into a backward program and comes out of it belongs: worked out once for a layer.
+
+    Attributes:
+        states, adjoints: the name of each port of this role, and of the state or output that it is the adjoint of.
+        others: the name of an input or context -> the place of its gradient among the gradients.
+        whole: the same for weights that have one gradient.
+        parts: for weights that have several: the place of each, and the part of the weight that it is of.
+        filled: those whose parts fill them and nowhere overlap.
+    """
+
+    def __init__(self, graph: Graph, program: Program) -> None:
+        self.states = [(p.name, p.of) for p in program.states]
+        self.adjoints = [(p.name, p.of) for p in program.with_role("adjoint")]
+        self.others: dict[str, int] = {}
+        self.whole: dict[str, int] = {}
+        self.parts: dict[str, list[tuple[int, Slices]]] = {}
+        ports = {p.name: p for p in graph.ports}
+        for place, result in enumerate(program.results_with("gradient")):
+            if ports[result.name].role in ("input", "context"):
+                self.others[result.name] = place
+            else:
+                everything = tuple(slice(0, n) for n in ports[result.name].value.type.sizes)
+                part = result.block.slices if result.block else everything
+                self.parts.setdefault(result.name, []).append((place, part))
+        sizes = {name: prod(ports[name].value.type.sizes) for name in self.parts}
+        self.filled = {name for name, parts in self.parts.items() if _fill([part for _, part in parts], sizes[name])}
+        for name in self.filled:
+            if len(self.parts[name]) == 1:
+                self.whole[name] = self.parts[name][0][0]
+        self._zeros: dict[str, Array] = {}
+
+    def no_adjoints(self, sequences: Sequences, n_instances: int) -> dict[str, Array]:
+        """Adjoints of the final states that are zero; read-only."""
+        zeros = self._zeros  # a local name: another thread may put another number of instances there
+        if not zeros or len(next(iter(zeros.values()))) != n_instances:
+            sizes = {p.name: p.value.type.sizes for p in sequences.graph.states}
+            zeros = {name: np.zeros((n_instances, *sizes[of]), sequences.dtype) for name, of in self.states}
+            for array in zeros.values():
+                array.setflags(write=False)
+            self._zeros = zeros
+        return zeros
+
+
+def _fill(parts: list[Slices], size: int) -> bool:
+    """Whether boxes have so many elements, and none in common."""
+
+    def apart(a: Slices, b: Slices) -> bool:
+        return any(x.stop <= y.start or y.stop <= x.start for x, y in zip(a, b, strict=True))
+
+    sizes = [prod(s.stop - s.start for s in part) for part in parts]
+    return sum(sizes) == size and all(apart(a, b) for a, b in combinations(parts, 2))
+
+
 class Pullback:
     """Takes adjoints of the outputs back to the inputs, the initial state and the weights. May be called again and again."""
 
     def __init__(
-        self, sequences: Sequences, backward: Executable, weights: Mapping[str, Array], call: Call, outcome: Outcome
+        self, sequences: Sequences, backward: Executable, weights: Mapping[str, Array], call: Call, outcome: Outcome,
+        places: Places,
     ) -> None:  # fmt: skip
         self._sequences, self._backward, self._call, self._outcome = sequences, backward, call, outcome
-        self._program = backward.program
+        self._places = places
         self._weights = weights  # a snapshot: as they were in the forward pass
         self.state = sequences.given_states(outcome.states, call)
 
@@ -52,14 +113,16 @@ class Pullback:
         Raises:
             DataError: shapes that do not fit the outputs or states.
         """
-        call, program = self._call, self._program
+        call, places = self._call, self._places
         values = {**call.values, **self._outcome.records}
         adjoints = self._adjoints(dY)
-        given = self._final_states(state)
-        for port in program.states:
-            values[port.name] = call.timeline.sort(given[port.of])
-        for port in program.with_role("adjoint"):
-            values[port.name] = adjoints[port.of]
+        for name, of in places.adjoints:
+            values[name] = adjoints[of]
+        if state is None:
+            values |= places.no_adjoints(self._sequences, call.timeline.n_instances)
+        else:
+            given = self._final_states(state)
+            values |= {name: call.timeline.sort(given[of]) for name, of in places.states}
         outcome = self._backward.run(call.timeline, values, self._weights, call.reset)
         return self._gathered(outcome)
 
@@ -67,7 +130,6 @@ class Pullback:
         """The adjoints of the final states, zeros where none is given."""
         call, sequences = self._call, self._sequences
         states = [p.name for p in sequences.graph.states]
-        given = given if given is not None else {}
         if isinstance(given, Mapping):
             shapes = {p.name: p.value.type.sizes for p in sequences.graph.states}
             leading = (call.timeline.n_instances,) if call.batched else ()
@@ -90,39 +152,58 @@ class Pullback:
                 result[name] = np.zeros_like(rows)
                 continue
             array = numbers("dY" if len(outputs) == 1 else f"dY[{name!r}]", given[name], rows.dtype, name_of_cell)
-            shape = sequences.given_rows(rows, call).shape
+            shape = self._shape(rows.shape[1:])
             if array.shape != shape:
                 headline = f"{name_of_cell}: the adjoint of `{name}` has shape {array.shape}, and `{name}` has {shape}"
                 raise DataError(lay_out(headline))
             result[name] = call.timeline.pack(sequences.time_first(array, call.n_leading))
         return result
 
+    def _shape(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
+        """Of a sequence, as the user gives it."""
+        timeline, n_leading = self._call.timeline, self._call.n_leading
+        steps = (timeline.n_steps, timeline.n_instances)
+        return (*(reversed(steps) if self._sequences.batch_first and n_leading == 2 else steps[:n_leading]), *sizes)
+
     def _gathered(self, outcome: Outcome) -> Gradients:
         """Gradients by name; zeros for what nothing depends on."""
-        call, sequences, timeline = self._call, self._sequences, self._call.timeline
-        ports = {p.name: p for p in sequences.graph.ports}
-        weights = {name: np.zeros_like(array) for name, array in self._weights.items()}
-        found: dict[str, Array] = {}
-        for result, array in zip(self._program.results_with("gradient"), outcome.gradients, strict=True):
-            if ports[result.name].role in ("input", "context"):
-                found[result.name] = array
-            else:
-                part = result.block.slices if result.block else ...
-                weights[result.name][part] += array.reshape(weights[result.name][part].shape)
+        call, sequences, timeline, places = self._call, self._sequences, self._call.timeline, self._places
         inputs = {}
         for port in sequences.inputs:
-            rows = self._spread(found.get(port.name), (timeline.n_rows, *port.value.type.sizes))
-            inputs[port.name] = sequences.given_rows(rows, call)
-        contexts = {
-            p.name: self._spread(found.get(p.name), (timeline.n_instances, *p.value.type.sizes)) for p in sequences.contexts
-        }
+            array, owned = self._found(port.name, outcome)
+            shape = (timeline.n_rows, *port.value.type.sizes)
+            owned = owned and array.shape == shape
+            inputs[port.name] = sequences.given_rows(np.broadcast_to(array, shape) if not owned else array, call, owned=owned)
+        contexts = {}
+        for port in sequences.contexts:
+            shape = (timeline.n_instances, *port.value.type.sizes)
+            contexts[port.name] = np.array(np.broadcast_to(self._found(port.name, outcome)[0], shape), order="C")
         return Gradients(
             inputs=next(iter(inputs.values())) if len(inputs) == 1 else inputs,
             contexts=sequences.given_states(contexts, call),
-            state=sequences.given_states({p.of: outcome.states[p.name] for p in self._program.states}, call),
-            weights=weights,
+            state=sequences.given_states({of: outcome.states[name] for name, of in places.states}, call),
+            weights={name: self._of_weight(name, array, outcome) for name, array in self._weights.items()},
         )
 
-    def _spread(self, array: Array | None, shape: tuple[int, ...]) -> Array:
-        """An array of its own of the given shape."""
-        return np.array(np.broadcast_to(np.zeros((), self._sequences.dtype) if array is None else array, shape))
+    def _found(self, name: str, outcome: Outcome) -> tuple[Array, bool]:
+        """The gradient of an input or context, and whether nobody else holds it."""
+        place = self._places.others.get(name)
+        if place is None:
+            return np.zeros((), self._sequences.dtype), False
+        return outcome.gradients[place], name in self._backward.owned
+
+    def _of_weight(self, name: str, weight: Array, outcome: Outcome) -> Array:
+        places = self._places
+        if name in places.whole:
+            array = outcome.gradients[places.whole[name]].reshape(weight.shape)
+            return array if name in self._backward.owned else array.copy()
+        if name in places.filled:
+            filled = np.empty(weight.shape, weight.dtype)
+            for place, part in places.parts[name]:
+                target = filled[part]
+                target[...] = outcome.gradients[place].reshape(target.shape)
+            return filled
+        total = np.zeros_like(weight)
+        for place, part in places.parts.get(name, ()):
+            total[part] += outcome.gradients[place].reshape(total[part].shape)
+        return total

@@ -50,7 +50,7 @@ class AutomaticProgram:
 
     @property
     def owned(self) -> frozenset[str]:
-        """The outputs whose arrays nobody else holds."""
+        """The outputs and gradients whose arrays nobody else holds."""
         return next(iter(self._ready.values())).owned if self._ready else frozenset()
 
     def run(

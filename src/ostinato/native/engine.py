@@ -181,9 +181,9 @@ class NativeProgram:
             if name not in given:
                 self._outs[name] = out
 
-        new = [r for r in self._results if r.buffer in self._outs and r.space == Varies.STEP]
+        new = [r for r in self._results if r.buffer in self._outs and (r.space == Varies.STEP or r.role == "gradient")]
         first = {r.buffer: r for r in reversed(new)}
-        self.owned = frozenset(r.name for r in first.values() if r.role == "output")
+        self.owned = frozenset(r.name for r in first.values() if r.role in ("output", "gradient"))
 
     # --- weights
 
