@@ -168,42 +168,42 @@ class Pullback:
     def _gathered(self, outcome: Outcome) -> Gradients:
         """Gradients by name; zeros for what nothing depends on."""
         call, sequences, timeline, places = self._call, self._sequences, self._call.timeline, self._places
+        owned = self._backward.owned
         inputs = {}
         for port in sequences.inputs:
-            array, owned = self._found(port.name, outcome)
-            shape = (timeline.n_rows, *port.value.type.sizes)
-            owned = owned and array.shape == shape
-            inputs[port.name] = sequences.given_rows(np.broadcast_to(array, shape) if not owned else array, call, owned=owned)
+            array, shape = self._found(port.name, outcome), (timeline.n_rows, *port.value.type.sizes)
+            as_it_is = port.name in owned and array.shape == shape
+            array = array if as_it_is else np.broadcast_to(array, shape)
+            inputs[port.name] = sequences.given_rows(array, call, owned=as_it_is)
         contexts = {}
         for port in sequences.contexts:
             shape = (timeline.n_instances, *port.value.type.sizes)
-            contexts[port.name] = np.array(np.broadcast_to(self._found(port.name, outcome)[0], shape), order="C")
+            contexts[port.name] = np.array(np.broadcast_to(self._found(port.name, outcome), shape), order="C")
         return Gradients(
             inputs=next(iter(inputs.values())) if len(inputs) == 1 else inputs,
             contexts=sequences.given_states(contexts, call),
             state=sequences.given_states({of: outcome.states[name] for name, of in places.states}, call),
-            weights={name: self._of_weight(name, array, outcome) for name, array in self._weights.items()},
+            weights={name: self._of_weight(name, array, outcome.gradients, owned) for name, array in self._weights.items()},
         )
 
-    def _found(self, name: str, outcome: Outcome) -> tuple[Array, bool]:
-        """The gradient of an input or context, and whether nobody else holds it."""
+    def _found(self, name: str, outcome: Outcome) -> Array:
+        """The gradient of an input or context."""
         place = self._places.others.get(name)
-        if place is None:
-            return np.zeros((), self._sequences.dtype), False
-        return outcome.gradients[place], name in self._backward.owned
+        return np.zeros((), self._sequences.dtype) if place is None else outcome.gradients[place]
 
-    def _of_weight(self, name: str, weight: Array, outcome: Outcome) -> Array:
+    def _of_weight(self, name: str, weight: Array, gradients: list[Array], owned: frozenset[str]) -> Array:
         places = self._places
-        if name in places.whole:
-            array = outcome.gradients[places.whole[name]].reshape(weight.shape)
-            return array if name in self._backward.owned else array.copy()
+        place = places.whole.get(name)
+        if place is not None:
+            array = gradients[place].reshape(weight.shape)
+            return array if name in owned else array.copy()
         if name in places.filled:
             filled = np.empty(weight.shape, weight.dtype)
             for place, part in places.parts[name]:
                 target = filled[part]
-                target[...] = outcome.gradients[place].reshape(target.shape)
+                target[...] = gradients[place].reshape(target.shape)
             return filled
         total = np.zeros_like(weight)
         for place, part in places.parts.get(name, ()):
-            total[part] += outcome.gradients[place].reshape(total[part].shape)
+            total[part] += gradients[place].reshape(total[part].shape)
         return total

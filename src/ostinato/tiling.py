@@ -11,6 +11,7 @@ from .machine import Machine
 from .plan import Packing, Plan, Stage
 
 CHUNK = 128  # rows that go through all stages of a phase together
+BLOCK = 256  # rows that are summed together, and whose values are kept where only one phase reads them
 
 
 @dataclass(frozen=True)
@@ -32,8 +33,10 @@ def tiles_of(n_registers: int, gates: int, n_blocks: int) -> list[Tile]:
     room = 16 if n_registers >= 32 else 10
     most = max(1, min(4, (room + 8) // gates if room == 16 else room // gates))
     side = panel_width(n_registers, gates, n_blocks)
+    if gates * n_blocks == 1 and room == 16:
+        most = 8  # one vector for each row: as many rows as it takes until the first sum is ready for its next term
     found = []
-    for rows in (4, 3, 2, 1):
+    for rows in (8, 4, 3, 2, 1):
         if rows == most or (rows < most and rows != 3):
             blocks = max(room // (rows * gates), -(-8 // gates) if rows == 1 else 1)
             found.append(Tile(rows, max(side, min(n_blocks, blocks) // side * side)))
