@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from ostinato import Layer, cells
+from ostinato.timeline import Timeline
 from tests.test_native import equal
 
 
@@ -54,6 +55,34 @@ def test_layers_that_are_gone_leave_little_behind():
         for i in range(8):
             Layer(cells.recurrent, n_inputs=3, n_neurons=4 + i, backend="native")(np.zeros((2, 1, 3)))
     assert resident() - before < 4 << 20
+
+
+@pytest.mark.parametrize("batch_first", [False, True])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_no_array_of_the_user_is_rearranged_for_native_code(monkeypatch, batch_first, reverse):
+    """Lengths, the order of axes and the direction are looked up where the rows are computed: nothing is packed before."""
+
+    def refuse(*_):
+        raise AssertionError("an array is rearranged by NumPy")
+
+    layer = Layer(cells.lstm, n_inputs=3, n_neurons=5, backend="native", batch_first=batch_first, reverse=reverse)
+    X = np.random.default_rng(0).standard_normal((4, 6, 3)).astype("float32")
+    for name in ("pack", "unpack", "sort", "unsort", "places"):
+        monkeypatch.setattr(Timeline, name, refuse)
+    lengths = [2, 0, 4, 1] if batch_first else [2, 0, 4, 1, 3, 4]
+    Y, pullback = layer.vjp(X, lengths=lengths)
+    assert np.array_equal(layer(X, lengths=lengths), Y)
+    assert pullback(Y).inputs.shape == X.shape
+
+
+def test_rows_in_the_users_order_are_code_of_their_own_that_a_plain_call_does_not_need():
+    layer = Layer(cells.recurrent, n_inputs=3, n_neurons=5, backend="native", plan="hoisted")
+    X = np.zeros((4, 6, 3), "float32")
+    layer(X)
+    program = layer._executable("forward", training=False)
+    assert not program._placed
+    layer(X, lengths=[1, 2, 3, 4, 0, 2])
+    assert len(program._placed) == 1
 
 
 def side_by_side(functions):
@@ -110,7 +139,7 @@ def test_states_begin_with_as_many_instances_as_the_call_has(hasty):
 
     def ask(n):
         for _ in range(60_000):
-            call = sequences._beginning(n)
+            call = sequences.beginning(n)
             assert all(len(state) == n for state in call.values())
 
     side_by_side([lambda n=n: ask(n) for n in (1, 2, 3, 4)])

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from ostinato import Bias, Context, Input, Layer, State, Weight, cell, cells, layer_norm, maximum, sigmoid, split, tanh
-from ostinato.native.engine import NativeProgram
+from ostinato.native.engine import ROW_PLACE, NativeProgram
 from ostinato.phases import Phase
 from ostinato.plan import touched
 from ostinato.planner import plan_program
 from ostinato.tiling import BLOCK
+from ostinato.timeline import Timeline
 from ostinato.work import Pace, Shares, Work
 
 SIZES = {"n_inputs": 16, "n_neurons": 32}
@@ -107,9 +108,10 @@ def test_what_one_phase_alone_reads_takes_a_block_of_rows():
         assert users == {phase}
         assert name not in found.results
     native = NativeProgram(found)
-    rows = [BLOCK, 2 * BLOCK]
-    grown = np.diff([native._layout(n, 1)[2] for n in rows])[0]
-    kept = sum(b.size * b.item_bytes for name, b in found.buffers.items() if name in internal(found) - set(found.passing))
+    grown = np.diff([native._layout(Timeline(n, 1))[2] for n in (BLOCK, 2 * BLOCK)])[0]
+    kept = ROW_PLACE + sum(
+        b.size * b.item_bytes for name, b in found.buffers.items() if name in internal(found) - set(found.passing)
+    )
     assert grown == BLOCK * kept
 
 

@@ -55,21 +55,32 @@ def test_what_is_measured_makes_sense_and_is_kept(fresh):
 
 def test_it_is_measured_once(fresh, monkeypatch):
     calls = []
-    monkeypatch.setattr(roofs, "measure", lambda target: calls.append(target) or replace(typical(), measured=True))
+    monkeypatch.setattr(roofs, "measure", lambda target, far: calls.append(far) or replace(typical(), measured=True, far=far))
     assert roofs.measured() == roofs.measured()
     forget()
     assert roofs.measured().measured
     assert len(calls) == 1
 
 
+def test_what_lies_beyond_the_caches_is_measured_when_a_program_reaches_there(fresh, monkeypatch):
+    calls = []
+    monkeypatch.setattr(roofs, "measure", lambda target, far: calls.append(far) or replace(typical(), measured=True, far=far))
+    beyond = 2 * max(typical().capacity.values())
+    for n_bytes in (1000, 2000, beyond, 1000, beyond):
+        roofs.measured(n_bytes)
+        forget()  # and read back from the file
+    assert calls == [False, True]
+    assert str(replace(typical(), measured=True)).endswith("(measured but for DRAM, a typical figure)")
+
+
 def test_where_it_can_not_be_measured_typical_figures_stand_in(fresh, monkeypatch):
-    def fails(_):
+    def fails(_, far):
         raise InternalError("no code")
 
     monkeypatch.setattr(roofs, "measure", fails)
     assert not roofs.measured().measured
     assert not files(fresh)  # what was not measured is not kept
-    monkeypatch.setattr(roofs, "measure", lambda _: pytest.fail("once is enough"))
+    monkeypatch.setattr(roofs, "measure", lambda _, far: pytest.fail("once is enough"))
     assert not roofs.measured().measured
 
 
@@ -78,8 +89,9 @@ def test_every_target_that_this_cpu_can_run_is_measured(monkeypatch):
     monkeypatch.setattr(roofs, "N_SAMPLES", 2)
     monkeypatch.setattr(roofs, "MOST_BYTES", 1 << 20)
     for target in runnable():
-        if target.fma:
-            assert roofs.measure(target).vector_bytes == target.vector_bytes
+        found = roofs.measure(target)
+        assert found.vector_bytes == target.vector_bytes
+        assert found.multiply_add < 100e-9  # no call of a function for it
 
 
 # --- keeping ------------------------------------------------------------------------------------------------------------------
@@ -113,6 +125,7 @@ def test_kept_figures_are_read_back(fresh):
         lambda s: s["stores"].update(L1="fast"),
         lambda s: s["loads"].pop("DRAM"),
         lambda s: s.update(stores=[]),
+        lambda s: s.update(far="yes"),
     ],
 )
 def test_kept_figures_that_make_no_sense_are_not_believed(fresh, change):
@@ -213,7 +226,7 @@ def test_in_words():
         "a processor; one core: 64 GFLOP/s (float32), L1 to 32 KiB 200 GB/s, L2 100 GB/s, L3 50 GB/s, DRAM 10 GB/s "
         "(typical figures, nothing measured yet)"
     )
-    assert str(replace(here, measured=True)).endswith("(measured)")
+    assert str(replace(here, measured=True, far=True)).endswith("(measured)")
 
 
 def test_reading_the_figures_needs_no_llvmlite():

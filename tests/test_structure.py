@@ -20,7 +20,7 @@ ORDER = [
     "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
     "interpret", "rewrite", "simplify", "differentiate", "schedule", "fuse", "compiler", "views", "phases", "products",
     "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
-    "native", "backends", "sequences", "files", "weights", "pullback", "stream", "explain", "plan_text", "layer",
+    "native", "backends", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text", "layer",
     "conversion", "composite", "network", "losses", "updates", "training", "samples", "cells", "loading", "estimators",
     "commands", "cli",
 ]  # fmt: skip

@@ -8,10 +8,9 @@ from functools import cache
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
-from llvmlite import ir
 
 from ostinato import errors, ops
-from ostinato.native import polynomials, vector_math
+from ostinato.native import ir, polynomials, vector_math
 
 DTYPES = {32: np.float32, 64: np.float64}
 BITS = tuple(DTYPES)
@@ -30,12 +29,12 @@ SLACK = 0 if np.finfo(np.longdouble).nmant > 60 else 1.5
 def module_text(bits, lanes, fma):
     """A module with a function (n, results, operands...) for every op; it goes over arrays, `lanes` numbers at a time."""
     module = ir.Module()
-    number = ir.FloatType() if bits == 32 else ir.DoubleType()
-    word, byte, truth = ir.IntType(64), ir.IntType(8), ir.IntType(1)
+    number = ir.F32 if bits == 32 else ir.F64
+    word, byte, truth = ir.I64, ir.I8, ir.I1
     side_by_side = (lambda kind: ir.VectorType(kind, lanes)) if lanes else (lambda kind: kind)
     for name in ELEMENTWISE:
         n_operands = ops.OPS[name].n_operands
-        kind = ir.FunctionType(ir.VoidType(), [word, *[ir.PointerType()] * (1 + n_operands)])
+        kind = ir.FunctionType(ir.VOID, [word, *[ir.PTR] * (1 + n_operands)])
         function = ir.Function(module, kind, name)
         entry, body, done = (function.append_basic_block(block) for block in ("entry", "body", "done"))
         ir.IRBuilder(entry).branch(body)
@@ -51,8 +50,8 @@ def module_text(bits, lanes, fma):
             result = builder.zext(result, side_by_side(byte))
         place = builder.gep(function.args[1], [i], source_etype=byte if name in TRUTH else number)
         builder.store(result, place, align=1)
-        after = builder.add(i, word(lanes or 1))
-        i.add_incoming(word(0), entry)
+        after = builder.add(i, ir.Constant(word, lanes or 1))
+        i.add_incoming(ir.Constant(word, 0), entry)
         i.add_incoming(after, body)
         builder.cbranch(builder.icmp_unsigned("<", after, function.args[0]), body, done)
         ir.IRBuilder(done).ret_void()
@@ -355,7 +354,7 @@ def test_the_constants_fit_their_format(form, dtype):
 
 
 def test_an_op_without_vector_code_is_a_bug_of_ours():
-    builder = ir.IRBuilder(ir.Function(ir.Module(), ir.FunctionType(ir.VoidType(), [ir.FloatType()]), "f").append_basic_block())
+    builder = ir.IRBuilder(ir.Function(ir.Module(), ir.FunctionType(ir.VOID, [ir.F32]), "f").append_basic_block())
     with pytest.raises(errors.InternalError) as caught:
         vector_math.emit(builder, "tan", builder.function.args[0])
     known = ", ".join(f"`{name}`" for name in vector_math.KNOWN)

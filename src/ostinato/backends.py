@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 from .compiler import Compiled
 from .errors import OptionError, known_names, lay_out
 from .graph import Port, Program
-from .interpret import Outcome, run
+from .interpret import Outcome, run_as_given
 from .machine import this_machine
 from .phases import CHOICES
 from .planned import Planned
@@ -55,14 +55,17 @@ class Executable(Protocol):
     def masks(self) -> tuple[Port, ...]:
         """The dropout masks that it asks for."""
 
-    @property
-    def owned(self) -> frozenset[str]:
-        """The outputs and gradients whose arrays nobody else holds."""
-
     def run(
-        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
-    ) -> Outcome:
-        """As `interpret.run`."""
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
+        placed: frozenset[str] = frozenset(),
+    ) -> Outcome:  # fmt: skip
+        """As `interpret.run_as_given`."""
+
+    def rerun(
+        self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
+        beginning: Mapping[str, Array],
+    ) -> Any:  # fmt: skip
+        """A native.rerun.Rerun for further calls like this one; None where there is none."""
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Any:
         """One step at a time; native code only."""
@@ -73,7 +76,6 @@ class Interpreted:
     """A program run by NumPy."""
 
     program: Program
-    owned: frozenset[str] = frozenset()
 
     @property
     def masks(self) -> tuple[Port, ...]:
@@ -81,10 +83,17 @@ class Interpreted:
         return self.program.with_role("mask")
 
     def run(
-        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
-    ) -> Outcome:
-        """As `interpret.run`."""
-        return run(self.program, timeline, values, weights, reset)
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
+        placed: frozenset[str] = frozenset(),
+    ) -> Outcome:  # fmt: skip
+        """As `interpret.run_as_given`."""
+        return run_as_given(self.program, timeline, values, weights, reset, placed)
+
+    def rerun(
+        self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
+        beginning: Mapping[str, Array],
+    ) -> None:  # fmt: skip
+        """Not here: a call costs what NumPy's do."""
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Any:
         """Not here: NumPy runs a step as a sequence of one."""

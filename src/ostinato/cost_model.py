@@ -19,7 +19,7 @@ from functools import cached_property
 from math import prod
 
 from .graph import Node
-from .machine import Machine
+from .machine import LEVELS, Machine
 from .phases import CHOICES, Phase
 from .plan import Plan, Stage
 from .shapes import Varies
@@ -35,6 +35,8 @@ SCATTERED = 0.55  # of the bandwidth of a stream, beyond L1: tiles read and writ
 BROADCAST = 0.5  # of a load of a vector: one number for all lanes
 CLEARLY = 0.97  # of the seconds of the plan that would be taken otherwise: the model is not more exact than that
 TOTAL = 0.5  # of the peak: sums over rows
+AHEAD = 24  # multiply-adds of a chain that a processor does before it is their turn
+FAR = 0.25  # of the time that weights take from beyond L2: what multiplications do not hide
 
 
 @dataclass(frozen=True)
@@ -149,9 +151,14 @@ class CostModel:
         """Seconds from one state to the next, if nothing else had to be done: what waits for the state, one after another."""
         latency, length = self.machine.latency, 0.0
         for stage in self.plan.stages.get(Phase.LOOP, ()):
-            for segment in stage.product.segments if stage.product else ():
-                if self._is_of_loop(segment.left.buffer):
-                    length += segment.k
+            segments = stage.product.segments if stage.product else ()
+            if any(self._is_of_loop(segment.left.buffer) for segment in segments):
+                # an accumulator takes all of its products one after another; those that need no state come first, and of them
+                # the processor does only so much while it still waits for the state
+                loop = [self._is_of_loop(segment.left.buffer) for segment in segments]
+                length += sum(segment.k for segment, waits in zip(segments, loop, strict=True) if waits)
+                ahead = sum(segment.k for segment, waits in zip(segments, loop, strict=True) if not waits)
+                length += max(0, ahead - AHEAD)
             length += CALL + _depth(stage.nodes)
         return length * latency if self.plan.states else 0.0
 
@@ -232,7 +239,8 @@ class _Stage:
         weights = 0.0 if level == "L1" else self.weight_bytes / machine.loads[level]
         around = 1 + any(start is not None for start in product.starts)
         calls = around * n_row_tiles * -(-self.n_blocks // tile.blocks)
-        return max(seconds, weights) + calls * CALL * machine.latency
+        far = level not in ("", *LEVELS[:2])
+        return max(seconds, weights) + (FAR * min(seconds, weights) if far else 0.0) + calls * CALL * machine.latency
 
 
 def _views(stage: Stage) -> tuple[list[View], list[View]]:
@@ -305,23 +313,24 @@ def advice(models: Mapping[str, CostModel]) -> Advice:
     clearly cheaper, `fused` is taken, which keeps less in memory.
     """
     fused, hoisted = (models[name] for name in ("fused", "hoisted"))
-
-    def better(n_steps: int, n_instances: int) -> str:
-        costs = [model.cost(n_steps, n_instances).seconds for model in (fused, hoisted)]
-        return "hoisted" if costs[1] < CLEARLY * costs[0] else "fused"
-
     if not hoisted.plan.states:
         return Advice(("hoisted",), "hoisted", "there is no state, so there is no loop: all plans are one")
-    if not _differ(fused.plan, hoisted.plan):
+    if not differ(fused.plan, hoisted.plan):
         return Advice(("hoisted",), "hoisted", "there is no product that could leave the loop: both are one plan")
-    best = [better(STEPS, n) for n in range(1, MANY + 1)]
+    best = [better(models, STEPS, n) for n in range(1, MANY + 1)]
     while len(best) > 1 and best[-1] == best[-2]:
         best.pop()
-    single = better(1, 1)
+    single = better(models, 1, 1)
     return Advice(tuple(best), single, _reason(fused, hoisted, best))
 
 
-def _differ(fused: Plan, hoisted: Plan) -> bool:
+def better(models: Mapping[str, CostModel], n_steps: int, n_instances: int) -> str:
+    """Of the plans that `advice` decides between, the cheaper one for a call."""
+    fused, hoisted = (models[name].cost(n_steps, n_instances).seconds for name in ("fused", "hoisted"))
+    return "hoisted" if hoisted < CLEARLY * fused else "fused"
+
+
+def differ(fused: Plan, hoisted: Plan) -> bool:
     """Whether there is a product that one of them runs before the loop."""
     before = [[s.kind for s in plan.stages.get(Phase.BEFORE, ())].count("product") for plan in (fused, hoisted)]
     return before[0] != before[1]
@@ -339,6 +348,14 @@ def _reason(fused: CostModel, hoisted: CostModel, best: list[str]) -> str:
     if best[-1] == "fused":
         why += "; with many it is bound by multiplications, and keeping sums for later costs memory traffic"
     return why
+
+
+def largest(plan: Plan) -> float:
+    """The bytes of what is largest in the calls that `advice` looks at: a buffer, or all weights together."""
+    rows = {Varies.NEVER: 1, Varies.INSTANCE: MANY, Varies.STEP: MANY * STEPS}
+    buffers = [rows[b.space] * b.size * b.item_bytes for b in plan.buffers.values()]
+    elements = sum(p.k * p.n * len(p.rights) for p in plan.packings)
+    return float(max(*buffers, elements * (8 if plan.program.dtype == "f64" else 4), 0))
 
 
 def models_of(plans: Mapping[str, Plan], machine: Machine) -> dict[str, CostModel]:

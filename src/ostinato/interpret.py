@@ -1,7 +1,7 @@
 """The interpreter: what a program means. One node, one NumPy expression; no pass, no cache, never optimised.
 
 Everything else is compared with it. `Outcome` holds what came out: rows for what varies by step, one array per instance for
-states and contexts, one array for weights.
+states and contexts, one array for weights. `run` works on rows; `run_as_given` takes and gives arrays as a user has them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ class Outcome:
     """What a run gave, by the names of the program's results."""
 
     outputs: dict[str, Array] = field(default_factory=dict)  # (n_rows, ...)
-    states: dict[str, Array] = field(default_factory=dict)  # (n_instances, ...), sorted as the timeline sorts
+    states: dict[str, Array] = field(default_factory=dict)  # (n_instances, ...)
     records: dict[str, Array] = field(default_factory=dict)  # (n_rows, ...), (n_instances, ...) or (1, ...)
+    placed: frozenset[str] = frozenset()  # those records that lie as the user's arrays do (native code)
     gradients: list[Array] = field(default_factory=list)  # in the order of the program's gradient results
 
 
@@ -65,6 +66,36 @@ def run(
             outcome.records[result.name] = env[result.value.name]
         elif result.role == "gradient":
             outcome.gradients.append(env[result.value.name])
+    return outcome
+
+
+def run_as_given(
+    program: Program,
+    timeline: Timeline,
+    values: Mapping[str, Array],
+    weights: Mapping[str, Array],
+    reset: Array | None = None,
+    placed: frozenset[str] = frozenset(),
+) -> Outcome:
+    """Run a program on arrays as a user has them: (*leading, ...) for what varies by step, instances in the user's order.
+
+    What one program hands to another, masks and what is recorded, is rows; but for the records that `placed` names. Every
+    output, state and gradient is an array that nobody else holds.
+    """
+    assert not placed, "the interpreter records rows"
+    inside = {p.name: values[p.name] for p in program.ports if p.role not in ("weight", "bias")}
+    for port in program.with_role("input", "adjoint"):
+        inside[port.name] = timeline.pack(inside[port.name])
+    for port in program.with_role("context", "state"):
+        inside[port.name] = timeline.sort(inside[port.name])
+    outcome = run(program, timeline, inside, weights, None if reset is None else timeline.pack(reset))
+    outcome.outputs = {name: np.array(timeline.unpack(rows), order="C") for name, rows in outcome.outputs.items()}
+    outcome.states = {name: timeline.unsort(array) for name, array in outcome.states.items()}
+    for place, result in enumerate(program.results_with("gradient")):
+        array, varies = outcome.gradients[place], result.value.type.varies
+        if varies != Varies.NEVER:
+            array = timeline.unpack(array) if varies == Varies.STEP else timeline.unsort(array)
+        outcome.gradients[place] = np.array(array, order="C")
     return outcome
 
 

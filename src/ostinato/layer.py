@@ -19,14 +19,14 @@ from .cell import Cell
 from .compiler import Compiled, compile_graph
 from .errors import DataError, FileError, OptionError, known_names, lay_out
 from .explain import Explanation, explain
-from .graph import Graph, Port, Program
+from .graph import Graph, Program
 from .initialise import Initialiser, initialiser
 from .interpret import Outcome
+from .masks import draw_masks
 from .plan_text import PlanReport, measure_plans, plan_report
-from .pullback import Gradients, Places, Pullback
+from .pullback import Gradients, Pullback
 from .read import read_step
 from .sequences import Call, Sequences
-from .shapes import Varies
 from .simplify import simplify
 from .stream import Stream
 from .structure import Placement
@@ -37,6 +37,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 __all__ = ["BACKENDS", "Gradients", "Layer", "Pullback", "Stream", "Weights"]
 
 SHORT = {"float32": "f32", "float64": "f64"}
+N_RERUNS = 8  # shapes that calls of a layer may have in turn, each with its memory kept
 
 
 class Layer:
@@ -111,7 +112,7 @@ class Layer:
         self._graphs = graphs
         self._compiled: dict[bool, Compiled] = {}
         self._executables: dict[tuple[str, bool], Executable] = {}
-        self._places: dict[bool, Places] = {}
+        self._reruns: dict[Any, Any] = {}  # shape of the first input -> a native.rerun.Rerun
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
         self._rng = np.random.default_rng([self.seed, zlib.crc32(b"dropout")])
         ports = graph.with_role("weight", "bias")
@@ -184,7 +185,9 @@ class Layer:
 
     def __call__(self, *inputs: Any, **more: Any) -> Any:
         """The outputs over whole sequences; see `run`, which gives the final state too."""
-        return self.run(*inputs, **more)[0]
+        again = None if more else self._rerun(inputs)
+        outputs = None if again is None else again.outputs(inputs)
+        return self.run(*inputs, **more)[0] if outputs is None else outputs
 
     def run(
         self, *inputs: Any, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False,
@@ -210,10 +213,33 @@ class Layer:
         Raises:
             DataError: anything that does not fit. Nothing has been computed then.
         """
+        plain = lengths is None and reset is None and training is False and rng is None and not named
+        again = self._rerun(inputs) if plain else None
+        found = None if again is None else again.run(inputs, state)
+        if found is not None:
+            return found  # type: ignore[no-any-return]
         call = self._sequences.call(inputs, named, state, lengths, reset)
         ready = self._executable("forward", training=training)
         outcome = self._forward(call, ready, rng)
-        return self._outputs(outcome, call, ready.owned), self._sequences.given_states(outcome.states, call)
+        if plain and again is None:
+            self._prepare_rerun(inputs, call, ready)
+        return self._outputs(outcome, call), self._sequences.given_states(outcome.states, call)
+
+    def _rerun(self, inputs: tuple[Any, ...]) -> Any:
+        """What runs calls like an earlier one; None if there was none, or its weights were others."""
+        again = self._reruns.get(inputs[0].shape) if inputs and type(inputs[0]) is np.ndarray else None
+        return again if again is not None and again.snapshot is self.weights.snapshot else None
+
+    def _prepare_rerun(self, inputs: tuple[Any, ...], call: Call, ready: Executable) -> None:
+        """The next call with arrays of these shapes may be short."""
+        leading = np.shape(inputs[0])[: call.n_leading]
+        sequences = self._sequences
+        beginning = sequences.beginning(call.timeline.n_instances)
+        again = ready.rerun(call.timeline, leading, sequences.names, self.weights.snapshot, beginning)
+        if len(self._reruns) >= N_RERUNS:
+            self._reruns.clear()
+        if again is not None:
+            self._reruns[np.shape(inputs[0])] = again
 
     def vjp(
         self, *inputs: Any, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False,
@@ -229,10 +255,7 @@ class Layer:
         call.values = {name: array.copy() for name, array in call.values.items()}
         outcome = self._forward(call, self._executable("recording", training=training), rng)
         backward = self._executable("backward", training=training)
-        places = self._places.get(training)
-        if places is None:
-            places = self._places[training] = Places(self.graph, backward.program)
-        pullback = Pullback(self._sequences, backward, self.weights.snapshot, call, outcome, places)
+        pullback = Pullback(self._sequences, backward, self.weights.snapshot, call, outcome)
         return self._outputs(outcome, call), pullback
 
     def stream(self, *, state: Any = None, n_instances: int | None = None, **contexts: Any) -> Stream:
@@ -261,35 +284,13 @@ class Layer:
         return self._executable("forward", training=False).stepper(self.weights.snapshot, n_instances, values)
 
     def _forward(self, call: Call, ready: Executable, rng: Any) -> Outcome:
-        masks = ready.masks
-        generator = self._generator(rng) if masks else None
-        values = call.values if not masks else dict(call.values)
-        for port in masks:
-            assert generator is not None
-            values[port.name] = self._mask(port, call, generator)
-        call.values = values
-        return ready.run(call.timeline, values, self.weights.snapshot, call.reset)
+        if ready.masks:
+            generator = self._rng if rng is None else _generator(self.name, rng)
+            call.values |= draw_masks(ready.masks, call.timeline, generator, self._sequences.dtype)
+        return ready.run(call.timeline, call.values, self.weights.snapshot, call.reset)
 
-    def _generator(self, rng: Any) -> np.random.Generator:
-        if rng is None:
-            return self._rng
-        try:
-            return np.random.default_rng(rng)
-        except (TypeError, ValueError):
-            raise OptionError(lay_out(f"{self.name}: `rng` is a seed or a generator of NumPy, not {rng!r}")) from None
-
-    def _mask(self, port: Port, call: Call, generator: np.random.Generator) -> Array:
-        timeline, sizes = call.timeline, port.value.type.sizes
-        per_step = port.value.type.varies == Varies.STEP
-        # drawn for padding too, so that a mask does not depend on the lengths of others
-        shape = (timeline.n_steps, timeline.n_instances, *sizes) if per_step else (timeline.n_instances, *sizes)
-        keep = (generator.random(shape) >= port.rate) / (1 - port.rate)
-        keep = keep.astype(DTYPES[self.graph.dtype])
-        return timeline.pack(keep) if per_step else timeline.sort(keep)
-
-    def _outputs(self, outcome: Outcome, call: Call, owned: frozenset[str] = frozenset()) -> Any:
-        rows = self._sequences.given_rows
-        outputs = {name: rows(array, call, owned=name in owned) for name, array in outcome.outputs.items()}
+    def _outputs(self, outcome: Outcome, call: Call) -> Any:
+        outputs = {name: self._sequences.as_given(array, call.n_leading) for name, array in outcome.outputs.items()}
         return next(iter(outputs.values())) if len(outputs) == 1 else outputs
 
     # --- explaining, saving
@@ -327,12 +328,12 @@ class Layer:
     def with_plan(self, plan: str) -> Layer:
         """The same layer, weights and all, run by another plan; what the compiler made of it is shared."""
         other = copy(self)
-        other.plan, other._executables = _checked_plan(self.name, plan), {}  # noqa: SLF001 - one of us
+        other.plan, other._executables, other._reruns = _checked_plan(self.name, plan), {}, {}  # noqa: SLF001 - one of us
         return other
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle, or a copy, holds no code: that is made again where it is needed."""
-        return {**self.__dict__, "_compiled": {}, "_executables": {}, "_places": {}}
+        return {**self.__dict__, "_compiled": {}, "_executables": {}, "_reruns": {}}
 
     def explain(self, *inputs: Any, **more: Any) -> Explanation:
         """The equation, the shape of every symbol, the products, the program and its cost, in words and pictures.
@@ -414,6 +415,13 @@ class Layer:
                 headline = f"the file says that `{name}` is a {placement.structure} matrix, and its shape is another"
                 raise FileError(lay_out(headline))
         return found
+
+
+def _generator(owner: str, rng: Any) -> np.random.Generator:
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise OptionError(lay_out(f"{owner}: `rng` is a seed or a generator of NumPy, not {rng!r}")) from None
 
 
 def _checked_plan(owner: str, plan: Any) -> str:

@@ -1,7 +1,8 @@
 """What this machine can do: width of its vectors, sizes of its caches, and how fast it multiplies, reads and writes.
 
-The figures are measured once, when native code is first compiled here (native/roofs.py, some hundredths of a second), and kept
-beside the compiled code, in a file for each kind of processor. Where nothing was measured or kept, typical figures stand in for
+The figures are measured once, when native code is first compiled here (native/roofs.py, some hundredths of a second; of what
+lies beyond the caches, when a program first reaches there), and kept beside the compiled code, in a file for each kind of
+processor. Where nothing was measured or kept, typical figures stand in for
 them: they decide which plan runs, never what comes out. Reading them needs no llvmlite.
 """
 
@@ -16,7 +17,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, cached_property
 from importlib import import_module
 from math import isfinite
 from pathlib import Path
@@ -28,7 +29,8 @@ TYPICAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 TARGET = "OSTINATO_TARGET"
 FULL = 0.9  # of a cache can be counted on: other values pass through it too
-FORMAT = 1
+SHARED = 0.5  # of the last one: other cores have their part of it, and on rented machines nobody says how large that is
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Machine:
         capacity: bytes of each cache.
         loads, stores: bytes per second by level (LEVELS).
         measured: whether this was measured here.
+        far: whether memory beyond the caches was measured too.
     """
 
     name: str
@@ -54,11 +57,19 @@ class Machine:
     loads: Mapping[str, float]
     stores: Mapping[str, float]
     measured: bool
+    far: bool = False
 
     def level(self, n_bytes: float) -> str:
         """The nearest cache that holds so many bytes (beyond L1, beside what else passes through it), or "DRAM"."""
-        rooms = {name: size * (1 if name == "L1" else FULL) for name, size in self.capacity.items()}
-        return next((name for name in LEVELS[:3] if n_bytes <= rooms.get(name, 0)), "DRAM")
+        for name, room in self._rooms:
+            if n_bytes <= room:
+                return name
+        return "DRAM"
+
+    @cached_property
+    def _rooms(self) -> list[tuple[str, float]]:
+        sure = {"L1": 1.0, "L2": FULL, "L3": SHARED}
+        return [(name, self.capacity[name] * part) for name, part in sure.items() if name in self.capacity]
 
     def lanes(self, dtype: str) -> int:
         """How many numbers are in a vector; `dtype` is "f32" or "f64"."""
@@ -75,6 +86,8 @@ class Machine:
             held = f" to {bytes_text(size)}" if size else ""
             figures.append(f"{level}{held} {self.loads[level] / 1e9:.0f} GB/s")
         origin = "measured" if self.measured else "typical figures, nothing measured yet"
+        if self.measured and not self.far:
+            origin += " but for DRAM, a typical figure"
         return f"{self.name}; one core: {', '.join(figures)} ({origin})"
 
 
@@ -119,6 +132,12 @@ def cache_bytes(folder: Path = CACHES) -> dict[str, int]:
     return {level: found[level] for level in LEVELS if level in found}
 
 
+@cache
+def _core() -> tuple[str, dict[str, int]]:
+    """The name of the processor and its caches; a file read for each of them."""
+    return processor_name(), cache_bytes()
+
+
 def vector_bytes() -> int:
     """The width of vectors that native code uses here, as native/targets.py finds it, but without llvmlite."""
     wanted = os.environ.get(TARGET, "")
@@ -148,8 +167,9 @@ def typical(*, width: int | None = None) -> Machine:
     writes = {"L1": width / 2 / cycle, "L2": 40e9, "L3": 15e9, "DRAM": 8e9}
     registers = 32 if width == WIDTHS["avx512"] or platform.machine().lower() in ("arm64", "aarch64") else 16
     side_by_side = cycle * max(1, width / 32) / 2  # two units of up to 256 bits
-    return Machine(f"{processor_name()} ({8 * width}-bit vectors)", width, registers, side_by_side, 4 * cycle, cache_bytes(),
-                   reads, writes, measured=False)  # fmt: skip
+    name, caches = _core()
+    return Machine(f"{name} ({8 * width}-bit vectors)", width, registers, side_by_side, 4 * cycle, dict(caches), reads, writes,
+                   measured=False)  # fmt: skip
 
 
 # --- what was measured --------------------------------------------------------------------------------------------------------
@@ -211,16 +231,17 @@ def _read(saved: Any) -> Machine | None:
     if saved.get("name") != like.name or not all(isinstance(t, dict) and set(t) == set(LEVELS) for t in tables):
         return None
     figures = [saved.get("multiply_add"), saved.get("latency"), *(f for table in tables if table for f in table.values())]
-    if not all(isinstance(f, float) and isfinite(f) and f > 0 for f in figures):
+    if not all(isinstance(f, float) and isfinite(f) and f > 0 for f in figures) or not isinstance(saved.get("far"), bool):
         return None
     return replace(like, n_registers=registers, multiply_add=figures[0], latency=figures[1], loads=saved["loads"],
-                   stores=saved["stores"], measured=True)  # fmt: skip
+                   stores=saved["stores"], measured=True, far=saved["far"])  # fmt: skip
 
 
 def _path() -> Path | None:
     """The file for this kind of processor."""
     folder = cache_folder()
-    kind = f"{processor_name()} {platform.machine()} {os.environ.get(TARGET, '')} {cache_bytes()}"
+    name, caches = _core()
+    kind = f"{name} {platform.machine()} {os.environ.get(TARGET, '')} {caches}"
     return None if folder is None else folder / f"machine-{hashlib.sha256(kind.encode()).hexdigest()[:16]}.json"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cached_property
 
-from .cost_model import STEPS, Advice, CostModel, PlanCost, advice, models_of
+from .cost_model import MANY, STEPS, Advice, CostModel, PlanCost, advice, better, differ, models_of
 from .graph import Program
 from .machine import Machine
 from .phases import CHOICES
@@ -21,12 +21,17 @@ class Planned:
         shapes: the shape of every declared weight, whole.
         asked: what the user chose: one of CHOICES, or "automatic".
         machine: whose figures the model takes.
+        plans: those that are made already.
     """
 
-    def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]], asked: str, machine: Machine) -> None:
+    def __init__(
+        self, program: Program, shapes: Mapping[str, tuple[int, ...]], asked: str, machine: Machine,
+        plans: Mapping[str, Plan] | None = None,
+    ) -> None:  # fmt: skip
         self.program, self.asked, self.machine = program, asked, machine
         self._shapes = shapes
-        self._plans: dict[str, Plan] = {}
+        self._plans = dict(plans or {})
+        self._chosen: dict[tuple[int, int], str] = {}
 
     def plan(self, choice: str) -> Plan:
         """The plan of a choice."""
@@ -40,9 +45,22 @@ class Planned:
         return models_of({choice: self.plan(choice) for choice in CHOICES}, self.machine)
 
     @cached_property
+    def _rivals(self) -> dict[str, CostModel]:
+        return models_of({choice: self.plan(choice) for choice in ("fused", "hoisted")}, self.machine)
+
+    @cached_property
     def advice(self) -> Advice:
-        """What "automatic" goes by."""
-        return advice(models_of({choice: self.plan(choice) for choice in ("fused", "hoisted")}, self.machine))
+        """What "automatic" goes by, for calls of every size."""
+        return advice(self._rivals)
+
+    def choice(self, n_steps: int, n_rows: int) -> str:
+        """What `advice.choice` says of one call; nothing is worked out but what it takes."""
+        size = (STEPS, min(MANY, max(1, -(-n_rows // n_steps)))) if n_steps > 1 else (1, 1)
+        if size not in self._chosen:
+            fused, hoisted = self.plan("fused"), self.plan("hoisted")
+            alike = not hoisted.states or not differ(fused, hoisted)
+            self._chosen[size] = "hoisted" if alike else better(self._rivals, *size)
+        return self._chosen[size]
 
     def costs(self, n_steps: int = STEPS, n_instances: int = 1) -> dict[str, PlanCost]:
         """Choice -> its cost for a call."""
@@ -50,7 +68,7 @@ class Planned:
 
     def runs(self, n_steps: int = STEPS, n_instances: int = 1) -> str:
         """The choice that runs a call."""
-        return self.asked if self.asked in CHOICES else self.advice.choice(n_steps, n_steps * n_instances)
+        return self.asked if self.asked in CHOICES else self.choice(n_steps, n_steps * n_instances)
 
     @property
     def reason(self) -> str:

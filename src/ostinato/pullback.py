@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import prod
-from typing import Any
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from .errors import DataError, known_names, lay_out
 from .graph import Graph, Program
 from .interpret import Outcome
 from .sequences import Call, Sequences, numbers
+from .shapes import Varies
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -32,22 +34,33 @@ class Gradients:
 Slices = tuple[slice, ...]
 
 
-class Places:
-    """Where what goes into a backward program and comes out of it belongs: worked out once for a layer.
+class Routes:
+    """Where what goes into a backward program and comes out of it belongs: worked out once for a program of a layer.
 
     Attributes:
         states, adjoints: the name of each port of this role, and of the state or output that it is the adjoint of.
         others: the name of an input or context -> the place of its gradient among the gradients.
-        whole: the same for weights that have one gradient.
-        parts: for weights that have several: the place of each, and the part of the weight that it is of.
-        filled: those whose parts fill them and nowhere overlap.
+        varies: for each gradient, what it varies with.
+        parts: the name of a weight -> the place of each of its gradients, and the part of the weight that it is of.
+        filled: the weights whose parts fill them and nowhere overlap.
     """
 
+    _known: ClassVar[WeakKeyDictionary[Sequences, dict[int, Routes]]] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, sequences: Sequences, program: Program) -> Routes:
+        """Those of a program; a layer has two, of which one is with dropout."""
+        known = cls._known.setdefault(sequences, {})
+        if id(program) not in known:
+            known[id(program)] = cls(sequences.graph, program)
+        return known[id(program)]
+
     def __init__(self, graph: Graph, program: Program) -> None:
+        self.program = program  # held, so that no other one takes its place
         self.states = [(p.name, p.of) for p in program.states]
         self.adjoints = [(p.name, p.of) for p in program.with_role("adjoint")]
         self.others: dict[str, int] = {}
-        self.whole: dict[str, int] = {}
+        self.varies = [r.value.type.varies for r in program.results_with("gradient")]
         self.parts: dict[str, list[tuple[int, Slices]]] = {}
         ports = {p.name: p for p in graph.ports}
         for place, result in enumerate(program.results_with("gradient")):
@@ -59,9 +72,6 @@ class Places:
                 self.parts.setdefault(result.name, []).append((place, part))
         sizes = {name: prod(ports[name].value.type.sizes) for name in self.parts}
         self.filled = {name for name, parts in self.parts.items() if _fill([part for _, part in parts], sizes[name])}
-        for name in self.filled:
-            if len(self.parts[name]) == 1:
-                self.whole[name] = self.parts[name][0][0]
         self._zeros: dict[str, Array] = {}
 
     def no_adjoints(self, sequences: Sequences, n_instances: int) -> dict[str, Array]:
@@ -90,11 +100,10 @@ class Pullback:
     """Takes adjoints of the outputs back to the inputs, the initial state and the weights. May be called again and again."""
 
     def __init__(
-        self, sequences: Sequences, backward: Executable, weights: Mapping[str, Array], call: Call, outcome: Outcome,
-        places: Places,
+        self, sequences: Sequences, backward: Executable, weights: Mapping[str, Array], call: Call, outcome: Outcome
     ) -> None:  # fmt: skip
         self._sequences, self._backward, self._call, self._outcome = sequences, backward, call, outcome
-        self._places = places
+        self._routes = Routes.of(sequences, backward.program)
         self._weights = weights  # a snapshot: as they were in the forward pass
         self.state = sequences.given_states(outcome.states, call)
 
@@ -113,17 +122,17 @@ class Pullback:
         Raises:
             DataError: shapes that do not fit the outputs or states.
         """
-        call, places = self._call, self._places
+        call, routes = self._call, self._routes
         values = {**call.values, **self._outcome.records}
         adjoints = self._adjoints(dY)
-        for name, of in places.adjoints:
+        for name, of in routes.adjoints:
             values[name] = adjoints[of]
         if state is None:
-            values |= places.no_adjoints(self._sequences, call.timeline.n_instances)
+            values |= routes.no_adjoints(self._sequences, call.timeline.n_instances)
         else:
             given = self._final_states(state)
-            values |= {name: call.timeline.sort(given[of]) for name, of in places.states}
-        outcome = self._backward.run(call.timeline, values, self._weights, call.reset)
+            values |= {name: given[of] for name, of in routes.states}
+        outcome = self._backward.run(call.timeline, values, self._weights, call.reset, self._outcome.placed)
         return self._gathered(outcome)
 
     def _final_states(self, given: Any) -> dict[str, Array]:
@@ -137,7 +146,7 @@ class Pullback:
         return sequences.state(given, call.timeline.n_instances, call.batched)
 
     def _adjoints(self, given: Any) -> dict[str, Array]:
-        """The adjoints of the outputs as rows, zeros where none is given."""
+        """The adjoints of the outputs, zeros where none is given."""
         call, sequences, outputs = self._call, self._sequences, self._outcome.outputs
         name_of_cell = sequences.graph.name
         if not isinstance(given, Mapping):
@@ -152,58 +161,54 @@ class Pullback:
                 result[name] = np.zeros_like(rows)
                 continue
             array = numbers("dY" if len(outputs) == 1 else f"dY[{name!r}]", given[name], rows.dtype, name_of_cell)
-            shape = self._shape(rows.shape[1:])
+            shape = sequences.as_given(rows, call.n_leading).shape
             if array.shape != shape:
                 headline = f"{name_of_cell}: the adjoint of `{name}` has shape {array.shape}, and `{name}` has {shape}"
                 raise DataError(lay_out(headline))
-            result[name] = call.timeline.pack(sequences.time_first(array, call.n_leading))
+            result[name] = sequences.with_axes(array, call.n_leading)
         return result
-
-    def _shape(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
-        """Of a sequence, as the user gives it."""
-        timeline, n_leading = self._call.timeline, self._call.n_leading
-        steps = (timeline.n_steps, timeline.n_instances)
-        return (*(reversed(steps) if self._sequences.batch_first and n_leading == 2 else steps[:n_leading]), *sizes)
 
     def _gathered(self, outcome: Outcome) -> Gradients:
         """Gradients by name; zeros for what nothing depends on."""
-        call, sequences, timeline, places = self._call, self._sequences, self._call.timeline, self._places
-        owned = self._backward.owned
-        inputs = {}
+        call, sequences, timeline, routes = self._call, self._sequences, self._call.timeline, self._routes
+        inputs, gradients = {}, outcome.gradients
         for port in sequences.inputs:
-            array, shape = self._found(port.name, outcome), (timeline.n_rows, *port.value.type.sizes)
-            as_it_is = port.name in owned and array.shape == shape
-            array = array if as_it_is else np.broadcast_to(array, shape)
-            inputs[port.name] = sequences.given_rows(array, call, owned=as_it_is)
+            place, shape = routes.others.get(port.name), (*timeline.leading, *port.value.type.sizes)
+            array = None if place is None else self._of_every_step(gradients[place], routes.varies[place])
+            inputs[port.name] = sequences.as_given(self._spread(array, shape), call.n_leading)
         contexts = {}
         for port in sequences.contexts:
-            shape = (timeline.n_instances, *port.value.type.sizes)
-            contexts[port.name] = np.array(np.broadcast_to(self._found(port.name, outcome), shape), order="C")
+            place, shape = routes.others.get(port.name), (timeline.n_instances, *port.value.type.sizes)
+            contexts[port.name] = self._spread(None if place is None else gradients[place], shape)
         return Gradients(
             inputs=next(iter(inputs.values())) if len(inputs) == 1 else inputs,
             contexts=sequences.given_states(contexts, call),
-            state=sequences.given_states({of: outcome.states[name] for name, of in places.states}, call),
-            weights={name: self._of_weight(name, array, outcome.gradients, owned) for name, array in self._weights.items()},
+            state=sequences.given_states({of: outcome.states[name] for name, of in routes.states}, call),
+            weights={name: self._of_weight(name, array, gradients) for name, array in self._weights.items()},
         )
 
-    def _found(self, name: str, outcome: Outcome) -> Array:
-        """The gradient of an input or context."""
-        place = self._places.others.get(name)
-        return np.zeros((), self._sequences.dtype) if place is None else outcome.gradients[place]
-
-    def _of_weight(self, name: str, weight: Array, gradients: list[Array], owned: frozenset[str]) -> Array:
-        places = self._places
-        place = places.whole.get(name)
-        if place is not None:
-            array = gradients[place].reshape(weight.shape)
-            return array if name in owned else array.copy()
-        if name in places.filled:
+    def _of_weight(self, name: str, weight: Array, gradients: list[Array]) -> Array:
+        routes = self._routes
+        if name in routes.filled:
             filled = np.empty(weight.shape, weight.dtype)
-            for place, part in places.parts[name]:
-                target = filled[part]
-                target[...] = gradients[place].reshape(target.shape)
+            for place, part in routes.parts[name]:
+                filled[part] = gradients[place].reshape(filled[part].shape)
             return filled
         total = np.zeros_like(weight)
-        for place, part in places.parts.get(name, ()):
+        for place, part in routes.parts.get(name, ()):
             total[part] += gradients[place].reshape(total[part].shape)
         return total
+
+    def _of_every_step(self, array: Array, varies: Varies) -> Array:
+        """The gradient of an input, zeros behind the end of an instance, whatever it varies with."""
+        timeline = self._call.timeline
+        if varies == Varies.STEP:
+            return array
+        rows = timeline.sort(array)[timeline.instance_of_row] if varies == Varies.INSTANCE else array
+        return timeline.unpack(np.broadcast_to(rows, (timeline.n_rows, *array.shape[1:])))
+
+    def _spread(self, array: Array | None, shape: tuple[int, ...]) -> Array:
+        """An array of the given shape; zeros if there is none."""
+        if array is None:
+            return np.zeros(shape, self._sequences.dtype)
+        return array if array.shape == shape else np.array(np.broadcast_to(array, shape))

@@ -46,7 +46,8 @@ class Builder:
             return simpler
         names = tuple(a.name for a in args)
         # the text of a number is its identity, so that -0.0 is not 0.0
-        key = (op, tuple(sorted(names)) if op in COMMUTATIVE else names, repr(sorted(attributes.items())))
+        said = repr(sorted(attributes.items())) if attributes else ""
+        key = (op, tuple(sorted(names)) if op in COMMUTATIVE else names, said)
         if key in self._known:
             return self._known[key]
         value = Value(self._free(name), type_)
@@ -80,7 +81,7 @@ class Builder:
         self, op: str, args: tuple[Value, ...], attributes: dict[str, Any], type_: Type, source: Source | None
     ) -> Value | None:
         constants = [self.constant(a) for a in args]
-        if args and OPS[op].elementwise and type_.dtype != "bool" and all(c is not None for c in constants):
+        if args and None not in constants and OPS[op].elementwise and type_.dtype != "bool":
             arrays = [np.full(1, c, boundary.DTYPES[a.type.dtype]) for c, a in zip(constants, args, strict=True)]
             with np.errstate(all="ignore"):
                 return self.number(float(OPS[op].compute(arrays, attributes)[0]), type_.dtype)

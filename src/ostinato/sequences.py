@@ -26,8 +26,8 @@ class Call:
     Attributes:
         timeline: the steps and instances.
         n_leading: axes the user gave in front of an instance's own: 2 (steps and instances), 1 (steps), 0 (one instance).
-        values: port name -> rows, or one array per instance.
-        reset: (n_rows,) or None.
+        values: port name -> (*timeline.leading, ...), or (n_instances, ...).
+        reset: of shape timeline.leading, or None.
     """
 
     timeline: Timeline
@@ -79,7 +79,7 @@ class Sequences:
         self.dtype = np.dtype(DTYPES[graph.dtype])
         self.inputs = graph.with_role("input")
         self.contexts = graph.with_role("context")
-        self._names = [p.name for p in (*self.inputs, *self.contexts)]
+        self.names = [p.name for p in (*self.inputs, *self.contexts)]
         self._sizes = {p.name: p.value.type.sizes for p in graph.ports}
         self._states = {p.name: p for p in graph.states}
         self._last_timeline: Timeline | None = None
@@ -105,58 +105,45 @@ class Sequences:
                 headline = f"{self.graph.name}: `{first}` has {self.steps_text(n_leading)} = {shape}"
                 raise DataError(lay_out(f"{headline}, but `{port.name}` has {leading}"))
             shape = leading
-            steps[port.name] = self.time_first(array, n_leading)
+            steps[port.name] = self.with_axes(array, n_leading)
         n_steps, n_instances = (*shape, 1, 1)[:2] if n_leading < 2 else reversed(shape) if self.batch_first else shape
         timeline = self._timeline(n_steps, n_instances, self._lengths(lengths, n_steps, n_instances))
         batched = n_leading == 2
         call = Call(timeline, n_leading)
-        call.values = {name: timeline.pack(array) for name, array in steps.items()}
+        call.values = steps
         for port in self.contexts:
-            call.values[port.name] = timeline.sort(self._per_instance(port, arrays[port.name], n_instances, batched))
-        if state is None:
-            call.values |= self._beginning(n_instances)
-        else:
-            call.values |= {name: timeline.sort(a) for name, a in self.state(state, n_instances, batched).items()}
+            call.values[port.name] = self._per_instance(port, arrays[port.name], n_instances, batched)
+        call.values |= self.beginning(n_instances) if state is None else self.state(state, n_instances, batched)
         if reset is not None:
-            call.reset = self._reset(reset, shape, n_leading, timeline)
+            call.reset = self._reset(reset, shape, n_leading)
         return call
 
     def _timeline(self, n_steps: int, n_instances: int, lengths: Array | None) -> Timeline:
         """The one of the call before, if it would be the same."""
         if lengths is not None:
-            return Timeline(n_steps, n_instances, lengths, reverse=self.reverse)
+            return Timeline(n_steps, n_instances, lengths, reverse=self.reverse, batch_first=self.batch_first)
         last = self._last_timeline
         if last is None or (last.n_steps, last.n_instances) != (n_steps, n_instances):
-            last = Timeline(n_steps, n_instances, reverse=self.reverse)
+            last = Timeline(n_steps, n_instances, reverse=self.reverse, batch_first=self.batch_first)
             self._last_timeline = last
         return last
 
-    def time_first(self, array: Array, n_leading: int) -> Array:
-        """(n_steps, n_instances, ...), whatever order and whichever axes the user gave."""
+    def with_axes(self, array: Array, n_leading: int) -> Array:
+        """With both axes, of steps and of instances, in the user's order."""
         if n_leading == 2:
-            return array.swapaxes(0, 1) if self.batch_first else array
-        return array[:, None] if n_leading == 1 else array[None, None]
+            return array
+        return array[None, None] if n_leading == 0 else array[None] if self.batch_first else array[:, None]
 
     def as_given(self, array: Array, n_leading: int) -> Array:
-        """(n_steps, n_instances, ...) in the order and with the axes that the user gave."""
+        """With those axes of steps and instances that the user gave."""
         if n_leading == 2:
-            return np.ascontiguousarray(array.swapaxes(0, 1)) if self.batch_first else array
-        return array[:, 0] if n_leading == 1 else array[0, 0]
-
-    def given_rows(self, rows: Array, call: Call, *, owned: bool = False) -> Array:
-        """Rows as the user gave the sequences: padded with zeros, in their order and with their axes.
-
-        `owned`: nobody else holds the rows, so that they need no copy where they are as the user wants them.
-        """
-        if owned and call.n_leading == 2 and not (self.batch_first or self.reverse or call.timeline.padded):
-            return call.timeline.unpack(rows)
-        return np.array(self.as_given(call.timeline.unpack(rows), call.n_leading), order="C")  # the user's own
+            return array
+        return array[0, 0] if n_leading == 0 else array[0] if self.batch_first else array[:, 0]
 
     @staticmethod
     def given_states(states: Mapping[str, Array], call: Call) -> dict[str, Array]:
-        """States or contexts in the user's order of instances; without the axis of instances if none was given."""
-        unsorted = {name: call.timeline.unsort(array) for name, array in states.items()}
-        return unsorted if call.batched else {name: array[0] for name, array in unsorted.items()}
+        """States or contexts without the axis of instances, if none was given."""
+        return dict(states) if call.batched else {name: array[0] for name, array in states.items()}
 
     def steps_text(self, n_leading: int) -> str:
         order = ["n_instances", "n_steps"] if self.batch_first else ["n_steps", "n_instances"]
@@ -164,7 +151,7 @@ class Sequences:
 
     def named(self, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
         """Inputs and contexts by name, each an array of the layer's dtype."""
-        names = self._names
+        names = self.names
         owner = self.graph.name
         if not named and len(given) == len(names):
             return {name: numbers(name, value, self.dtype, owner) for name, value in zip(names, given, strict=True)}
@@ -247,7 +234,7 @@ class Sequences:
                 result[name] = np.full((n_instances, *port.value.type.sizes), port.initial, self.dtype)
         return result
 
-    def _beginning(self, n_instances: int) -> dict[str, Array]:
+    def beginning(self, n_instances: int) -> dict[str, Array]:
         """All states as they were declared to begin; read-only."""
         initial = self._initial  # a local name: another thread may put another number of instances there
         if not initial or len(next(iter(initial.values()))) != n_instances:
@@ -273,7 +260,7 @@ class Sequences:
             raise DataError(lay_out(f"{owner}: `lengths` must lie between 0 and n_steps={n_steps}, and one is {wrong}"))
         return array.astype(np.intp)
 
-    def _reset(self, reset: Any, shape: tuple[int, ...], n_leading: int, timeline: Timeline) -> Array:
+    def _reset(self, reset: Any, shape: tuple[int, ...], n_leading: int) -> Array:
         owner = self.graph.name
         array = as_array("reset", reset, owner)
         if array.shape != shape:
@@ -283,4 +270,4 @@ class Sequences:
             raise DataError(lay_out(f"{owner}: `reset` must be truth values (bool), and has dtype {array.dtype}"))
         if self.reverse:
             raise DataError(lay_out(f"{owner}: `reset` has no meaning in a reverse layer, which runs from the last step"))
-        return timeline.pack(self.time_first(array, n_leading))
+        return self.with_axes(array, n_leading)

@@ -245,6 +245,8 @@ def broadcast(types: Sequence[Type]) -> Dims | Reason:
                 return Reason(f"`{a}` of one operand meets `{b}` of another")
         return tuple(result)
 
+    if types and all(t.dims == types[0].dims for t in types):  # as nearly always
+        return types[0].dims
     nothing: Dims | Reason = ()
     return reduce(two, (t.dims for t in types), nothing)
 

@@ -22,23 +22,35 @@ class Tile:
     blocks: int
 
 
-def panel_width(n_registers: int, gates: int, n_blocks: int) -> int:
+def panel_width(gates: int, n_blocks: int) -> int:
     """How many blocks of neurons lie side by side in a panel: so many that a step through k reads a few whole cache lines."""
-    wide = {1: 4, 2: 2} if n_registers >= 32 else {1: 2}
-    return min(n_blocks, wide.get(gates, 1))
+    return min(n_blocks, {1: 4, 2: 2}.get(gates, 1))
 
 
-def tiles_of(n_registers: int, gates: int, n_blocks: int) -> list[Tile]:
+def sums(n_registers: int, vector_bytes: int) -> int:
+    """How many accumulators a tile has room for.
+
+    The other registers hold one operand of a step through k, and one vector of the other operand; of SSE2, which has no fused
+    multiply-add, the products too.
+    """
+    if n_registers >= 32:
+        return 16
+    return 12 if vector_bytes > 16 else 10
+
+
+def tiles_of(n_registers: int, vector_bytes: int, gates: int, n_blocks: int) -> list[Tile]:
     """The tiles for many rows, for a few, and for one, by the number of vector registers; the largest first."""
-    room = 16 if n_registers >= 32 else 10
-    most = max(1, min(4, (room + 8) // gates if room == 16 else room // gates))
-    side = panel_width(n_registers, gates, n_blocks)
-    if gates * n_blocks == 1 and room == 16:
+    many, room = n_registers >= 32, sums(n_registers, vector_bytes)
+    side = panel_width(gates, n_blocks)
+    most = max(1, min(4, (room + 8) // gates if many else room // (gates * side)))
+    if gates * n_blocks == 1 and many:
         most = 8  # one vector for each row: as many rows as it takes until the first sum is ready for its next term
     found = []
     for rows in (8, 4, 3, 2, 1):
         if rows == most or (rows < most and rows != 3):
-            blocks = max(room // (rows * gates), -(-8 // gates) if rows == 1 else 1)
+            blocks = max(room // (rows * gates), 1)
+            if rows == 1:  # enough of them side by side to fill the units; one row alone is bound by loads, not by registers
+                blocks = max(blocks if many else 1, -(-8 // gates))
             found.append(Tile(rows, max(side, min(n_blocks, blocks) // side * side)))
     return found
 
@@ -48,12 +60,18 @@ def stage_tiles(stage: Stage, machine: Machine, dtype: str) -> list[Tile]:
     if stage.product is None:
         return []
     n_blocks = -(-stage.domain[-1] // machine.lanes(dtype))
-    return tiles_of(machine.n_registers, len(stage.product.names), n_blocks)
+    return tiles_of(machine.n_registers, machine.vector_bytes, len(stage.product.names), n_blocks)
 
 
 def tile_for(tiles: list[Tile], rows: int) -> Tile:
-    """The largest tile that has enough rows."""
-    return next((tile for tile in tiles if tile.rows <= rows), tiles[-1])
+    """The largest tile that has enough rows, and no smaller one needs far fewer."""
+    fits = [tile for tile in tiles if tile.rows <= rows] or tiles[-1:]
+    return next(tile for tile, smaller in zip(fits, [*fits[1:], fits[-1]], strict=True) if not too_many(tile, smaller, rows))
+
+
+def too_many(tile: Tile, smaller: Tile, rows: int) -> bool:
+    """Whether the smaller tile computes less than three quarters of what this one does: its last one is filled up with rows."""
+    return 4 * -(-rows // smaller.rows) * smaller.rows < 3 * -(-rows // tile.rows) * tile.rows
 
 
 def packed_bytes(packing: Packing, machine: Machine, dtype: str) -> int:

@@ -72,9 +72,13 @@ class Work:
         loop = plan.stages.get(Phase.LOOP, ())
         return cls(outside, sum(map(operations, loop)), sum(operations(s) for s in loop if s.kind == "product"))
 
+    def small(self, timeline: Timeline) -> bool:
+        """Whether a run stays on one thread, however many there are."""
+        return (self.outside + self.loop) * timeline.n_rows < ENOUGH
+
     def threads(self, timeline: Timeline, available: int) -> Shares | None:
         """How to share a run; None for one thread."""
-        if available < 2 or (self.outside + self.loop) * timeline.n_rows < ENOUGH:
+        if available < 2 or self.small(timeline):
             return None
         by_instances = min(available, timeline.n_instances // ROWS)
         if by_instances >= available or (by_instances > 1 and not self.loop):

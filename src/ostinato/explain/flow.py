@@ -16,7 +16,7 @@ from ..boundary import DTYPES
 from ..cell import Cell
 from ..errors import DataError, lay_out
 from ..graph import Graph, Value
-from ..interpret import run
+from ..interpret import run_as_given
 from ..schedule import schedule
 from ..sequences import Call, Sequences
 from ..shapes import Varies
@@ -117,7 +117,7 @@ def flow_of(graph: Graph, notation: Notation, given: Given, cell: Cell | None) -
     shown = _shown(graph, notation)
     program = schedule(graph, record={value.name: value for value, _, _ in shown}, hoist=False)
     weights = _drawn(graph, cell) if given.weights is None else given.weights
-    outcome = run(program, call.timeline, call.values, weights)
+    outcome = run_as_given(program, call.timeline, call.values, weights)
     n_steps = min(call.timeline.n_steps, SHOWN_STEPS)
     rows = []
     for value, label, role in shown:
@@ -139,8 +139,8 @@ def _of_first_instance(array: Array, value: Value, call: Call) -> Array:
     """(n_steps, n_elements) in the order in which the steps run."""
     timeline = call.timeline
     if value.type.varies == Varies.STEP:
-        steps = timeline.unpack(array)[:, 0]
-        steps = steps[::-1] if timeline.reverse else steps
+        rows = timeline.offsets[:-1] + np.flatnonzero(timeline.order == 0)[0]  # no lengths: every step has all instances
+        steps = array[rows]
     else:
         steps = np.broadcast_to(array[:1], (timeline.n_steps, *array.shape[1:]))
     return np.asarray(steps.reshape(timeline.n_steps, -1)[:, :SHOWN_ELEMENTS], np.float64)

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from llvmlite import ir
-
+from . import ir
 from .polynomials import Format
 
 
@@ -86,8 +85,7 @@ class Numbers:
     def _intrinsic(self, name: str, *operands: ir.Value) -> ir.Value:
         kind = self.value.type
         lanes = f"v{kind.count}" if isinstance(kind, ir.VectorType) else ""
-        signature = ir.FunctionType(kind, [kind] * len(operands))
-        function = self.builder.module.declare_intrinsic(f"llvm.{name}.{lanes}f{self.format.bits}", (), signature)
+        function = self.builder.module.declare(f"llvm.{name}.{lanes}f{self.format.bits}", kind, [kind] * len(operands))
         return self.builder.call(function, operands)
 
     # --- comparisons and choices; a comparison with NaN is false
@@ -96,7 +94,7 @@ class Numbers:
         return self.builder.fcmp_ordered(relation, self.value, self._other(other))
 
     def is_nan(self) -> ir.Value:
-        return self.builder.fcmp_unordered("uno", self.value, self.value)
+        return self.builder.is_nan(self.value)
 
     def where(self, condition: ir.Value, otherwise: Numbers | float) -> Numbers:
         """This where the condition is true, `otherwise` elsewhere."""
@@ -115,7 +113,7 @@ class Numbers:
 
     def bits(self) -> ir.Value:
         """The representation as whole numbers."""
-        return self.builder.bitcast(self.value, self.shaped(ir.IntType(self.format.bits)))
+        return self.builder.bitcast(self.value, self.shaped(ir.WHOLE[self.format.bits]))
 
     def of_bits(self, bits: ir.Value) -> Numbers:
         return self.holding(self.builder.bitcast(bits, self.value.type))
@@ -162,4 +160,4 @@ def _paired(terms: list[Numbers], power: Numbers) -> list[Numbers]:
 
 def splat(kind: ir.Type, number: float) -> ir.Constant:
     """A constant of a type: the same number in every lane of a vector."""
-    return ir.Constant(kind, [number] * kind.count if isinstance(kind, ir.VectorType) else number)
+    return ir.Constant(kind, number)

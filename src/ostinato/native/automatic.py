@@ -8,7 +8,7 @@ needed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,9 @@ from ..interpret import Outcome
 from ..phases import Phase
 from ..planner import plan_program
 from ..timeline import Timeline
-from .engine import NativeProgram, Stepper
+from .engine import NativeProgram
+from .rerun import Rerun
+from .stepper import Stepper
 
 Array = np.ndarray[Any, np.dtype[Any]]
 MANY = 8  # rows of a step from which on products stay in the loop
@@ -48,16 +50,19 @@ class AutomaticProgram:
             self._ready[choice] = NativeProgram(plan)
         return self._ready[choice]
 
-    @property
-    def owned(self) -> frozenset[str]:
-        """The outputs and gradients whose arrays nobody else holds."""
-        return next(iter(self._ready.values())).owned if self._ready else frozenset()
-
     def run(
-        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
+        placed: frozenset[str] = frozenset(),
     ) -> Outcome:  # fmt: skip
-        """As `interpret.run`."""
-        return self.native(self.choice(timeline)).run(timeline, values, weights, reset)
+        """As `interpret.run_as_given`."""
+        return self.native(self.choice(timeline)).run(timeline, values, weights, reset, placed)
+
+    def rerun(
+        self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
+        beginning: Mapping[str, Array],
+    ) -> Rerun | None:  # fmt: skip
+        """For further calls like this one, if they are worth it."""
+        return self.native(self.choice(timeline)).rerun(timeline, leading, names, weights, beginning)
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Stepper:
         """For streams."""

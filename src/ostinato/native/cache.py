@@ -59,6 +59,7 @@ TEMPORARY = re.compile(r"ostinato-\w+\.tmp")
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # Windows has neither
 BINARY = getattr(os, "O_BINARY", 0)  # and only Windows has this
 STALE_SECONDS = 3600  # a temporary file this old was left by a process that is gone
+BESIDE = {"cells", "commands", "explain", "__pycache__"}  # folders that no code depends on but for what its key says anyway
 KEPT = 0.9  # of the limit, after the least recently used were deleted: so that not every store has to look
 
 
@@ -303,15 +304,16 @@ def version_key(target: Target | None = None) -> str:
 
 @cache
 def source_hash() -> str:
-    """The SHA-256 of all source files of Ostinato, names and contents: a change of the compiler makes old code unreachable.
+    """The SHA-256 of the source files of Ostinato, names and contents: a change of the compiler makes old code unreachable.
 
-    1 ms, once in a process. Sources changed while a process runs are not seen by it: a developer who reloads modules in place
-    sets OSTINATO_CACHE=0. A package without sources (in a zip file) has its version alone.
+    Those BESIDE are left out: cells, for instance, are in every key as programs. 1 ms, once in a process. Sources changed while
+    a process runs are not seen by it: a developer who reloads modules in place sets OSTINATO_CACHE=0. A package without sources
+    (in a zip file) has its version alone.
     """
     package = str(Path(__file__).parent.parent)
     digest = hashlib.sha256()
     for folder, folders, names in os.walk(package):
-        folders.sort()
+        folders[:] = sorted(set(folders) - BESIDE)
         for name in sorted(names):
             if name.endswith(".py") and not name.startswith("."):  # some editors leave links that lead nowhere, with a dot
                 path = f"{folder}{os.sep}{name}"

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ..cost_model import largest
 from ..graph import Program
 from ..machine import cache_folder, this_machine
 from ..planned import Planned
+from ..planner import plan_program
 from ..timeline import Timeline
 from .automatic import AutomaticProgram
 from .roofs import measured
@@ -26,12 +28,12 @@ class CheapestProgram(AutomaticProgram):
         super().__init__(program, shapes)
         self.planned: Planned | None = None
         if self._differ:
+            self._plans["fused"] = plan_program(program, shapes, "fused")
             # where nothing can be kept, every process would have to measure anew: typical figures do
-            figures = this_machine() if cache_folder() is None else measured()
-            self.planned = Planned(program, shapes, "automatic", figures)
-            self._plans = {choice: self.planned.plan(choice) for choice in ("fused", "hoisted")}
-            _ = self.planned.advice  # worked out now, not in a call
+            reached = max(map(largest, self._plans.values()))
+            figures = this_machine() if cache_folder() is None else measured(reached)
+            self.planned = Planned(program, shapes, "automatic", figures, self._plans)
 
     def choice(self, timeline: Timeline) -> str:
         """The plan of a call."""
-        return self.planned.advice.choice(timeline.n_steps, timeline.n_rows) if self.planned else "hoisted"
+        return self.planned.choice(timeline.n_steps, timeline.n_rows) if self.planned else "hoisted"

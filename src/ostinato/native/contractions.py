@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from llvmlite import ir
-
 from ..plan import Contraction
+from . import ir
 from .emit import Kernel, Lanes, i64
 from .reductions import across
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from llvmlite import ir
-
 from ..graph import Node
 from ..plan import Plan, Source
 from ..shapes import Varies
 from ..views import View
+from . import ir
 from .targets import Target
 from .vector_math import emit
 
-I1, I8, I32, I64, PTR, VOID = ir.IntType(1), ir.IntType(8), ir.IntType(32), ir.IntType(64), ir.PointerType(), ir.VoidType()
-FLOATS = {"f32": ir.FloatType(), "f64": ir.DoubleType()}
+I1, I8, I32, I64, PTR, VOID = ir.I1, ir.I8, ir.I32, ir.I64, ir.PTR, ir.VOID
+FLOATS = {"f32": ir.F32, "f64": ir.F64}
+ALIGNED: dict[ir.Type, int] = {I8: 1, ir.F32: 4}  # bytes of an element; 8 of others
 RANGE = ir.FunctionType(VOID, [PTR, I64, I64, I64])
 
 # the context: what a run is about, which part of it this thread does, then one pointer for each buffer
@@ -32,43 +32,18 @@ BY_NEURONS = 9  # whether threads share the loop by neurons; else by instances
 PART, PARTS = 10, 11  # of the panels of a product stage
 ARRIVED, PASSED, YIELD = 12, 13, 14  # the shared counter of a barrier, what this thread waits for, and how to give way
 TURN = 15  # whether product stages go through their panels from the last to the first: see matrices.py
-FIRST_BUFFER = 16
-
-
-class Splat(ir.Constant):  # type: ignore[misc]
-    """The same number in every lane, written once."""
-
-    def __init__(self, scalar: ir.Constant, n: int) -> None:
-        super().__init__(ir.VectorType(scalar.type, n), [scalar] * n)
-        self._scalar = scalar
-
-    def get_reference(self) -> str:
-        return f"splat ({self._scalar.type} {self._scalar.get_reference()})"
-
-
-class Word(ir.Constant):  # type: ignore[misc]
-    """A constant that LLVM has a word for."""
-
-    def __init__(self, kind: ir.Type, word: str, value: object = ir.Undefined) -> None:
-        super().__init__(kind, value)
-        self._word = word
-
-    def get_reference(self) -> str:
-        return self._word
+# for programs with buffers in the user's own order (Unit.placed): the rows from step to step and from instance to instance,
+# whether steps run from the last to the first, the instances in sorted order, their lengths, and where each row lies
+STEP_STRIDE, INSTANCE_STRIDE, REVERSE, ORDER, LENGTHS, PLACES = range(16, 22)
+FIRST_BUFFER = 24
 
 
 def constant(kind: ir.Type, value: float, n: int) -> ir.Constant:
     """A number, in n lanes."""
-    scalar = ir.Constant(kind, value)
-    return scalar if n == 1 else Splat(scalar, n)
+    return ir.Constant(kind if n == 1 else ir.VectorType(kind, n), value)
 
 
 Turn = Callable[[ir.Value, list[ir.Value]], list[ir.Value]]
-
-
-def rounded(n_bytes: int) -> int:
-    """Up to whole cache lines."""
-    return -(-n_bytes // 64) * 64
 
 
 def i64(number: int) -> ir.Constant:
@@ -82,6 +57,9 @@ class Unit:
     module: Any  # ir.Module; None where nothing is written
     plan: Plan
     target: Target
+    placed: frozenset[str] = (
+        frozenset()
+    )  # buffers whose rows lie in the user's order, not in that of the run: see places_of_rows
 
     @cached_property
     def places(self) -> dict[str, int]:
@@ -112,14 +90,14 @@ class Kernel:
         self.unit, self.plan, self.lanes = unit, unit.plan, unit.lanes
         self.function = ir.Function(unit.module, kind, name)
         if not exported:
-            self.function.linkage = "internal"
-            self.function.attributes.add("noinline")
+            self.function.internal = True
         self.entry = self.function.append_basic_block("entry")
         body = self.function.append_basic_block("body")
         self.b = ir.IRBuilder(body)
         self._first = ir.IRBuilder(self.entry)  # what is loaded once stands here
         self._body = body
         self._bases: dict[str, ir.Value] = {}
+        self._tables: dict[int, ir.Value] = {}
         self.context, self.row, self.instance, self.count = (
             self.function.args if kind is RANGE else (self.function.args[0], i64(0), i64(0), i64(0))
         )  # fmt: skip
@@ -164,10 +142,7 @@ class Kernel:
         return self._bases[buffer]
 
     def alloca(self, kind: ir.Type, count: int = 1) -> ir.Value:
-        slot = self._first.alloca(kind, i64(count))
-        slot.align = 64
-        slot.type = PTR  # of no type of its own: several kinds of vectors stand there in turn
-        return slot
+        return self._first.alloca(kind, i64(count), align=64)
 
     # --- arithmetic of indices
 
@@ -242,7 +217,7 @@ class Kernel:
         for phi, value, result in zip(merged, values, results, strict=True):
             phi.add_incoming(value, before)
             phi.add_incoming(result, end)
-        return merged
+        return list(merged)
 
     # --- addresses
 
@@ -261,8 +236,17 @@ class Kernel:
         if space == Varies.NEVER:
             return self.step(self.base(view.buffer), view, i64(view.offset))
         first = self.row if space == Varies.STEP else self.instance
-        index = self.times(self.add(first, offset), self.row_stride(view))
+        index = self.times(self.place(view, self.add(first, offset)), self.row_stride(view))
         return self.step(self.base(view.buffer), view, self.add(index, i64(view.offset)))
+
+    def place(self, view: View, row: ir.Value) -> ir.Value:
+        """Which row of a buffer a row (or an instance) of the run is."""
+        if view.buffer not in self.unit.placed:
+            return row
+        field = PLACES if self.plan.buffers[view.buffer].space == Varies.STEP else ORDER
+        if field not in self._tables:
+            self._tables[field] = self._first.load(self._first.gep(self.context, [i64(field)], source_etype=I64), typ=PTR)
+        return self.b.load(self.b.gep(self._tables[field], [row], source_etype=I64), typ=I64)
 
     def step(self, pointer: ir.Value, view: View, elements: ir.Value) -> ir.Value:
         if isinstance(elements, ir.Constant) and elements.constant == 0:
@@ -285,8 +269,9 @@ class Kernel:
         if n == 1:
             return value
         kind = ir.VectorType(value.type, n)
-        one = self.b.insert_element(Word(kind, "poison"), value, ir.Constant(I32, 0))
-        return self.b.shuffle_vector(one, Word(kind, "poison"), Word(ir.VectorType(I32, n), "zeroinitializer", [0] * n))
+        poison = ir.Word(kind, "poison")
+        one = self.b.insert_element(poison, value, ir.Constant(I32, 0))
+        return self.b.shuffle_vector(one, poison, ir.Word(ir.VectorType(I32, n), "zeroinitializer"))
 
     def number(self, value: float, dtype: str, n: int) -> ir.Value:
         return constant(I1 if dtype == "bool" else FLOATS[dtype], bool(value) if dtype == "bool" else float(value), n)
@@ -294,18 +279,18 @@ class Kernel:
     @staticmethod
     def first_lanes(count: int, n: int) -> ir.Constant:
         """True in the first `count` of n lanes."""
-        return ir.Constant(ir.VectorType(I1, n), [ir.Constant(I1, i < count) for i in range(n)])
+        return ir.Constant(ir.VectorType(I1, n), [i < count for i in range(n)])
 
     def mask(self, remaining: ir.Value | int, n: int) -> ir.Value:
         """True in the first `remaining` lanes."""
         if isinstance(remaining, int):
             return self.first_lanes(remaining, n)
-        iota = ir.Constant(ir.VectorType(I64, n), [i64(i) for i in range(n)])
+        iota = ir.Constant(ir.VectorType(I64, n), range(n))
         return self.b.icmp_signed("<", iota, self.splat(remaining, n))
 
     def _intrinsic(self, name: str, result: ir.Type, kinds: Sequence[ir.Type]) -> ir.Function:
-        found = self.unit.module.globals.get(name)
-        return found if found is not None else ir.Function(self.unit.module, ir.FunctionType(result, kinds), name)
+        module: ir.Module = self.unit.module
+        return module.declare(name, result, kinds)
 
     def call_intrinsic(self, name: str, result: ir.Type, arguments: Sequence[ir.Value]) -> ir.Value:
         return self.b.call(self._intrinsic(name, result, [a.type for a in arguments]), arguments)
@@ -315,7 +300,7 @@ class Kernel:
 
     def load(self, pointer: ir.Value, kind: ir.Type, stride: int, lanes: Lanes) -> ir.Value:
         """Elements, `stride` apart; truth values as `i1`."""
-        n, align = lanes.n, {I8: 1, FLOATS["f32"]: 4}.get(kind, 8)
+        n, align = lanes.n, ALIGNED.get(kind, 8)
         if n == 1 or stride == 0:
             value = self.splat(self.b.load(pointer, typ=kind, align=align), n)
         elif stride == 1 and lanes.mask is None:
@@ -335,14 +320,12 @@ class Kernel:
         return self.b.trunc(value, self.vector(I1, n)) if kind == I8 else value
 
     def _pointers(self, pointer: ir.Value, kind: ir.Type, stride: int, n: int) -> ir.Value:
-        offsets = ir.Constant(ir.VectorType(I64, n), [i64(i * stride) for i in range(n)])
-        gep = self.b.gep(self.splat(pointer, n), [offsets], source_etype=kind)
-        gep.type = ir.VectorType(PTR, n)
-        return gep
+        offsets = ir.Constant(ir.VectorType(I64, n), [i * stride for i in range(n)])
+        return self.b.gep(self.splat(pointer, n), [offsets], source_etype=kind)
 
     def store(self, value: ir.Value, pointer: ir.Value, kind: ir.Type, stride: int, lanes: Lanes) -> None:
         """Elements, `stride` apart."""
-        n, align = lanes.n, {I8: 1, FLOATS["f32"]: 4}.get(kind, 8)
+        n, align = lanes.n, ALIGNED.get(kind, 8)
         if kind == I8:
             value = self.b.zext(value, self.vector(I8, n))
         if n == 1 or (stride == 1 and lanes.mask is None):
@@ -362,8 +345,8 @@ class Kernel:
         """a * b + c, rounded once where the machine can."""
         if not self.unit.target.fma:
             return self.b.fadd(self.b.fmul(a, b), c)
-        vector = isinstance(a.type, ir.VectorType)
-        name = self._name(a.type.element, a.type.count) if vector else self._name(a.type, 0)
+        kind = a.type
+        name = self._name(kind.element, kind.count) if isinstance(kind, ir.VectorType) else self._name(kind, 0)
         return self.b.call(self._intrinsic(f"llvm.fma.{name}", a.type, [a.type] * 3), [a, b, c])
 
     # --- elementwise nodes
@@ -374,6 +357,6 @@ class Kernel:
             operands = []
             for arg in node.args:
                 source = loads.get(arg.name)
-                value = known.get(arg.name)
-                operands.append(self.number(source, arg.type.dtype, n) if isinstance(source, float) else value)
+                number = self.number(source, arg.type.dtype, n) if isinstance(source, float) else known[arg.name]
+                operands.append(number)
             known[node.value.name] = emit(self.b, node.op, *operands, fma=self.unit.target.fma)

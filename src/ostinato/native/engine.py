@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 import threading
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from math import prod
 from time import perf_counter
 from typing import Any
 
@@ -30,53 +30,28 @@ from .emit import (
     ARENA,
     ARRIVED,
     BY_NEURONS,
-    COUNTS,
-    N_INSTANCES,
-    N_ROWS,
-    N_STEPS,
+    LENGTHS,
     OFFSETS,
     PARTS,
     RESET,
+    STEP_STRIDE,
     THREAD,
     THREADS,
     YIELD,
     Unit,
-    rounded,
 )
 from .jit import Code, compile_module, load
 from .lower import context_size, internal_buffers, lower
+from .memory import LINE, Array, address, block, rounded
 from .panels import panel_elements
+from .rerun import Rerun
+from .stepper import Stepper
 from .targets import Target, host
 
-Array = np.ndarray[Any, np.dtype[Any]]
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 GIVE_WAY = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0 if os.name == "posix" else 0
 KEPT = 1 << 30  # bytes of internal buffers that are kept from run to run, at most
-LINE = 64  # bytes of a cache line, where every buffer begins
-
-
-def _asked(array: Array) -> int:
-    return array.__array_interface__["data"][0]  # type: ignore[no-any-return]
-
-
-def _read(array: Array) -> int:
-    return _POINTER(id(array) + _HEAD).value or 0
-
-
-# An array begins with the head of every Python object and then the address of its data (NumPy's PyArrayObject_fields, a part
-# of its binary interface). Reading it there takes a fifth of the time; it is believed only where it is found to be so.
-_POINTER = ctypes.c_void_p.from_address
-_HEAD = object.__basicsize__
-_samples = [np.zeros(n, kind) for n, kind in ((1, np.float32), (1000, np.float64), (3, bool))]
-_samples.append(_samples[1][17:])
-_alike = sys.implementation.name == "cpython" and all(_read(sample) == _asked(sample) for sample in _samples)
-address = _read if _alike else _asked
-
-
-def block(n_bytes: int) -> tuple[Array, int]:
-    """Memory whose second value, a multiple of LINE, is how far its first cache line lies behind its beginning."""
-    raw = np.empty(n_bytes + LINE, np.uint8)
-    return raw, -address(raw) % LINE
+ROW_PLACE = 8  # bytes for each row that say where it lies in the user's arrays
 
 
 _Layout = tuple[list[tuple[str, int, tuple[int, ...], Any, int]], int, int]
@@ -119,12 +94,12 @@ def _cache(_: str | None) -> Cache:
     return Cache()
 
 
-def code_of(plan: Plan, target: Target) -> Code:
+def code_of(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> Code:
     """The machine code of a plan: what this process has already loaded, what the disk holds, or new."""
     fixed = sorted(
         f"{b}" for b in plan.buffers.values() if b.space == Varies.NEVER
     )  # whole weights, of which the text knows parts
-    text = "\n".join([str(plan.program), plan.choice, *fixed])
+    text = "\n".join([str(plan.program), plan.choice, *fixed, *(f"placed {name}" for name in sorted(placed))])
     key = f"{version_key(target)}\n{text}"
     with _LOADING:
         code = _LOADED.get(key)
@@ -132,7 +107,7 @@ def code_of(plan: Plan, target: Target) -> Code:
             cache = _cache(os.environ.get(FOLDER_VARIABLE))
             entry = cache.get(key)
             if entry is None:
-                object_bytes = compile_module(str(lower(plan, target)), target)
+                object_bytes = compile_module(str(lower(plan, target, placed)), target)
                 cache.put(key, object_bytes, {"program": plan.program.name})
             else:
                 object_bytes = entry[0]
@@ -149,9 +124,10 @@ class NativeProgram:
         self.code = code_of(plan, self.target)
         self._prepare, self._run = (FUNCTION(self.code.address(f"ostinato_{name}")) for name in ("prepare", "run"))
         self._step = FUNCTION(self.code.address("ostinato_step"))
+        self._placed: dict[frozenset[str], tuple[Code, Any]] = {}  # the code for buffers that lie in the user's order
         self._lock = threading.Lock()
         self._arenas: list[tuple[Array, int]] = []
-        self._last: tuple[tuple[int, int], _Layout] = (-1, -1), ([], 0, 0)
+        self._last: tuple[tuple[tuple[int, int], int], _Layout] = ((-1, -1), -1), ([], 0, 0)
         self._prepared: _Prepared | None = None
         self._dtype = DTYPES[plan.program.dtype]
         self.work, self._paces = Work.of(plan), dict[Shares, Pace]()
@@ -175,6 +151,8 @@ class NativeProgram:
                 per[buffer.space] += row
         self._internal = per, LINE * (1 + len(internal_buffers(plan)))
         given = {name for _, _, name in self._given}
+        users = [p.name for p in plan.program.with_role("input", "context", "state", "adjoint")]
+        self._rows_given = given - {plan.ports[name] for name in users}  # masks and records
         self._results: list[_Out] = []
         self._outs: dict[str, _Out] = {}  # those that are not simply what was given
         for result, name in zip(plan.program.results, plan.results, strict=True):
@@ -186,9 +164,10 @@ class NativeProgram:
             if name not in given:
                 self._outs[name] = out
 
-        new = [r for r in self._results if r.buffer in self._outs and (r.space == Varies.STEP or r.role == "gradient")]
-        first = {r.buffer: r for r in reversed(new)}
-        self.owned = frozenset(r.name for r in first.values() if r.role in ("output", "gradient"))
+        handed_out = {r.buffer for r in self._results if r.role in ("output", "gradient") and r.space != Varies.NEVER}
+        ends = {slot.end for slot in plan.states}
+        self._users = frozenset((given | handed_out | ends) - self._rows_given)  # the buffers that are arrays of the user's
+        self._kept = frozenset(r.buffer for r in self._results if r.role == "record")
 
     # --- weights
 
@@ -218,13 +197,15 @@ class NativeProgram:
     # --- running
 
     def run(
-        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None
+        self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
+        placed: frozenset[str] = frozenset(),
     ) -> Outcome:  # fmt: skip
-        """Run the program; arguments and result as in `interpret.run`."""
+        """Run the program; arguments and result as in `interpret.run_as_given`."""
         ready = self.prepared(weights)
         context = self._fields.from_buffer_copy(ready.context)
         n_rows, n_instances = timeline.n_rows, timeline.n_instances
         context[: OFFSETS + 1] = [timeline.n_steps, n_instances, n_rows, *timeline.addresses]
+        function = self._run if timeline.plain else self._run_placed(context, timeline, placed)
         marks = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         if marks is not None:
             context[RESET] = address(marks)
@@ -235,7 +216,7 @@ class NativeProgram:
                 array = np.ascontiguousarray(array)
             arrays[name] = array
             context[place] = address(array)
-        layout, handed_out, internal = self._layout(n_rows, n_instances)
+        layout, handed_out, internal = self._layout(timeline)
         memory, start = self._memory(handed_out, timeline)
         base = address(memory) + start
         for name, place, shape, dtype, at in layout:
@@ -243,10 +224,18 @@ class NativeProgram:
             context[place] = base + at
         arena = self._arena(internal, timeline)
         context[ARENA] = address(arena[0]) + arena[1]
-        self._call(context, timeline)
+        self._call(function, context, timeline)
         if internal <= KEPT:
             self._arenas[:] = [arena]
-        return self._outcome(arrays, timeline)
+        return self._outcome(arrays, timeline, placed)
+
+    def _run_placed(self, context: Any, timeline: Timeline, placed: frozenset[str]) -> Any:
+        """The function for rows that lie in the user's order, which is told where; compiled when it is first needed."""
+        if placed not in self._placed:
+            code = code_of(self.plan, self.target, self._users | {self.plan.ports[name] for name in placed})
+            self._placed[placed] = code, FUNCTION(code.address("ostinato_run"))
+        context[STEP_STRIDE : LENGTHS + 1] = [*timeline.strides, timeline.reverse, *timeline.sorted_addresses]
+        return self._placed[placed][1]
 
     def _arena(self, n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
         """Memory for the internal buffers: that of the run before, if it is large enough and nobody has it now.
@@ -267,22 +256,22 @@ class NativeProgram:
             headline = f"{self.program.name}: {size}, which this machine does not give"
             raise DataError(lay_out(headline, hint="run fewer instances or steps at a time, and carry the state on")) from None
 
-    def _call(self, context: Any, timeline: Timeline) -> None:
+    def _call(self, function: Any, context: Any, timeline: Timeline) -> None:
         """On one thread, or on several where there is work enough."""
         context[THREADS] = context[PARTS] = 1
         shares = self.work.threads(timeline, WORKERS.count)
         if shares is None:
-            self._run(context)
+            function(context)
             return
         pace = self._paces.setdefault(shares, Pace())
         shared = pace.shares()
         begin = perf_counter()
-        if not (shared and self._share(np.frombuffer(context, np.int64), shares)):
+        if not (shared and self._share(function, np.frombuffer(context, np.int64), shares)):
             shared = False
-            self._run(context)
+            function(context)
         pace.took(perf_counter() - begin, timeline.n_rows, shared=shared)
 
-    def _share(self, context: Array, shares: Shares) -> bool:
+    def _share(self, function: Any, context: Array, shares: Shares) -> bool:
         """One part of the run on each thread; False, and nothing done, where the workers are busy."""
         counter = np.zeros(LINE // 8, np.int64)
         contexts = np.tile(context, (shares.n, 1))
@@ -290,103 +279,68 @@ class NativeProgram:
         contexts[:, ARRIVED], contexts[:, YIELD] = address(counter), GIVE_WAY
         contexts[:, THREAD] = np.arange(shares.n)
         first = address(contexts)
-        return WORKERS.run(self._run, [first + i * contexts.strides[0] for i in range(shares.n)])
+        return WORKERS.run(function, [first + i * contexts.strides[0] for i in range(shares.n)])
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Stepper:
         """For streams."""
         return Stepper(self, snapshot, n_instances, values)
 
-    def _layout(self, n_rows: int, n_instances: int) -> _Layout:
+    def rerun(
+        self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
+        beginning: Mapping[str, Array],
+    ) -> Rerun | None:  # fmt: skip
+        """For further calls like this one, if they are worth it."""
+        fits = Rerun.fits(self, timeline, leading, names)
+        return Rerun(self, weights, timeline, leading, names, beginning) if fits else None
+
+    def _layout(self, timeline: Timeline) -> _Layout:
         """Where each new result lies in the memory of a run; the size of all of them, and of the internal buffers."""
+        sizes = timeline.leading, timeline.n_rows
         last_sizes, last = self._last
-        if last_sizes != (n_rows, n_instances):
-            count = (1, n_instances, n_rows)
+        if last_sizes != sizes:
+            n_rows, n_instances = timeline.n_rows, timeline.n_instances
+            of_space = {Varies.NEVER: (1,), Varies.INSTANCE: (n_instances,), Varies.STEP: (n_rows,)}
             at, results = 0, []
             for name, out in self._outs.items():
-                results.append((name, out.place, (count[out.space], *out.sizes), out.dtype, at))
-                at += rounded(count[out.space] * out.size)
+                leading = timeline.leading if out.space == Varies.STEP and name in self._users else of_space[out.space]
+                results.append((name, out.place, (*leading, *out.sizes), out.dtype, at))
+                at += rounded(prod(leading) * out.size)
             per, room = self._internal
-            internal = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + per[Varies.STEP] * n_rows + room
+            internal = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + (per[Varies.STEP] + ROW_PLACE) * n_rows + room
             last = results, at, internal
-            self._last = (n_rows, n_instances), last  # in one piece: other threads may be here too
+            self._last = sizes, last  # in one piece: other threads may be here too
         return last
 
-    def _outcome(self, arrays: Mapping[str, Array], timeline: Timeline) -> Outcome:
-        outcome = Outcome()
+    def _outcome(self, arrays: Mapping[str, Array], timeline: Timeline, placed: frozenset[str]) -> Outcome:
+        """What goes out. Nobody else holds the arrays of outputs, states and gradients."""
+        outcome, taken = Outcome(), set(self._kept)
         for result in self._results:
-            array = arrays[result.buffer]
-            if result.role == "output":
-                outcome.outputs[result.name] = _as_rows(array, result.space, timeline)
-            elif result.role == "record":
+            name, array = result.buffer, arrays[result.buffer]
+            if result.role == "record":
                 outcome.records[result.name] = array
+                continue
+            if result.space == Varies.STEP and name not in self._outs:  # simply what came in
+                rows = array if name in self._rows_given else timeline.pack(array)
+                array = np.array(timeline.unpack(rows), order="C")
+            elif result.space != Varies.STEP and result.role == "output":
+                array = timeline.unpack(_as_rows(array, result.space, timeline))
+            elif name in taken or name not in self._outs:
+                array = array.copy()
+            taken.add(name)
+            if result.role == "output":
+                outcome.outputs[result.name] = array
             elif result.role == "gradient":
                 outcome.gradients.append(array)
             else:
                 outcome.states[result.name] = array
+        if self._kept and not timeline.plain:
+            users = self._users | {self.plan.ports[name] for name in placed}
+            outcome.placed = frozenset(r.name for r in self._results if r.role == "record" and r.buffer in users)
         return outcome
 
 
 def _as_rows(array: Array, space: Varies, timeline: Timeline) -> Array:
-    """One row for each step and instance."""
-    if space == Varies.STEP:
-        return array
+    """One row for each step and instance, of what is one for each instance, or one for all."""
     if space == Varies.INSTANCE:
-        return array[timeline.instance_of_row]
+        return timeline.sort(array)[timeline.instance_of_row]
     return np.broadcast_to(array, (timeline.n_rows, *array.shape[1:])).copy()
-
-
-class Stepper:
-    """A program taking one step at a time, with everything in its place: inputs, outputs and states are arrays that stay.
-
-    Attributes:
-        snapshot: the weights it runs with.
-        inputs, outputs: name -> (n_instances, ...), to be written before and read after a step.
-    """
-
-    def __init__(
-        self, native: NativeProgram, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]
-    ) -> None:  # fmt: skip
-        """`values`: what does not change (contexts), and the states to begin with, (n_instances, ...)."""
-        program, places = native.program, native._places  # noqa: SLF001 - a part of it, in a class of its own
-        self.snapshot, self._native = snapshot, native
-        ready = native.prepared(snapshot)
-        self._timeline = Timeline(1, n_instances)
-        self.inputs = {
-            p.name: np.zeros((n_instances, *p.value.type.sizes), native._dtype)  # noqa: SLF001
-            for p in program.with_role("input")
-        }
-        self._states = [{p.name: np.array(values[p.name]) for p in program.states} for _ in range(2)]
-        fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
-        layout, handed_out, internal = native._layout(n_instances, n_instances)  # noqa: SLF001
-        memory, start = block(rounded(handed_out) + internal)
-        arrays = {name: np.ndarray(shape, dtype, memory, start + at) for name, _, shape, dtype, at in layout}
-        arrays |= {buffer: (self.inputs | fixed)[port] for port, _, buffer in native._given if port in self.inputs | fixed}  # noqa: SLF001
-        context = np.frombuffer(ready.context, np.int64).copy()
-        context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = 1, n_instances, n_instances
-        context[THREADS] = context[PARTS] = 1
-        context[COUNTS], context[OFFSETS] = self._timeline.addresses
-        context[ARENA] = address(memory) + start + rounded(handed_out)
-        for name, array in arrays.items():
-            context[places[name]] = address(array)
-        contexts = [context, context.copy()]
-        for side, filled in enumerate(contexts):
-            for slot in native.plan.states:
-                filled[places[slot.begin]] = address(self._states[side][slot.name])
-                filled[places[slot.end]] = address(self._states[1 - side][slot.name])
-        outputs = [r for r in native._results if r.role == "output"]  # noqa: SLF001
-        self.outputs = {r.name: arrays[r.buffer] for r in outputs}
-        self._alive = ready, memory, fixed, contexts
-        self._addresses = [address(c) for c in contexts]
-        self._side = 0
-        self._function = native._run  # noqa: SLF001 - the first step computes what belongs to the instances
-
-    def step(self) -> None:
-        """From the inputs and the states to the outputs and the next states."""
-        self._function(self._addresses[self._side])
-        self._side = 1 - self._side
-        self._function = self._native._step  # noqa: SLF001
-
-    @property
-    def state(self) -> dict[str, Array]:
-        """The states as they are now; not copies."""
-        return self._states[self._side]

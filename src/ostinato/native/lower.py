@@ -7,41 +7,52 @@
 The context is a table of 8-byte fields: sizes, the rows of each step, then the address of every buffer (emit.py). The loop is
 the only place that knows about lengths and resets: an instance that ends leaves its state behind, one that begins (against
 time) brings its own.
+
+Where sequences have different lengths, run in reverse, or come batch first, the rows of a step do not follow each other in the
+user's arrays. Then the buffers that are the user's are *placed*: a run first works out where each of its rows lies in them
+(`_place_rows`), and all stages look their rows up there. Nothing is copied. That is a module of its own, compiled when such a
+call comes; where the rows do follow each other, nothing is looked up.
 """
 
 from __future__ import annotations
 
-from llvmlite import ir
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from ..phases import Phase
 from ..plan import Plan, Stage, StateSlot
 from ..shapes import Varies
 from ..tiling import BLOCK
 from ..views import View
+from . import ir
+from .barriers import barrier
 from .contractions import lower_contraction
 from .emit import (
     ARENA,
-    ARRIVED,
     BY_NEURONS,
     COUNTS,
     FIRST_BUFFER,
     I1,
     I8,
     I64,
+    INSTANCE_STRIDE,
+    LENGTHS,
     N_INSTANCES,
     N_ROWS,
     N_STEPS,
     OFFSETS,
+    ORDER,
     PART,
     PARTS,
-    PASSED,
+    PLACES,
     PTR,
     RESET,
+    REVERSE,
+    STEP_STRIDE,
     THREAD,
     THREADS,
     TURN,
     VOID,
-    YIELD,
     Kernel,
     Lanes,
     Unit,
@@ -52,24 +63,31 @@ from .panels import lower_packing
 from .reductions import lower_reduce
 from .targets import Target
 from .totals import lower_sums, lower_total
-from .walks import lower_map, lower_moves, over_elements
+from .walks import lower_map, lower_moves
 
 CHUNK = 128  # rows that go through all stages of a phase before the next ones do: what one makes the next finds in the cache
 SHARE = 4  # rows that are handed out to threads together
-SPINS = 5_000  # turns of a waiting thread before it gives way
 WHOLE = ir.FunctionType(VOID, [PTR])
 
 
-def lower(plan: Plan, target: Target) -> ir.Module:
-    """The module of a plan."""
-    unit = Unit(ir.Module("ostinato"), plan, target)
-    unit.module.triple = target.triple
-    phases = {phase: _phase(unit, phase) for phase in plan.stages}
-    _prepare(unit, phases)
+def lower(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> ir.Module:
+    """The module of a plan; with `placed` buffers, `ostinato_run` alone."""
+    module = ir.Module(target.triple)
+    unit = Unit(module, plan, target, placed)
+    phases = {phase: _phase(unit, phase) for phase in plan.stages if not (placed and phase == Phase.PREPARE)}
     loop = _loop(unit, phases[Phase.LOOP]["stages"]) if plan.states else None
-    _run(unit, "ostinato_run", phases, loop)
-    _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
-    return unit.module
+    if not placed:
+        _prepare(unit, phases)
+    run = _run(unit, "ostinato_run", phases, loop)
+    if placed:
+        return module
+    if Phase.INSTANCES in phases:
+        _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
+    else:  # nothing belongs to the instances alone
+        k = Kernel(unit, "ostinato_step", WHOLE, exported=True)
+        k.b.call(run, [k.context])
+        k.finish()
+    return module
 
 
 def _stage(unit: Unit, name: str, stage: Stage, *, by_step: bool) -> ir.Function:
@@ -126,14 +144,12 @@ def _prepare(unit: Unit, phases: dict[Phase, dict[str, ir.Function]]) -> None:
     k = Kernel(unit, "ostinato_prepare", WHOLE, exported=True)
     for function in phases.get(Phase.PREPARE, {}).values():
         k.b.call(function, [k.context, i64(0), i64(0), i64(1)])
-    for i, packing in enumerate(unit.plan.packings):
-        inner = Kernel(unit, f"pack_{i}")
-        lower_packing(inner, packing)
-        k.b.call(inner.finish(), [k.context, i64(0), i64(0), i64(1)])
+    for packing in unit.plan.packings:
+        lower_packing(k, packing)
     k.finish()
 
 
-def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loop: ir.Function | None) -> None:
+def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loop: ir.Function | None) -> ir.Function:
     k = Kernel(unit, name, WHOLE, exported=True)
     _place_internal(k)
     wait = barrier(unit)
@@ -141,6 +157,12 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loo
         for buffer in unit.plan.zeroed:
             if buffer in unit.plan.buffers:
                 _zero(k, buffer)
+        if unit.placed:
+            k.b.call(_place_rows(unit), [k.context])
+            padded = k.b.icmp_signed("<", k.field(N_ROWS), k.b.mul(k.field(N_STEPS), k.field(N_INSTANCES)))
+            with k.b.if_then(padded):
+                for buffer in _padded_results(unit):
+                    _zero(k, buffer)
     for phase in Phase:
         if phase == Phase.LOOP and loop:
             k.b.call(wait, [k.context])
@@ -154,7 +176,7 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loo
         for part, function in phases[phase].items():
             k.b.call(wait, [k.context])
             _shared_phase(k, phase, part, function)
-    k.finish()
+    return k.finish()
 
 
 def _shared_phase(k: Kernel, phase: Phase, part: str, function: ir.Function) -> None:
@@ -212,45 +234,6 @@ def _shared_loop(k: Kernel, loop: ir.Function) -> None:
     k.set_field(PARTS, i64(1))
 
 
-def barrier(unit: Unit) -> ir.Function:
-    """Wait until all threads of the run are here: a counter that only grows."""
-    found = unit.module.globals.get("barrier")
-    if found is not None:
-        return found
-    k = Kernel(unit, "barrier", WHOLE)
-    b = k.b
-    threads = k.field(THREADS)
-    with b.if_then(b.icmp_unsigned(">", threads, i64(1))):
-        wanted = b.add(k.field(PASSED), threads)
-        k.set_field(PASSED, wanted)
-        arrived = k.field(ARRIVED, PTR)
-        b.atomic_rmw("add", arrived, i64(1), "seq_cst")
-        spin, give_way, done = (b.append_basic_block(name) for name in ("spin", "give_way", "done"))
-        before = b.block
-        b.branch(spin)
-        b.position_at_end(spin)
-        turns = b.phi(I64)
-        turns.add_incoming(i64(0), before)
-        here = b.load_atomic(arrived, ordering="acquire", align=8, typ=I64)
-        more = b.add(turns, i64(1))
-        turns.add_incoming(more, spin)
-        after = b.append_basic_block("still_waiting")
-        b.cbranch(b.icmp_signed(">=", here, wanted), done, after)
-        b.position_at_end(after)
-        turns.incomings[1] = (more, after)
-        if unit.target.triple.startswith("x86"):
-            k.call_intrinsic("llvm.x86.sse2.pause", VOID, [])
-        b.cbranch(b.icmp_signed("<", more, i64(SPINS)), spin, give_way)
-        b.position_at_end(give_way)  # somebody else may need this core
-        give = b.inttoptr(k.field(YIELD), PTR)
-        give.type = ir.FunctionType(VOID, []).as_pointer()
-        b.call(give, [])
-        turns.add_incoming(i64(0), give_way)
-        b.branch(spin)
-        b.position_at_end(done)
-    return k.finish()
-
-
 def internal_buffers(plan: Plan) -> list[str]:
     """The buffers that nobody outside sees: a run finds room for them in one piece of memory."""
     seen = {*plan.ports.values(), *plan.results, *plan.prepared, *(p.panels for p in plan.packings)}
@@ -269,13 +252,39 @@ def _place_internal(k: Kernel) -> None:
         if name in k.plan.passing:
             size = i64(BLOCK * buffer.size * buffer.item_bytes)
         at = k.b.add(at, k.b.and_(k.b.add(size, i64(63)), i64(-64)))
+    k.set_field(PLACES, at)
+
+
+def _place_rows(unit: Unit) -> ir.Function:
+    """Where each row of the run lies in the user's arrays."""
+    k = Kernel(unit, "place_rows", WHOLE)
+    by_step, by_instance, backwards = k.field(STEP_STRIDE), k.field(INSTANCE_STRIDE), k.field(REVERSE)
+    places = k.field(PLACES, PTR)
+    with k.loop(i64(0), k.field(N_STEPS)) as step:
+        first = _entry(k, OFFSETS, step)
+        with k.loop(i64(0), _entry(k, COUNTS, step)) as i:
+            last = k.b.sub(_entry(k, LENGTHS, i), i64(1))
+            time = k.b.select(k.b.icmp_unsigned("!=", backwards, i64(0)), k.b.sub(last, step), step)
+            place = k.b.add(k.b.mul(time, by_step), k.b.mul(_entry(k, ORDER, i), by_instance))
+            k.b.store(place, k.b.gep(places, [k.b.add(first, i)], source_etype=I64))
+    return k.finish()
+
+
+def _padded_results(unit: Unit) -> list[str]:
+    """The user's arrays that a run fills, where padding is zeros."""
+    given = set(unit.plan.ports.values())
+    return [
+        n for n in dict.fromkeys(unit.plan.results) if n in unit.placed - given and unit.plan.buffers[n].space == Varies.STEP
+    ]
 
 
 def _zero(k: Kernel, name: str) -> None:
     buffer = k.plan.buffers[name]
-    size = i64(buffer.size * buffer.item_bytes)
-    if buffer.space == Varies.INSTANCE:
+    size: ir.Value = i64(buffer.size * buffer.item_bytes)
+    if buffer.space != Varies.NEVER:
         size = k.b.mul(size, k.field(N_INSTANCES))
+    if buffer.space == Varies.STEP:
+        size = k.b.mul(size, k.field(N_STEPS))
     place = k.b.load(k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64), typ=PTR)
     k.call_intrinsic("llvm.memset.p0.i64", VOID, [place, ir.Constant(I8, 0), size, ir.Constant(I1, 0)])
 
@@ -310,7 +319,6 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
     """The steps, for the instances from `instance` up to `instance + count`."""
     states = unit.plan.states
     backward = unit.plan.program.direction == "backward"
-    enter, leave = (_carry(unit, name, states) for name in ("enter", "leave"))
     initial = {s.name: 0.0 if backward else s.initial for s in states}
     reset = _reset(unit, {(s.next if backward else s.now): initial[s.name] for s in states})
     k = Kernel(unit, "steps")
@@ -326,17 +334,18 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
         count = b.select(b.icmp_signed("<", count, high), count, high)
         return b.select(b.icmp_signed("<", count, low), low, count)
 
-    def once(function: ir.Function, row: ir.Value, first: ir.Value, count: ir.Value, *, waited_for: bool) -> None:
+    @contextmanager
+    def once(*, waited_for: bool) -> Iterator[None]:
         """By one of the threads that share these instances; `waited_for` by the others."""
         with b.if_then(b.icmp_unsigned("==", k.field(PART), i64(0))):
-            b.call(function, [k.context, row, first, count])
+            yield
         if waited_for:
             with b.if_then(b.icmp_unsigned(">", k.field(PARTS), i64(1))):
                 b.call(barrier(unit), [k.context])
 
     longest = b.select(b.icmp_signed(">", steps, i64(0)), active(i64(0)), low)
-    with b.if_then(b.icmp_signed("<", longest, high)):  # instances without a step end as they begin
-        once(_carry(unit, "rest", states), i64(0), longest, b.sub(high, longest), waited_for=False)
+    with b.if_then(b.icmp_signed("<", longest, high)), once(waited_for=False):  # without a step, they end as they begin
+        _carry(k, [(s.size, s.begin, s.end) for s in states], longest, b.sub(high, longest))
     resets = b.icmp_unsigned("!=", k.field(RESET), i64(0))
     with k.loop(i64(0), steps) as turn:
         step = b.sub(b.sub(steps, i64(1)), turn) if backward else turn
@@ -344,18 +353,18 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
         before, after = (b.add(step, i64(1)), b.sub(step, i64(1))) if backward else (b.sub(step, i64(1)), b.add(step, i64(1)))
         until, was, will = active(step), active(before), active(after)
         first_row, count = b.add(_entry(k, OFFSETS, step), low), b.sub(until, low)
-        with b.if_then(b.icmp_signed(">", until, was)):
-            once(enter, i64(0), was, b.sub(until, was), waited_for=True)
+        with b.if_then(b.icmp_signed(">", until, was)), once(waited_for=True):
+            _carry(k, [(s.size, s.begin, s.now) for s in states], was, b.sub(until, was))
         if not backward:
-            with b.if_then(resets):
-                once(reset, first_row, low, count, waited_for=True)
+            with b.if_then(resets), once(waited_for=True):
+                b.call(reset, [k.context, first_row, low, count])
         with b.if_then(b.icmp_signed(">", count, i64(0))):
             b.call(body, [k.context, first_row, low, count])
         if backward:
-            with b.if_then(resets):
-                once(reset, first_row, low, count, waited_for=True)
-        with b.if_then(b.icmp_signed(">", until, will)):
-            once(leave, i64(0), will, b.sub(until, will), waited_for=False)
+            with b.if_then(resets), once(waited_for=True):
+                b.call(reset, [k.context, first_row, low, count])
+        with b.if_then(b.icmp_signed(">", until, will)), once(waited_for=False):
+            _carry(k, [(s.size, s.next, s.end) for s in states], will, b.sub(until, will))
         _swap(k, states)
     return k.finish()
 
@@ -371,20 +380,15 @@ def _swap(k: Kernel, states: tuple[StateSlot, ...]) -> None:
         k.b.store(a, following)
 
 
-def _carry(unit: Unit, name: str, states: tuple[StateSlot, ...]) -> ir.Function:
-    """The states of some instances: from where they begin, or to where they end."""
-    k = Kernel(unit, name)
-    for state in states:
-        ways = {"enter": (state.begin, state.now), "leave": (state.next, state.end), "rest": (state.begin, state.end)}
-        source, target = ways[name]
-        views = [View.whole(buffer, (state.size,)) for buffer in (source, target)]
-
-        def visit(lanes: Lanes, at: object, views: list[View] = views) -> None:
-            value = k.load(at.pointers[views[0]], k.element(views[0]), 1, lanes)  # type: ignore[attr-defined]
-            k.store(value, at.pointers[views[1]], k.element(views[1]), 1, lanes)  # type: ignore[attr-defined]
-
-        over_elements(k, (state.size,), views, visit)
-    return k.finish()
+def _carry(k: Kernel, moves: Sequence[tuple[int, str, str]], first: ir.Value, count: ir.Value) -> None:
+    """Rows of states (their size, from which buffer, to which): from where they begin, or to where they end."""
+    for size, source, target in moves:
+        row = i64(size * k.plan.buffers[source].item_bytes)
+        places = []
+        for name in (target, source):  # the loop exchanges buffers, so the context is asked anew
+            base = k.field(k.unit.places[name], PTR)
+            places.append(k.b.gep(base, [k.b.mul(first, row)], source_etype=I8))
+        k.call_intrinsic("llvm.memcpy.p0.p0.i64", VOID, [*places, k.b.mul(count, row), ir.Constant(I1, 0)])
 
 
 def _reset(unit: Unit, initial: dict[str, float]) -> ir.Function:
@@ -392,7 +396,10 @@ def _reset(unit: Unit, initial: dict[str, float]) -> ir.Function:
     k = Kernel(unit, "reset")
     marks = k.field(RESET, PTR)
     with k.loop(i64(0), k.count) as row:
-        marked = k.b.load(k.b.gep(marks, [k.add(k.row, row)], source_etype=I8), typ=I8)
+        place = k.add(k.row, row)
+        if unit.placed:
+            place = k.b.load(k.b.gep(k.field(PLACES, PTR), [place], source_etype=I64), typ=I64)
+        marked = k.b.load(k.b.gep(marks, [place], source_etype=I8), typ=I8)
         with k.b.if_then(k.b.icmp_unsigned("!=", marked, ir.Constant(I8, 0))):
             for buffer, value in initial.items():
                 view = View.whole(buffer, (unit.plan.buffers[buffer].size,))

@@ -6,16 +6,15 @@ upward. Tiles only say which elements are computed side by side, so no tile chan
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from llvmlite import ir
-
 from ..plan import Segment, Stage
-from ..tiling import Tile
+from ..tiling import Tile, panel_width, tile_for, too_many
 from ..views import View, collapse
+from . import ir
 from .emit import I64, PART, PARTS, PTR, TURN, VOID, Kernel, Lanes, i64
-from .panels import tiles, width
+from .panels import tiles
 from .walks import Addresses, load_all, store_all
 
 WORK = 16  # multiply-adds of one turn of the loop over k: short tiles write several steps out
@@ -35,7 +34,7 @@ class ProductStage:
         self.n_panels = -(-self.n // self.lanes)
         self.vector = ir.VectorType(k.unit.number, self.lanes)
         self.tiles = tiles(k.unit, self.gates, self.n_panels)
-        self.width = width(k.unit, self.gates, self.n_panels)
+        self.width = panel_width(self.gates, self.n_panels)
         self._lead()
         # rows, panels, what stands before and behind the tile is written once, as functions
         self.kind = ir.FunctionType(VOID, [PTR, I64, I64, I64, I64, I64, PTR, *[I64] * len(self.lead_sizes)])
@@ -64,17 +63,22 @@ class ProductStage:
         if self.lead_sizes:
             count = self.lead_sizes[-1]
             with k.loop(i64(0), k.count) as row, k.nest(self.lead_sizes[:-1]) as lead:
-                self._panels(row, lead, i64(count), next(t for t in self.tiles if t.rows <= count))
+                self._panels(row, lead, i64(count), tile_for(self.tiles, count))
             return
         self._by_count(self.tiles)
 
     def _by_count(self, choice: list[Tile]) -> None:
-        """The largest tile that has enough rows."""
+        """What `tile_for` says, of a number of rows that is known when it runs."""
         k = self.k
         if len(choice) == 1:
             self._panels(i64(0), [], k.count, choice[0])
             return
-        with k.b.if_else(k.b.icmp_signed(">=", k.count, i64(choice[0].rows))) as (enough, fewer):
+        tile, smaller = choice[:2]
+        enough_rows = k.b.icmp_signed(">=", k.count, i64(tile.rows))
+        for rows in range(tile.rows, tile.rows * smaller.rows):  # beyond, the last tile is a small part of all
+            if too_many(tile, smaller, rows):
+                enough_rows = k.b.and_(enough_rows, k.b.icmp_signed("!=", k.count, i64(rows)))
+        with k.b.if_else(enough_rows) as (enough, fewer):
             with enough:
                 self._panels(i64(0), [], k.count, choice[0])
             with fewer:
@@ -115,7 +119,8 @@ class ProductStage:
     def _shape(self, segment: Segment) -> tuple[object, ...]:
         left = segment.left
         space = self.k.plan.buffers[left.buffer].space
-        return segment.k, segment.gates, left.strides[-1], self.k.row_stride(left), space, tuple(self.left_lead[left])
+        placed = left if left.buffer in self.k.unit.placed else None  # its rows are looked up, not counted from an address
+        return segment.k, segment.gates, left.strides[-1], self.k.row_stride(left), space, tuple(self.left_lead[left]), placed
 
     def _table(self, run: list[Segment]) -> ir.Value:
         """For each segment of a run, the addresses of its left operand and of its panels."""
@@ -186,11 +191,11 @@ class ProductStage:
         rows = []
         for i in range(n_rows):
             if self.lead_sizes:
-                at = k.step(left, segment.left, k.times(row, k.row_stride(segment.left)))
+                at = self._row_of(segment.left, left, row)
                 here = [*lead, k.add(first, i64(i))]
                 rows.append(k.along(at, segment.left, here, self.left_lead[segment.left]))
             else:
-                rows.append(k.step(left, segment.left, k.times(k.add(first, i64(i)), k.row_stride(segment.left))))
+                rows.append(self._row_of(segment.left, left, k.add(first, i64(i))))
         number = k.unit.number
         streams = self._streams(base, segment, panel, panels)
         stride = segment.left.strides[-1]
@@ -200,14 +205,13 @@ class ProductStage:
             lefts = [k.b.gep(r, [k.times(at, stride)], source_etype=number) for r in rows]
             weights = [k.b.gep(s, [k.times(at, per_k)], source_etype=number) for s, per_k, _ in streams]
             for step in range(steps):
-                here = [k.b.load(_further(k, x, step * stride), typ=number) for x in lefts]
-                splats = [k.splat(x, self.lanes) for x in here]
-                for pointer, (_, per_k, blocks) in zip(weights, streams, strict=True):
-                    for place, (p, g) in enumerate((p, g) for p in blocks for g in gates):
-                        where = _further(k, pointer, step * per_k + place * self.lanes)
-                        weight = k.b.load(where, typ=self.vector, align=k.unit.target.vector_bytes)
-                        for i, x in enumerate(splats):
-                            new[i, p, g] = k.fma(x, weight, new[i, p, g])
+                ours = [_further(k, x, step * stride) for x in lefts]
+                theirs = {
+                    (p, g): _further(k, pointer, step * per_k + place * self.lanes)
+                    for pointer, (_, per_k, blocks) in zip(weights, streams, strict=True)
+                    for place, (p, g) in enumerate((p, g) for p in blocks for g in gates)
+                }
+                self._step(new, ours, theirs)
             return list(new.values())
 
         unroll = max(1, WORK // len(keys))
@@ -217,6 +221,33 @@ class ProductStage:
         if segment.k > done:
             values = turn(i64(done), values, segment.k - done)
         return values
+
+    def _row_of(self, left: View, base: ir.Value, row: ir.Value) -> ir.Value:
+        """The address of one row of a left operand that begins at `base`."""
+        k = self.k
+        return k.at_row(left, row) if left.buffer in k.unit.placed else k.step(base, left, k.times(row, k.row_stride(left)))
+
+    def _step(
+        self, sums: dict[Key, ir.Value], ours: Sequence[ir.Value], theirs: Mapping[tuple[int, int], ir.Value]
+    ) -> None:  # fmt: skip
+        """One k: what is at `ours` (for each row) times the weights at `theirs` (for each panel and gate).
+
+        What there are fewer of stays in registers meanwhile, and the others come one after another.
+        """
+        k = self.k
+        align = k.unit.target.vector_bytes
+        if len(ours) > len(theirs):
+            weights = {at: k.b.load(where, typ=self.vector, align=align) for at, where in theirs.items()}
+            for i, where in enumerate(ours):
+                x = k.splat(k.b.load(where, typ=k.unit.number), self.lanes)
+                for (p, g), weight in weights.items():
+                    sums[i, p, g] = k.fma(x, weight, sums[i, p, g])
+        else:
+            splats = [k.splat(k.b.load(where, typ=k.unit.number), self.lanes) for where in ours]
+            for (p, g), where in theirs.items():
+                weight = k.b.load(where, typ=self.vector, align=align)
+                for i, x in enumerate(splats):
+                    sums[i, p, g] = k.fma(x, weight, sums[i, p, g])
 
     def _streams(
         self, base: ir.Value, segment: Segment, panel: ir.Value, panels: int

@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from llvmlite import ir
-
 from ..plan import Stage
 from ..views import View
+from . import ir
 from .emit import Kernel, Lanes, i64
 from .vector_math import emit
 from .walks import Addresses, load_all, store_all, vectors
@@ -123,10 +122,10 @@ def across(k: Kernel, op: str, value: ir.Value, n: int) -> ir.Value:
     name = REDUCING[op]
     while n > 1:
         n //= 2
-        undefined = ir.Constant(value.type, ir.Undefined)
+        undefined = ir.Word(value.type, "poison")
         low, high = (
-            k.b.shuffle_vector(value, undefined, ir.Constant(ir.VectorType(ir.IntType(32), n), list(range(first, first + n))))
+            k.b.shuffle_vector(value, undefined, ir.Constant(ir.VectorType(ir.I32, n), range(first, first + n)))
             for first in (0, n)
         )
         value = emit(k.b, name, low, high)
-    return k.b.extract_element(value, ir.Constant(ir.IntType(32), 0)) if isinstance(value.type, ir.VectorType) else value
+    return k.b.extract_element(value, ir.Constant(ir.I32, 0)) if isinstance(value.type, ir.VectorType) else value

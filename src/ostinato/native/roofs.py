@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from math import inf
 from time import perf_counter
 
 import numpy as np
@@ -22,19 +23,25 @@ from .jit import compile_module, load
 from .targets import Target, host
 
 SECONDS = 150e-6  # of one sample: shorter than what the system gives a neighbour at a time
-N_SAMPLES = 12
+N_SAMPLES = 8
 SIDE_BY_SIDE = 8  # loads of one turn of the loop; with 16 some prefetchers lose track
 MOST_BYTES = 96 << 20  # that are read to see how fast DRAM is
 KERNEL = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)
 
 
-def measured() -> Machine:
-    """The figures of this machine: those known, else measured now and kept; typical ones where nothing can be measured."""
+def measured(n_bytes: float = inf) -> Machine:
+    """The figures of this machine: those known, else measured now and kept; typical ones where nothing can be measured.
+
+    Args:
+        n_bytes: how much memory the programs in question reach. Where the caches hold it, what lies beyond them is not
+            measured: new memory of their size takes longer to get than all the rest.
+    """
     found = known()
-    if found is None:
+    far = (found or typical()).level(n_bytes) == "DRAM"
+    if found is None or (far and found.measured and not found.far):
         target = host()
         try:
-            found = measure(target)
+            found = measure(target, far=far)
         except (OstinatoError, MemoryError):  # no memory for it, or code that this processor does not take
             found = typical(width=target.vector_bytes)
         found = replace(found, n_registers=target.n_registers)
@@ -42,8 +49,8 @@ def measured() -> Machine:
     return found
 
 
-def measure(target: Target) -> Machine:
-    """The figures of one core, in some hundredths of a second."""
+def measure(target: Target, *, far: bool = True) -> Machine:
+    """The figures of one core, in some hundredths of a second; `far`: those of memory beyond the caches too."""
     like = typical(width=target.vector_bytes)
     code = load(compile_module(_module(target), target))
     kernels = {name: KERNEL(code.address(name)) for name in ("side_by_side", "one_by_one", "loads", "stores")}
@@ -53,8 +60,7 @@ def measure(target: Target) -> Machine:
     latency = 1 / _best_rate(lambda n: kernels["one_by_one"](n * 100, 0, small.ctypes.data), 100)
     loads, stores = dict(like.loads), dict(like.stores)
     block, before = SIDE_BY_SIDE * target.vector_bytes, 0
-    sizes = {**like.capacity, "DRAM": 0}
-    for level, capacity in sizes.items():
+    for level, capacity in [*like.capacity.items(), *([("DRAM", 0)] if far else [])]:
         size = min(max(4 * before, capacity // 4), capacity // 2) if capacity else min(3 * before // 2, MOST_BYTES)
         before = capacity
         if size < 4 * block or (level == "DRAM" and size <= like.capacity.get("L3", 0)):
@@ -66,7 +72,7 @@ def measure(target: Target) -> Machine:
     _keep_order(loads)
     _keep_order(stores)
     del code
-    return replace(like, multiply_add=multiply_add, latency=latency, loads=loads, stores=stores, measured=True)
+    return replace(like, multiply_add=multiply_add, latency=latency, loads=loads, stores=stores, measured=True, far=far)
 
 
 def _repeat(kernel: Callable[[int, int, int], None], count: int, place: int, times: int) -> None:
@@ -125,8 +131,7 @@ def _multiply_adds(name: str, vector: str, target: Target, chains: int) -> str:
     starts = [f"%f{c} = getelementptr {vector}, ptr %memory, i64 {c % 3}" for c in range(chains)]
     starts += [f"%s{c} = load {vector}, ptr %f{c}, align {target.vector_bytes}" for c in range(chains)]
     phis = [f"%a{c} = phi {vector} [ %s{c}, %entry ], [ %b{c}, %turn ]" for c in range(chains)]
-    call = f"call {vector} @llvm.fma.v{target.vector_bytes // 4}f32({vector} %a{{0}}, {vector} %x, {vector} %x)"
-    steps = [f"%b{c} = {call.format(c)}" for c in range(chains)]
+    steps = [_step(c, vector, target) for c in range(chains)]
     ends = [f"%t0 = fadd {vector} %b0, %x"] + [f"%t{c} = fadd {vector} %t{c - 1}, %b{c}" for c in range(1, chains)]
     return "\n".join([
         f"define void @{name}(i64 %n, i64 %unused, ptr %memory) {{", "entry:",
@@ -135,6 +140,13 @@ def _multiply_adds(name: str, vector: str, target: Target, chains: int) -> str:
         "br i1 %more, label %turn, label %end", "end:", *ends,
         f"store {vector} %t{chains - 1}, ptr %memory, align {target.vector_bytes}", "ret void", "}",
     ])  # fmt: skip
+
+
+def _step(c: int, vector: str, target: Target) -> str:
+    """One multiply-add; of two instructions where there is none of both."""
+    if not target.fma:
+        return f"%m{c} = fmul {vector} %a{c}, %x\n%b{c} = fadd {vector} %m{c}, %x"
+    return f"%b{c} = call {vector} @llvm.fma.v{target.vector_bytes // 4}f32({vector} %a{c}, {vector} %x, {vector} %x)"
 
 
 def _memory(name: str, vector: str, target: Target, *, writes: bool) -> str:

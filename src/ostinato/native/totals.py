@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from llvmlite import ir
-
 from ..plan import Stage, Sum, Total
 from ..shapes import Varies
 from ..tiling import BLOCK
 from ..views import View, collapse
+from . import ir
 from .emit import I64, N_ROWS, PTR, THREAD, VOID, Kernel, Lanes, i64
 from .walks import Addresses, load_all
 
@@ -23,25 +22,40 @@ from .walks import Addresses, load_all
 def lower_total(k: Kernel, total: Total, *, by_step: bool) -> None:
     """Sums of equal shape share one function, which is told the addresses."""
     views = [v for v in (total.source, total.right, total.target) if v is not None]
-    shape = [(v.sizes, v.strides, k.row_stride(v)) for v in views]
-    name = "sum_" + "_".join(str(number) for sizes, strides, row in shape for number in (*sizes, "s", *strides, "r", row))
+    shape = [(v.sizes, v.strides, "p" if v.buffer in k.unit.placed else "r", k.row_stride(v)) for v in views]
+    name = "sum_" + "_".join(str(n) for sizes, strides, mark, row in shape for n in (*sizes, "s", *strides, mark, row))
     found = k.unit.module.globals.get(name)
     if found is None:
-        inner = Kernel(k.unit, name, ir.FunctionType(VOID, [PTR] * (len(views) + 1) + [I64]))
-        inner.given, inner.count = dict(zip(views, inner.function.args[1:], strict=False)), inner.function.args[-1]
+        inner = Kernel(k.unit, name, ir.FunctionType(VOID, [PTR] * (len(views) + 1) + [I64] * 3))
+        inner.given = dict(zip(views, inner.function.args[1:], strict=False))
+        inner.row, inner.instance, inner.count = inner.function.args[-3:]
         if total.right is None:
             _columns(inner, total.source, total.target)
         else:
             _product(inner, total, total.right)
         found = inner.finish()
-    addresses = [k.at_row(v, i64(0)) for v in views]
+    addresses = [_address(k, v) for v in views]
     spaces = {k.plan.buffers[v.buffer].space for v in views[: 1 + (total.right is not None)]}
     if not by_step or spaces - {Varies.NEVER} != {Varies.STEP}:
-        k.b.call(found, [k.context, *addresses, k.count])
+        k.b.call(found, [k.context, *addresses, k.row, k.instance, k.count])
         return
     # all rows at the first call: whether others make this phase go step by step differs from plan to plan, and no sum may
     with k.b.if_then(k.b.icmp_signed("==", k.row, i64(0))):
-        k.b.call(found, [k.context, *addresses, k.field(N_ROWS)])
+        k.b.call(found, [k.context, *addresses, k.row, k.instance, k.field(N_ROWS)])
+
+
+def _address(k: Kernel, view: View) -> ir.Value:
+    """Of the function's first row; of a buffer in the user's order, where it begins."""
+    looked_up = view.buffer in k.unit.placed
+    return k.step(k.base(view.buffer), view, i64(view.offset)) if looked_up else k.at_row(view, i64(0))
+
+
+def _row(k: Kernel, view: View, row: ir.Value) -> ir.Value:
+    """Which row of a buffer the given one is: of those behind its address, or, in the user's order, of all."""
+    if view.buffer not in k.unit.placed:
+        return row
+    first = k.row if k.plan.buffers[view.buffer].space == Varies.STEP else k.instance
+    return k.place(view, k.b.add(first, row))
 
 
 def _columns(k: Kernel, source: View, target: View) -> None:
@@ -53,7 +67,7 @@ def _columns(k: Kernel, source: View, target: View) -> None:
 def lower_sums(k: Kernel, stage: Stage, *, by_step: bool) -> None:
     """Sums over rows of several values, with the elementwise nodes that they are computed by."""
     views = [v for v in stage.loads.values() if isinstance(v, View)] + [s.target for s in stage.sums]
-    addresses = {v: k.at_row(v, i64(0)) for v in views}
+    addresses = {v: _address(k, v) for v in views}
     if not by_step:
         _sums(k, stage, addresses, k.count)
         return
@@ -90,7 +104,7 @@ def _block(
     def turn(row: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         found: list[ir.Value] = []
         for lanes, starts in zip(group, pointers, strict=True):
-            here = {v: k.along(p, v, [row], [k.row_stride(v)]) for v, p in starts.items()}
+            here = {v: k.along(p, v, [_row(k, v, row)], [k.row_stride(v)]) for v, p in starts.items()}
             known = load_all(k, stage, lanes, Addresses(here, strides))
             k.compute(stage.nodes, known, stage.loads, lanes.n)
             for s in stage.sums:
@@ -140,7 +154,8 @@ def _rows(k: Kernel, a: View, b: View) -> Iterator[tuple[ir.Value, ir.Value, ir.
     sizes, (lead_a, lead_b) = collapse(a.sizes[:-1], [a.strides[:-1], b.strides[:-1]])
     first_a, first_b = k.given[a], k.given[b]
     row_a, row_b = k.row_stride(a), k.row_stride(b)
-    if len(sizes) == 1 and row_a == sizes[0] * lead_a[0] and row_b == sizes[0] * lead_b[0]:
+    together = not {a.buffer, b.buffer} & k.unit.placed
+    if together and len(sizes) == 1 and row_a == sizes[0] * lead_a[0] and row_b == sizes[0] * lead_b[0]:
         yield first_a, first_b, k.times(k.count, sizes[0]), lead_a[0], lead_b[0]
         return
     with k.nest(sizes) as where:
@@ -183,11 +198,12 @@ def _tile(
     ]
 
     def turn(row: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        here = _row(k, right, row)
         vectors = [
-            k.load(k.along(p, right, [row], strides[1:]), number, right.strides[-1], lanes)
+            k.load(k.along(p, right, [here], strides[1:]), number, right.strides[-1], lanes)
             for p, lanes in zip(d, group, strict=True)
         ]
-        at = k.along(a, left, [row], strides[:1])
+        at = k.along(a, left, [_row(k, left, row)], strides[:1])
         result = []
         for r in range(height):
             x = k.b.load(k.step(at, left, i64(r * left.strides[-1])), typ=number)

@@ -33,9 +33,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from llvmlite import ir
-
 from ..errors import InternalError, known_names, lay_out
+from . import ir
 from .arithmetic import Numbers, splat
 from .polynomials import F32, F64
 
@@ -167,7 +166,7 @@ def _power(x: Numbers, y: Numbers) -> Numbers:
 
 
 def _widened(x: Numbers) -> Numbers:
-    return Numbers(x.builder.fpext(x.value, x.shaped(ir.DoubleType())), x.builder, F64, x.fma)
+    return Numbers(x.builder.fpext(x.value, x.shaped(ir.F64)), x.builder, F64, x.fma)
 
 
 def _narrowed(x: Numbers, like: Numbers) -> Numbers:
@@ -345,4 +344,4 @@ def emit(builder: ir.IRBuilder, op: str, *operands: ir.Value, fma: bool = True) 
 def _lanes(builder: ir.IRBuilder, operand: Any, fma: bool) -> Numbers:
     kind = operand.type
     scalar = kind.element if isinstance(kind, ir.VectorType) else kind
-    return Numbers(operand, builder, F32 if isinstance(scalar, ir.FloatType) else F64, fma)
+    return Numbers(operand, builder, F32 if scalar is ir.F32 else F64, fma)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from llvmlite import ir
-
 from ..plan import Move, Stage
 from ..views import View, collapse
+from . import ir
 from .emit import Kernel, Lanes, i64
 
 Visit = Callable[[Lanes, "Addresses"], None]
@@ -57,7 +56,10 @@ def over_elements(k: Kernel, domain: Sequence[int], views: Sequence[View], visit
     sizes, strides = collapse(domain, [v.strides for v in views])
     inner = sizes[-1] if sizes else 1
     last = [s[-1] if s else 0 for s in strides]
-    steps = [_merged_step(k.row_stride(v), inner, s, bool(sizes)) for v, s in zip(views, last, strict=True)]
+    steps = [
+        None if v.buffer in k.unit.placed else _merged_step(k.row_stride(v), inner, s, bool(sizes))
+        for v, s in zip(views, last, strict=True)
+    ]
     if len(sizes) <= 1 and all(step is not None for step in steps):  # rows follow each other without a gap: one long walk
         pointers = {v: k.at_row(v, i64(0)) for v in views}
         vectors(k, k.times(k.count, inner), pointers, {v: s or 0 for v, s in zip(views, steps, strict=True)}, visit)

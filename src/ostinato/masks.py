@@ -1,0 +1,29 @@
+"""The dropout masks of a call."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .graph import Port
+from .shapes import Varies
+from .timeline import Timeline
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def draw_masks(ports: Sequence[Port], timeline: Timeline, generator: np.random.Generator, dtype: Any) -> dict[str, Array]:
+    """For each mask, as rows or one for each instance: 0 with the probability that the port says, else 1 / (1 - rate)."""
+    found = {}
+    for port in ports:
+        sizes, per_step = port.value.type.sizes, port.value.type.varies == Varies.STEP
+        # drawn for padding too, so that a mask does not depend on the lengths of others
+        shape = (timeline.n_steps, timeline.n_instances, *sizes) if per_step else (timeline.n_instances, *sizes)
+        keep = ((generator.random(shape) >= port.rate) / (1 - port.rate)).astype(dtype)
+        if per_step:
+            found[port.name] = timeline.pack(np.ascontiguousarray(keep.swapaxes(0, 1)) if timeline.batch_first else keep)
+        else:
+            found[port.name] = timeline.sort(keep)
+    return found
