@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import ostinato
-from ostinato import Context, DataError, Input, Layer, Output, State, Weight, cell, cells, maximum, tanh
+from ostinato import Bias, Context, DataError, Input, Layer, Output, State, Weight, cell, cells, maximum, tanh
 from ostinato.native import engine
 from ostinato.native.engine import NativeProgram
 from tests.test_native import EVERY, LIMIT, equal, everything, given, with_weights
@@ -232,11 +232,18 @@ def arrays_of(layer, inputs, more):
     return found, pullback, adjoints
 
 
+@cell
+def one_gradient_twice(x=Input("n"), h=State("n"), W=Weight("n", "n"), b=Bias("n"), c=Bias("n")):
+    """Both biases have the same gradient, and the upper rows of the weight have two that overlap."""
+    return tanh(x @ W + h @ W + (x[:2] @ W[:2]) + b + c)
+
+
 def owners():
     generator = np.random.default_rng(2)
     for made, sizes in (
         (cells.lstm, {"n_inputs": 3, "n_neurons": 5}),
         (handing_on, {"n": 4}),
+        (one_gradient_twice, {"n": 4}),
         (cells.indrnn, {"n_inputs": 3, "n_neurons": 4}),
     ):
         layer = Layer(made, **sizes, backend="native")

@@ -23,7 +23,7 @@ from .machine import LEVELS, Machine
 from .phases import CHOICES, Phase
 from .plan import Plan, Stage
 from .shapes import Varies
-from .tiling import CHUNK, panel_bytes, stage_tiles, tile_for
+from .tiling import BLOCK, CHUNK, panel_bytes, stage_tiles, tile_for
 from .views import View
 
 STEPS, MANY = 100, 16  # what is assumed of a call: so many steps; from so many instances on, more make no difference
@@ -176,9 +176,10 @@ class CostModel:
         return elements * self.plan.buffers[view.buffer].item_bytes
 
     def footprint(self, buffer: str, n_rows: int, n_instances: int) -> float:
-        """The bytes of a whole buffer."""
+        """The bytes of a whole buffer, or of the rows of it that are kept."""
         found = self.plan.buffers[buffer]
         rows = {Varies.NEVER: 1, Varies.INSTANCE: n_instances, Varies.STEP: n_rows}[found.space]
+        rows = min(rows, BLOCK) if buffer in self.plan.passing else rows
         return float(rows * found.size * found.item_bytes)
 
 
@@ -198,9 +199,10 @@ class _Stage:
         self.reads = [(v.buffer, model.bytes_of(v)) for v in dict.fromkeys(reads) if v.buffer in varying]
         self.lefts = {segment.left.buffer for segment in stage.product.segments} if stage.product else set()
         self.writes = [(v.buffer, model.bytes_of(v)) for v in dict.fromkeys(writes) if v.buffer in varying]
-        inside = [n for n in stage.nodes if stage.kind in ("product", "map", "reduce")]
+        inside = [n for n in stage.nodes if stage.kind in ("product", "map", "reduce", "sum")]
         vectors = self.lead * self.n_blocks if stage.kind != "move" else -(-prod(stage.domain) // lanes)
-        self.elementwise = vectors * sum(VECTOR_OPERATIONS.get(n.op, 1) for n in inside) * machine.multiply_add
+        operations = sum(VECTOR_OPERATIONS.get(n.op, 1) for n in inside) + len(stage.sums)
+        self.elementwise = vectors * operations * machine.multiply_add
         if stage.kind == "move":
             self.elementwise = vectors * machine.multiply_add
 
@@ -269,7 +271,7 @@ def arithmetic(stage: Stage) -> float:
         return 0.0
     products = sum(2.0 * elements * s.k * len(s.gates) for s in stage.product.segments) if stage.product else 0.0
     sums = len(stage.product.names) if stage.product else 0
-    return products + float(elements * (len(stage.nodes) - sums))
+    return products + float(elements * (len(stage.nodes) - sums + len(stage.sums)))
 
 
 def _depth(nodes: Iterable[Node]) -> int:

@@ -2,7 +2,8 @@
 
 The adjoint step reads the adjoints of the new states (carried from the step after) and of the outputs, walks the nodes from
 last to first, and adds to every operand what its formula in the table of ops says. What it needs of the forward pass comes in
-as `recorded`; nothing else has to be kept. What weights alone determine is computed again.
+as `recorded`; nothing else has to be kept. What weights alone determine is computed again, and so is what takes a few cheap
+operations on values that are recorded anyway: reading it from memory would take longer.
 
 A contribution is summed over everything that shares the operand: over the axes along which it was stretched, over all steps
 and instances for a weight, over all steps for a context.
@@ -19,6 +20,8 @@ from .shapes import Type, Varies
 from .symbol import Symbol
 from .trace import Tracer
 
+CHEAP = {"add", "subtract", "multiply", "negative", "maximum", "minimum", "abs", "slice", "reshape", "transpose", "stretch"}
+FEW = 4  # cheap operations one after another, at most
 DIFFERENTIABLE = ("input", "context", "state", "weight", "bias")
 
 
@@ -133,11 +136,33 @@ class _Adjoint:
             elif d is not None and port.role in DIFFERENTIABLE:
                 results.append(Result(port.parameter, d.value, "gradient", port.block))
         tracer = self.tracer
-        used = {arg.name for n in tracer.nodes for arg in n.args} | {r.value.name for r in results}
-        ports = [p for p in tracer.ports if p.role in ("state", "adjoint") or p.name in used]
+        again = self._computed_again({arg.name for n in tracer.nodes for arg in n.args} | {r.value.name for r in results})
+        nodes = [*again, *tracer.nodes]
+        used = {arg.name for n in nodes for arg in n.args} | {r.value.name for r in results}
+        made = {n.value.name for n in again}
+        ports = [p for p in tracer.ports if (p.role in ("state", "adjoint") or p.name in used) and p.name not in made]
         sizes = tuple(tracer.sizes.items())
-        graph = Graph(tracer.name, tracer.dtype, sizes, tuple(ports), tuple(tracer.nodes), tuple(results))
+        graph = Graph(tracer.name, tracer.dtype, sizes, tuple(ports), tuple(nodes), tuple(results))
         return verify(rename(graph, self._names()), "differentiate")  # type: ignore[no-any-return]
+
+    def _computed_again(self, used: set[str]) -> list[Node]:
+        """The nodes of the forward pass whose values need not be recorded: see CHEAP."""
+        recorded = {p.name for p in self.tracer.ports if p.role == "recorded" and p.name in used}
+        depth = dict.fromkeys(recorded, 0)
+        depth |= {p.name: 0 for p in self.tracer.ports if p.role in ("weight", "bias")}
+        depth |= {n.value.name: 0 for n in self.forward.nodes if n.op == "constant"}
+        found: dict[str, Node] = {}
+        for node in self.forward.nodes:
+            if node.op in CHEAP and all(a.name in depth for a in node.args):
+                least = 1 + max(depth[a.name] for a in node.args)
+                if least <= FEW and node.value.type.varies != Varies.NEVER:
+                    found[node.value.name] = node
+                    depth[node.value.name] = 0 if node.value.name in recorded else least
+        needed = recorded & set(found)
+        for node in reversed(self.forward.nodes):
+            if node.value.name in needed and node.value.name in found:
+                needed.update(a.name for a in node.args)
+        return [n for n in self.forward.nodes if n.value.name in needed and (n.value.name in found or n.op == "constant")]
 
     def _zero(self, port: Port) -> Symbol:
         zero = self.tracer.number(0.0)

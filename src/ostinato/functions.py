@@ -66,7 +66,8 @@ def layer_norm(x: Any, scale: Any = None, shift: Any = None, epsilon: float = 1e
     The variance is the biased one (divided by n), as in the paper.
     """
     centred = x - mean(x, keepdims=True)
-    normal = centred / sqrt(mean(centred * centred, keepdims=True) + epsilon)
+    # one division for a line, not one for each of its elements: here and in the derivative
+    normal = centred * (1.0 / sqrt(mean(centred * centred, keepdims=True) + epsilon))
     if scale is not None:
         normal = normal * scale
     return normal if shift is None else normal + shift

@@ -8,7 +8,8 @@
     finish_instances    what reads a sum over the steps of an instance
     finish              what reads a sum over everything
 
-The plan chooses here too: `fused` and `separate` draw into the loop what the schedule had put before it.
+The plan chooses here too: `fused` and `separate` draw into the loop what the schedule had put before it. Elementwise work on
+what is in memory anyway waits for the phase that reads it, in every plan.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ CHOICES = {
     "fused": "products side by side, all of them in the loop",
     "hoisted": "products side by side, and those that no state reaches before the loop, for all steps at once",
 }
+
+
+VIEWS = ("slice", "reshape", "transpose", "stretch")
 
 
 class Phase(IntEnum):
@@ -54,6 +58,8 @@ def phases(program: Program, choice: str) -> dict[str, Phase]:
         drawn = _drawn_in_by_choice if choice != "hoisted" else _drawn_in_because_cheap
         for name in drawn(program, found):
             found[name] = Phase.LOOP
+        for name in _drawn_in(program, found, _cheap(program, found), Phase.AFTER):
+            found[name] = Phase.AFTER
     return found
 
 
@@ -71,19 +77,19 @@ def _phase(node: Node, section: str, found: dict[str, Phase]) -> Phase:
     return {"before": Phase.BEFORE, "loop": Phase.LOOP, "after": Phase.AFTER}[section]
 
 
-def _drawn_in(program: Program, found: dict[str, Phase], may: Iterable[Node]) -> set[str]:
-    """Of the nodes `may`, those that the loop alone reads."""
+def _drawn_in(program: Program, found: dict[str, Phase], may: Iterable[Node], into: Phase = Phase.LOOP) -> set[str]:
+    """Of the nodes `may`, those that one phase alone reads."""
     users: dict[str, list[str]] = {}
     for node in program.nodes:
         for arg in node.args:
             users.setdefault(arg.name, []).append(node.value.name)
     handed_out = {r.value.name for r in program.results if r.role != "state"}
-    new_states = {r.value.name for r in program.results_with("state")}
+    new_states = {r.value.name for r in program.results_with("state")} if into == Phase.LOOP else set()
     drawn: set[str] = set()
     for node in reversed(tuple(may)):
         name = node.value.name
         read = users.get(name, [])
-        inside = all(found[u] == Phase.LOOP or u in drawn for u in read) and (read or name in new_states)
+        inside = all(found[u] == into or u in drawn for u in read) and (read or name in new_states)
         if inside and name not in handed_out:
             drawn.add(name)
     return drawn
@@ -94,15 +100,21 @@ def _drawn_in_by_choice(program: Program, found: dict[str, Phase]) -> set[str]:
 
 
 def _drawn_in_because_cheap(program: Program, found: dict[str, Phase]) -> set[str]:
-    """Elementwise work on what is in memory anyway: computing it in the loop saves storing and loading the result."""
+    return _drawn_in(program, found, _cheap(program, found))
+
+
+def _cheap(program: Program, found: dict[str, Phase]) -> list[Node]:
+    """Elementwise work on what is in memory anyway: computing it where it is read saves storing and loading the result."""
     made: set[str] = set()
+    handed_out = {r.value.name for r in program.results if r.role != "state"}
     may = []
     for node in program.nodes:
         if found[node.value.name] != Phase.BEFORE:
             continue
-        made.add(node.value.name)
-        plain = node.record.elementwise or node.op in ("slice", "reshape", "transpose", "stretch")
+        if node.value.name not in handed_out or node.op in VIEWS:
+            made.add(node.value.name)
+        plain = node.record.elementwise or node.op in VIEWS
         if plain and all(a.name not in made for a in node.args):
             may.append(node)
             made.discard(node.value.name)
-    return _drawn_in(program, found, may)
+    return may

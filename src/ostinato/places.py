@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import cached_property
 
 from .errors import InternalError
 from .graph import Node, Program, Result, Value
-from .moves import MOVING
+from .moves import MOVING, moves_of
 from .phases import Phase, phases
 from .plan import Source, StateSlot
 from .products import is_panel_product
@@ -16,6 +17,9 @@ from .shapes import Varies
 from .views import Buffer, View, compact_strides
 
 COPY = "stop_gradient"  # the identity: what an author wrote is resolved before the planner adds its own
+
+# rows of so many elements, or a multiple, would all begin in the same few lines of a cache, and drive each other out of it
+SPREAD, GAP = 128, 16
 
 
 class Places:
@@ -26,7 +30,8 @@ class Places:
         phase: when each node runs.
         views: where each value lies (or would lie, if it were stored), or the number that it is.
         stored: the names of nodes whose values are in memory.
-        new_states: node name -> where else it is stored, as the new value of states.
+        targets: node name -> where else it is stored: as the new value of states, as a part of a joined value.
+        joined: (a joined value, a part of it) where the part is stored by what computes it.
         results: for each result, the buffer where it is found.
     """
 
@@ -37,7 +42,8 @@ class Places:
         self.nodes: list[Node] = []
         self.views: dict[str, Source] = {}
         self.stored: set[str] = set()
-        self.new_states: dict[str, list[View]] = defaultdict(list)
+        self.targets: dict[str, list[View]] = defaultdict(list)
+        self.joined: set[tuple[str, str]] = set()
         self.ports: dict[str, str] = {}
         self.buffers: dict[str, Buffer] = {}
         self._same: dict[str, Value] = {}  # an identity -> what it is
@@ -47,6 +53,7 @@ class Places:
             self._place_port(port.name, port.value, shapes)
         for node in program.nodes:
             self._place(node)
+        self._join()
         self.results = tuple(self._place_result(r) for r in program.results)
         for result in program.results_with("state"):
             self._close(result)
@@ -65,6 +72,16 @@ class Places:
         """The node that computes exactly this value."""
         return self._made.get(value.name)
 
+    @cached_property
+    def crossing(self) -> set[str]:
+        """The nodes whose values another phase than their own reads."""
+        found = set()
+        for node in self.nodes:
+            for source in (self.views[arg.name] for arg in node.args):
+                if isinstance(source, View) and self.phase.get(source.buffer) not in (None, self.phase[node.value.name]):
+                    found.add(source.buffer)
+        return found
+
     def store(self, source: Source) -> None:
         """What is read as a view of a node's value must be in memory."""
         if isinstance(source, View) and source.buffer in self._made:
@@ -82,7 +99,10 @@ class Places:
                 space = value.type.varies
             elif phase == Phase.LOOP and name not in self._later:
                 space = Varies.INSTANCE
-            self.buffers[name] = Buffer(name, space, value.type.n_elements, value.type.dtype)
+            size = value.type.n_elements
+            if space == Varies.STEP and size % SPREAD == 0 and name not in self.results:
+                size += GAP
+            self.buffers[name] = Buffer(name, space, size, value.type.dtype)
 
     # --- placing
 
@@ -183,6 +203,19 @@ class Places:
         self.stored.add(name)
         return copy
 
+    def _join(self) -> None:
+        """What is computed as a part of a joined value is written to its place in it: no copy is made."""
+        for node in self.nodes:
+            if node.op != "concat":
+                continue
+            target = View.whole(node.value.name, node.value.type.sizes)
+            for arg, move in zip(node.args, moves_of(node, [0.0] * len(node.args), target), strict=True):
+                maker = self._made.get(arg.name)
+                plain = maker is not None and (maker.record.elementwise or is_panel_product(maker))
+                if maker is not None and plain and self.phase[arg.name] == self.phase[node.value.name]:
+                    self.targets[maker.value.name].append(move.target)
+                    self.joined.add((node.value.name, arg.name))
+
     def _place_result(self, result: Result) -> str:
         if result.role == "state":
             return self.states[result.name].end
@@ -216,9 +249,9 @@ class Places:
         if node is None or self.phase[node.value.name] != Phase.LOOP or not plain:
             name = f"{result.name}@new"
             self._compute(Node(Value(name, value.type), COPY, (value,)), Phase.LOOP)
-            self.new_states[name].append(target)
+            self.targets[name].append(target)
         else:
-            self.new_states[node.value.name].append(target)
+            self.targets[node.value.name].append(target)
 
     def _keep_states(self) -> None:
         """A state that is read after the loop, or goes out, is copied at every step."""

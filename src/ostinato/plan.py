@@ -1,17 +1,19 @@
 """Plan: a scheduled program becomes stages over buffers, which native/ turns into machine code.
 
 A stage is one walk over a domain: a fused product with everything elementwise that follows it in registers, a walk over
-elements, a reduction. A new stage begins only where a value is needed whole: as a left operand of a product, in a reduction,
-through a view. Everything here is independent of the batch and of the number of steps.
+elements, a reduction, a sum over rows. A new stage begins only where a value is needed whole: as a left operand of a product,
+in a reduction, through a view. Everything here is independent of the batch and of the number of steps.
 
     Plan   ::= choice, Buffer*, Phase -> Stage*, Port -> Buffer, Result -> Buffer
-    Stage  ::= kind, domain, Chain*, Node*, Sum*, Move*, loads (name -> View or number), stores (name, View)*
+    Stage  ::= kind, domain, Product?, Node*, Move*, Contraction?, Total*, Sum*, loads (name -> View or number),
+               stores (name, View)*
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from .graph import Node, Program
 from .phases import Phase
@@ -72,10 +74,18 @@ class Total:
 
 
 @dataclass(frozen=True)
+class Sum:
+    """target += the sum over rows of a value that the stage computes, or loads."""
+
+    value: str
+    target: View
+
+
+@dataclass(frozen=True)
 class Stage:
     """One walk; see the module."""
 
-    kind: str  # "product", "map", "reduce", "move", "contract", "total"
+    kind: str  # "product", "map", "reduce", "move", "contract", "total", "sum"
     domain: tuple[int, ...]
     nodes: tuple[Node, ...] = ()
     loads: Mapping[str, Source] = field(default_factory=dict)
@@ -85,6 +95,7 @@ class Stage:
     moves: tuple[Move, ...] = ()
     contraction: Contraction | None = None
     totals: tuple[Total, ...] = ()
+    sums: tuple[Sum, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -144,10 +155,24 @@ class Plan:
             return phase == Phase.LOOP
         return any(self.buffers[name].space == Varies.INSTANCE for s in self.stages.get(phase, ()) for name in touched(s))
 
+    @cached_property
+    def passing(self) -> Mapping[str, Phase]:
+        """The buffers of rows that one phase outside the loop writes and reads, and nobody else: a block of rows is enough."""
+        users: dict[str, set[Phase]] = {}
+        for phase, stages in self.stages.items():
+            for name in (name for stage in stages for name in touched(stage)):
+                users.setdefault(name, set()).add(phase)
+        outside = {*self.ports.values(), *self.results}
+        found = {
+            name: next(iter(phases)) for name, phases in users.items()
+            if len(phases) == 1 and name not in outside and self.buffers[name].space == Varies.STEP
+        }  # fmt: skip
+        return {name: phase for name, phase in found.items() if phase != Phase.LOOP and not self.by_step(phase)}
+
 
 def touched(stage: Stage) -> list[str]:
     """The names of the buffers that a stage reads or writes, each once."""
-    views: list[Source] = [*stage.loads.values(), *(view for _, view in stage.stores)]
+    views: list[Source] = [*stage.loads.values(), *(view for _, view in stage.stores), *(s.target for s in stage.sums)]
     for move in stage.moves:
         views += [move.target, move.source]
     for total in stage.totals:

@@ -10,11 +10,13 @@ from .graph import Node, Program, Value
 from .moves import MOVING, moves_of
 from .phases import Phase
 from .places import Places
-from .plan import Contraction, Packing, Plan, Product, Segment, Source, Stage, Total
+from .plan import Contraction, Move, Packing, Plan, Product, Segment, Source, Stage, Sum, Total
 from .products import Chain, chains
 from .shapes import Varies
 from .views import Buffer, View
 
+MAX_SUMS = 8  # sums over rows of one stage
+LAST = 1 << 30  # the level of sums over rows: they run behind all other stages of their phase
 MAX_GATES = 8  # accumulators of one stage; more products of one operand make more stages
 
 
@@ -50,7 +52,7 @@ def plan_program(program: Program, shapes: Mapping[str, tuple[int, ...]], choice
 class _Key:
     """Nodes with the same key and the same level share a stage."""
 
-    kind: str  # "elements", "reduce", or "alone"
+    kind: str  # "elements", "reduce", "sum", or "alone"
     domain: tuple[int, ...]
     axes: tuple[int, ...] = ()
     name: str = ""
@@ -73,6 +75,7 @@ class _PhasePlanner:
                 base = self.made_here(value)
                 if base is not None:
                     self.users[base.value.name].append(node)
+        self.summed = self._summed()
         self.keys: dict[str, _Key] = {}
         for node in reversed(nodes):
             self.keys[node.value.name] = self._key(node)
@@ -89,10 +92,72 @@ class _PhasePlanner:
         source = self.places.views[value.name]
         return self.here.get(source.buffer) if isinstance(source, View) else None
 
+    # --- sums over rows
+
+    def _summed(self) -> set[str]:
+        """Sums over all rows of one value, and the elementwise nodes that they alone read: these are never stored."""
+        found = {
+            n.value.name for n in self.nodes if n.op == "total" and n.args[0].type.varies == Varies.STEP
+        }  # see lower_total
+        totals = set(found)
+        for node in reversed(self.nodes):
+            if self._only_summed(node, found):
+                found.add(node.value.name)
+        kept: set[str] = set()
+        while kept != found:  # what one of them waits for may have to be stored, and then there is nothing left to save
+            kept = set(found)
+            for node in self.nodes:
+                name = node.value.name
+                if name in found - totals:
+                    at_hand = all(self._at_hand(arg, found) for arg in node.args)
+                    if not at_hand or any(r.value.name not in found for r in self.users[name]):
+                        found.discard(name)
+        return found
+
+    def _only_summed(self, node: Node, found: set[str]) -> bool:
+        name, places = node.value.name, self.places
+        readers = self.users[name]
+        if not node.record.elementwise or name in self.chains or name in places.targets:
+            return False
+        if name in places.stored or name in places.crossing:
+            return False
+        if not readers or any(r.value.name not in found for r in readers):
+            return False
+        pairs = [(r, v) for r in readers for v in r.args if self.made_here(v) is node]
+        return all(places.node_of(v) is node and v.type.sizes == r.value.type.sizes for r, v in pairs)
+
+    def _at_hand(self, value: Value, found: set[str]) -> bool:
+        """Whether a sum over rows finds a value in memory, or computes it, without one more being stored for it."""
+        if value.type.varies == Varies.INSTANCE:
+            return False
+        maker = self.made_here(value)
+        if maker is None or maker.value.name in found or maker.value.name in self.places.stored:
+            return True
+        whole = [r for r in self.users[maker.value.name] if r.value.name not in found]
+        return any(r.op in ("matmul", "total_product") or r.value.name in self.chains for r in whole)
+
+    def _sum_stages(self, domain: tuple[int, ...], nodes: list[Node]) -> list[Stage]:
+        made = {n.value.name: n for n in nodes if n.op != "total"}
+        totals = [n for n in nodes if n.op == "total"]
+        stages = []
+        for first in range(0, len(totals), MAX_SUMS):
+            part = totals[first : first + MAX_SUMS]
+            needed = {a.name for n in part for a in n.args}
+            for node in reversed(list(made.values())):
+                if node.value.name in needed:
+                    needed.update(a.name for a in node.args)
+            inside = [n for n in made.values() if n.value.name in needed]
+            walk = self._walk("sum", domain, [*inside, *part])
+            sums = tuple(Sum(n.args[0].name, View.whole(n.value.name, domain)) for n in part)
+            stages.append(replace(walk, nodes=tuple(inside), sums=sums))
+        return stages
+
     # --- keys and levels
 
     def _key(self, node: Node) -> _Key:
         name = node.value.name
+        if name in self.summed:
+            return _Key("sum", node.value.type.sizes)
         if name in self.chains:
             return _Key("alone" if self.separate else "elements", node.value.type.sizes, name=name if self.separate else "")
         if node.op in ("sum", "max"):
@@ -103,13 +168,12 @@ class _PhasePlanner:
 
     def _with_reductions(self, node: Node) -> _Key | None:
         """A node that reductions read, and nothing else before they are done, is computed where they walk."""
-        readers = self.users[node.value.name]
-        keys = {self.keys[r.value.name] for r in readers if self.keys[r.value.name].kind == "reduce"}
-        if len(keys) != 1 or not readers:
+        readers, sizes = self.users[node.value.name], node.value.type.sizes
+        keys = [self.keys[r.value.name] for r in readers]
+        keys = [key for key in dict.fromkeys(keys) if key.kind == "reduce" and key.domain == sizes]
+        if len(keys) != 1:
             return None
-        key = next(iter(keys))
-        if key.domain != node.value.type.sizes:
-            return None
+        key = keys[0]
         waiting = {r.value.name for r in readers if self.keys[r.value.name] == key}
         others = [r for r in readers if r.value.name not in waiting]
         return key if all(self._waits_for(r, waiting) for r in others) else None
@@ -151,6 +215,9 @@ class _PhasePlanner:
         fixed: set[str] = set()  # on the level of a product or a reduction, whose registers they read
         for node in self.nodes:
             name, level = node.value.name, 0
+            if name in self.summed:
+                levels[name] = LAST
+                continue
             for value in self.operands(node):
                 base = self.made_here(value)
                 if base is not None:
@@ -165,9 +232,10 @@ class _PhasePlanner:
                 fixed.add(name)
         for node in reversed(self.nodes):  # what waits for nothing is computed where it is first read
             name = node.value.name
-            if name in fixed or not self.users[name]:
+            readers = [r for r in self.users[name] if levels[r.value.name] < LAST]
+            if name in fixed or not readers:
                 continue
-            wanted = [levels[r.value.name] - (0 if self._all_in_register(r, node) else 1) for r in self.users[name]]
+            wanted = [levels[r.value.name] - (0 if self._all_in_register(r, node) else 1) for r in readers]
             levels[name] = max(levels[name], min(wanted))
         return levels
 
@@ -179,22 +247,63 @@ class _PhasePlanner:
         groups: dict[tuple[int, _Key], list[Node]] = {}
         for node in sorted(self.nodes, key=lambda n: levels[n.value.name]):
             groups.setdefault((levels[node.value.name], self.keys[node.value.name]), []).append(node)
+        self._join_reductions(groups, levels)
         return [stage for (_, key), nodes in groups.items() for stage in self._stages(key, nodes)]
+
+    def _join_reductions(self, groups: dict[tuple[int, _Key], list[Node]], levels: dict[str, int]) -> None:
+        """Elementwise work joins the next reduction over the same elements, if nothing waits for it in between."""
+        order = {n.value.name: i for i, n in enumerate(self.nodes)}
+        for place, nodes in list(groups.items()):
+            level, key = place
+            if key.kind != "elements" or any(n.value.name in self.chains for n in nodes):
+                continue
+            others = [p for p in groups if p[1].kind == "reduce" and p[1].domain == key.domain and p[0] >= level]
+            found = next((p for p in sorted(others, key=lambda p: p[0]) if self._may_join(nodes, groups[p], levels)), None)
+            if found is not None:
+                groups[found] = sorted((*groups.pop(place), *groups[found]), key=lambda n: order[n.value.name])
+                levels |= {n.value.name: found[0] for n in nodes}
+
+    def _comes_after(self, reader: Node, level: int, levels: dict[str, int]) -> bool:
+        """Whether a node needs its operands behind a level only; a joined value whose parts are put in place is no stage."""
+        if reader.op == "concat" and all((reader.value.name, a.name) in self.places.joined for a in reader.args):
+            return all(self._comes_after(r, level, levels) for r in self.users[reader.value.name])
+        return levels[reader.value.name] > level
+
+    def _may_join(self, nodes: list[Node], reduction: list[Node], levels: dict[str, int]) -> bool:
+        """Whether the reduction finds in registers what it reads of the nodes, and all others come after it."""
+        level, near = levels[reduction[0].value.name], {n.value.name for n in reduction}
+        inside = near | {n.value.name for n in nodes}
+        for node in nodes:
+            readers = self.users[node.value.name]
+            if not all(r.value.name in inside or self._comes_after(r, level, levels) for r in readers):
+                return False
+            read = [v for r in readers if r.value.name in near for v in self.operands(r) if self.made_here(v) is node]
+            if any(self.places.node_of(v) is not node for v in read):
+                return False
+        return True
 
     def _stages(self, key: _Key, nodes: list[Node]) -> list[Stage]:
         node = nodes[0]
+        if key.kind == "sum":
+            return self._sum_stages(key.domain, nodes)
         if node.value.name in self.chains or key.kind == "elements":
             return self._split_products(key, nodes)
         if key.kind == "reduce":
             return [replace(self._walk("reduce", key.domain, nodes), axes=key.axes)]
         if node.op in MOVING:
-            sources = [self.read(a) for a in node.args]
-            sources = [s.stretched(a.type.sizes) if isinstance(s, View) else s for s, a in zip(sources, node.args, strict=True)]
-            target = View.whole(node.value.name, node.value.type.sizes)
-            return [Stage("move", key.domain, (node,), moves=moves_of(node, sources, target))]
+            moves = self._moves(node)
+            return [Stage("move", key.domain, (node,), moves=moves)] if moves else []
         if node.op == "matmul":
             return [Stage("contract", key.domain, (node,), contraction=self._contraction(node))]
         return [Stage("total", key.domain, (node,), totals=(self._total(node),))]
+
+    def _moves(self, node: Node) -> tuple[Move, ...]:
+        """Those that are left when parts of a joined value are stored by what computes them."""
+        joined = [(node.value.name, a.name) in self.places.joined for a in node.args]
+        sources = [0.0 if direct else self.read(a) for direct, a in zip(joined, node.args, strict=True)]
+        sources = [s.stretched(a.type.sizes) if isinstance(s, View) else s for s, a in zip(sources, node.args, strict=True)]
+        moves = moves_of(node, sources, View.whole(node.value.name, node.value.type.sizes))
+        return tuple(m for m, direct in zip(moves, joined, strict=True) if not direct) if any(joined) else moves
 
     def read(self, value: Value) -> Source:
         """Where a value is read from; what is read from memory is stored."""
@@ -221,7 +330,7 @@ class _PhasePlanner:
 
     def _walk(self, kind: str, domain: tuple[int, ...], nodes: list[Node]) -> Stage:
         """A stage, with everything it reads from memory."""
-        inside = {n.value.name for n in nodes if n.op not in ("sum", "max")}
+        inside = {n.value.name for n in nodes if n.op not in ("sum", "max", "total")}
         loads: dict[str, Source] = {}
         for node in nodes:
             chain = self.chains.get(node.value.name)
@@ -288,7 +397,7 @@ class _PhasePlanner:
                 continue
             if name in self.places.stored:
                 stores.append((name, View.whole(name, node.value.type.sizes)))
-            stores += [(name, view) for view in self.places.new_states.get(name, ())]
+            stores += [(name, view) for view in self.places.targets.get(name, ())]
         return replace(stage, stores=tuple(stores))
 
 

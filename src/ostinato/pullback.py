@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import combinations
+from math import prod
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from .backends import Executable
 from .errors import DataError, known_names, lay_out
+from .graph import Graph, Program
 from .interpret import Outcome
 from .sequences import Call, Sequences, numbers
 from .shapes import Varies
@@ -27,6 +31,71 @@ class Gradients:
     weights: dict[str, Array] = field(default_factory=dict)
 
 
+Slices = tuple[slice, ...]
+
+
+class Routes:
+    """Where what goes into a backward program and comes out of it belongs: worked out once for a program of a layer.
+
+    Attributes:
+        states, adjoints: the name of each port of this role, and of the state or output that it is the adjoint of.
+        others: the name of an input or context -> the place of its gradient among the gradients.
+        varies: for each gradient, what it varies with.
+        parts: the name of a weight -> the place of each of its gradients, and the part of the weight that it is of.
+        filled: the weights whose parts fill them and nowhere overlap.
+    """
+
+    _known: ClassVar[WeakKeyDictionary[Sequences, dict[int, Routes]]] = WeakKeyDictionary()
+
+    @classmethod
+    def of(cls, sequences: Sequences, program: Program) -> Routes:
+        """Those of a program; a layer has two, of which one is with dropout."""
+        known = cls._known.setdefault(sequences, {})
+        if id(program) not in known:
+            known[id(program)] = cls(sequences.graph, program)
+        return known[id(program)]
+
+    def __init__(self, graph: Graph, program: Program) -> None:
+        self.program = program  # held, so that no other one takes its place
+        self.states = [(p.name, p.of) for p in program.states]
+        self.adjoints = [(p.name, p.of) for p in program.with_role("adjoint")]
+        self.others: dict[str, int] = {}
+        self.varies = [r.value.type.varies for r in program.results_with("gradient")]
+        self.parts: dict[str, list[tuple[int, Slices]]] = {}
+        ports = {p.name: p for p in graph.ports}
+        for place, result in enumerate(program.results_with("gradient")):
+            if ports[result.name].role in ("input", "context"):
+                self.others[result.name] = place
+            else:
+                everything = tuple(slice(0, n) for n in ports[result.name].value.type.sizes)
+                part = result.block.slices if result.block else everything
+                self.parts.setdefault(result.name, []).append((place, part))
+        sizes = {name: prod(ports[name].value.type.sizes) for name in self.parts}
+        self.filled = {name for name, parts in self.parts.items() if _fill([part for _, part in parts], sizes[name])}
+        self._zeros: dict[str, Array] = {}
+
+    def no_adjoints(self, sequences: Sequences, n_instances: int) -> dict[str, Array]:
+        """Adjoints of the final states that are zero; read-only."""
+        zeros = self._zeros  # a local name: another thread may put another number of instances there
+        if not zeros or len(next(iter(zeros.values()))) != n_instances:
+            sizes = {p.name: p.value.type.sizes for p in sequences.graph.states}
+            zeros = {name: np.zeros((n_instances, *sizes[of]), sequences.dtype) for name, of in self.states}
+            for array in zeros.values():
+                array.setflags(write=False)
+            self._zeros = zeros
+        return zeros
+
+
+def _fill(parts: list[Slices], size: int) -> bool:
+    """Whether boxes have so many elements, and none in common."""
+
+    def apart(a: Slices, b: Slices) -> bool:
+        return any(x.stop <= y.start or y.stop <= x.start for x, y in zip(a, b, strict=True))
+
+    sizes = [prod(s.stop - s.start for s in part) for part in parts]
+    return sum(sizes) == size and all(apart(a, b) for a, b in combinations(parts, 2))
+
+
 class Pullback:
     """Takes adjoints of the outputs back to the inputs, the initial state and the weights. May be called again and again."""
 
@@ -34,7 +103,7 @@ class Pullback:
         self, sequences: Sequences, backward: Executable, weights: Mapping[str, Array], call: Call, outcome: Outcome
     ) -> None:  # fmt: skip
         self._sequences, self._backward, self._call, self._outcome = sequences, backward, call, outcome
-        self._program = backward.program
+        self._routes = Routes.of(sequences, backward.program)
         self._weights = weights  # a snapshot: as they were in the forward pass
         self.state = sequences.given_states(outcome.states, call)
 
@@ -53,14 +122,16 @@ class Pullback:
         Raises:
             DataError: shapes that do not fit the outputs or states.
         """
-        call, program = self._call, self._program
+        call, routes = self._call, self._routes
         values = {**call.values, **self._outcome.records}
         adjoints = self._adjoints(dY)
-        given = self._final_states(state)
-        for port in program.states:
-            values[port.name] = given[port.of]
-        for port in program.with_role("adjoint"):
-            values[port.name] = adjoints[port.of]
+        for name, of in routes.adjoints:
+            values[name] = adjoints[of]
+        if state is None:
+            values |= routes.no_adjoints(self._sequences, call.timeline.n_instances)
+        else:
+            given = self._final_states(state)
+            values |= {name: given[of] for name, of in routes.states}
         outcome = self._backward.run(call.timeline, values, self._weights, call.reset, self._outcome.placed)
         return self._gathered(outcome)
 
@@ -68,7 +139,6 @@ class Pullback:
         """The adjoints of the final states, zeros where none is given."""
         call, sequences = self._call, self._sequences
         states = [p.name for p in sequences.graph.states]
-        given = given if given is not None else {}
         if isinstance(given, Mapping):
             shapes = {p.name: p.value.type.sizes for p in sequences.graph.states}
             leading = (call.timeline.n_instances,) if call.batched else ()
@@ -100,31 +170,34 @@ class Pullback:
 
     def _gathered(self, outcome: Outcome) -> Gradients:
         """Gradients by name; zeros for what nothing depends on."""
-        call, sequences, timeline = self._call, self._sequences, self._call.timeline
-        ports = {p.name: p for p in sequences.graph.ports}
-        weights = {name: np.zeros_like(array) for name, array in self._weights.items()}
-        found: dict[str, Array] = {}
-        for result, array in zip(self._program.results_with("gradient"), outcome.gradients, strict=True):
-            if ports[result.name].role == "input":
-                found[result.name] = self._of_every_step(array, result.value.type.varies)
-            elif ports[result.name].role == "context":
-                found[result.name] = array
-            else:
-                part = result.block.slices if result.block else ...
-                weights[result.name][part] += array.reshape(weights[result.name][part].shape)
-        inputs = {}
+        call, sequences, timeline, routes = self._call, self._sequences, self._call.timeline, self._routes
+        inputs, gradients = {}, outcome.gradients
         for port in sequences.inputs:
-            array = self._spread(found.get(port.name), (*timeline.leading, *port.value.type.sizes))
-            inputs[port.name] = sequences.as_given(array, call.n_leading)
-        contexts = {
-            p.name: self._spread(found.get(p.name), (timeline.n_instances, *p.value.type.sizes)) for p in sequences.contexts
-        }
+            place, shape = routes.others.get(port.name), (*timeline.leading, *port.value.type.sizes)
+            array = None if place is None else self._of_every_step(gradients[place], routes.varies[place])
+            inputs[port.name] = sequences.as_given(self._spread(array, shape), call.n_leading)
+        contexts = {}
+        for port in sequences.contexts:
+            place, shape = routes.others.get(port.name), (timeline.n_instances, *port.value.type.sizes)
+            contexts[port.name] = self._spread(None if place is None else gradients[place], shape)
         return Gradients(
             inputs=next(iter(inputs.values())) if len(inputs) == 1 else inputs,
             contexts=sequences.given_states(contexts, call),
-            state=sequences.given_states({p.of: outcome.states[p.name] for p in self._program.states}, call),
-            weights=weights,
+            state=sequences.given_states({of: outcome.states[name] for name, of in routes.states}, call),
+            weights={name: self._of_weight(name, array, gradients) for name, array in self._weights.items()},
         )
+
+    def _of_weight(self, name: str, weight: Array, gradients: list[Array]) -> Array:
+        routes = self._routes
+        if name in routes.filled:
+            filled = np.empty(weight.shape, weight.dtype)
+            for place, part in routes.parts[name]:
+                filled[part] = gradients[place].reshape(filled[part].shape)
+            return filled
+        total = np.zeros_like(weight)
+        for place, part in routes.parts.get(name, ()):
+            total[part] += gradients[place].reshape(total[part].shape)
+        return total
 
     def _of_every_step(self, array: Array, varies: Varies) -> Array:
         """The gradient of an input, zeros behind the end of an instance, whatever it varies with."""

@@ -5,6 +5,7 @@
 * `W @ x` with weights on the left becomes `x @ W.T`;
 * sums that contain products are accumulated in one order: what never changes, what varies by instance, by step, then what
   depends on a state. So the first part of the sum can leave the loop. Other sums stay as they were written;
+* values that fill a sum between zeros, each a part of it (what flows back to a value that was split), are joined;
 * a part of a weight is a weight;
 * equal nodes become one, numbers are computed, what nothing reads goes.
 """
@@ -32,7 +33,7 @@ def simplify(graph: Graph, *, drop_stops: bool = False) -> Graph:
     before = None
     while before != graph:  # every pass makes the graph simpler by its own measure, so this ends
         before = graph
-        for rule in (_Share, _SplitProducts, _PushSlices):
+        for rule in (_Share, _SplitProducts, _PushSlices, _JoinPads):
             step = rule(graph)
             step.builder.drop_stops = drop_stops
             graph = step.run()
@@ -209,6 +210,62 @@ class _OrderSums(Pass):
         if not product:
             return 3, depth, int(depth > 0), 0
         return 3, depth, 0, self.place[self.made[value.name].args[0].name]
+
+
+class _JoinPads(Pass):
+    """`pad(a) + pad(b)`, each with zeros where the other is, and none where none is: `concat(a, b)`."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__(graph)
+        self.made = {n.value.name: n for n in graph.nodes}
+        self.inside: set[str] = set()
+        for node in graph.nodes:
+            if node.op == "add":
+                self.inside.update(a.name for a in node.args if _is_sum(self.made.get(a.name)) and self.uses[a.name] == 1)
+
+    def visit(self, node: Node) -> Value:
+        if node.op != "add" or node.value.name in self.inside or not node.value.type.dims:
+            return self.again(node)
+        addends = self.addends(node)
+        pads = [n for v in addends if (n := self.made.get(v.name)) is not None and _pads_last(n)]
+        pads.sort(key=lambda n: n.options["start"][-1].size)
+        ends = [(n.options["start"][-1].size, n.options["stop"][-1].size) for n in pads]
+        whole = [(0, 0), *ends, (node.value.type.dims[-1].size,) * 2]
+        if len(pads) < 2 or any(before[1] != after[0] for before, after in pairwise(whole)):
+            return self.again(node)
+        parts = [self.new(n.args[0]) for n in pads]
+        rest = [self.new(v) for v in addends if v.name not in {n.value.name for n in pads}]
+        name = "" if rest else node.value.name
+        total = self.builder.emit("concat", parts, {"axis": -1}, name=name, source=node.source)
+        for i, value in enumerate(rest, start=1):
+            total = self.builder.emit("add", (total, value), name=node.value.name if i == len(rest) else "", source=node.source)
+        if total.type.dims != node.value.type.dims:
+            total = self.builder.emit("reshape", (total,), {"dims": node.value.type.dims}, source=node.source)
+        return total
+
+    def addends(self, node: Node) -> list[Value]:
+        """What a sum adds up, through the sums that only it reads."""
+        result: list[Value] = []
+        waiting = list(reversed(node.args))
+        while waiting:
+            value = waiting.pop()
+            if value.name in self.inside:
+                waiting += reversed(self.made[value.name].args)
+            else:
+                result.append(value)
+        return result
+
+
+def _is_sum(node: Node | None) -> bool:
+    return node is not None and node.op == "add"
+
+
+def _pads_last(node: Node) -> bool:
+    """Whether a value is placed between zeros along its last dimension alone."""
+    if node.op != "pad" or set(node.options["step"]) != {1}:
+        return False
+    *others, _ = zip(node.options["start"], node.options["stop"], node.value.type.dims, strict=True)
+    return all(a.size == 0 and b.size == d.size for a, b, d in others)
 
 
 def state_dependent(nodes: Iterable[Node], states: Iterable[str]) -> set[str]:

@@ -11,6 +11,7 @@ from .machine import Machine
 from .plan import Packing, Plan, Stage
 
 CHUNK = 128  # rows that go through all stages of a phase together
+BLOCK = 256  # rows that are summed together, and whose values are kept where only one phase reads them
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,10 @@ def tiles_of(n_registers: int, vector_bytes: int, gates: int, n_blocks: int) -> 
     many, room = n_registers >= 32, sums(n_registers, vector_bytes)
     side = panel_width(gates, n_blocks)
     most = max(1, min(4, (room + 8) // gates if many else room // (gates * side)))
+    if gates * n_blocks == 1 and many:
+        most = 8  # one vector for each row: as many rows as it takes until the first sum is ready for its next term
     found = []
-    for rows in (4, 3, 2, 1):
+    for rows in (8, 4, 3, 2, 1):
         if rows == most or (rows < most and rows != 3):
             blocks = max(room // (rows * gates), 1)
             if rows == 1:  # enough of them side by side to fill the units; one row alone is bound by loads, not by registers

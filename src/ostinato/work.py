@@ -124,6 +124,7 @@ def operations(stage: Stage) -> float:
         count += sum(2.0 * elements * s.k * len(s.gates) for s in stage.product.segments)
     if stage.contraction:
         count += 2.0 * prod(stage.contraction.target.sizes) * stage.contraction.left.sizes[-1]
+    count += float(len(stage.sums) * elements)
     for total in stage.totals:
         rows = prod(total.source.sizes[:-1]) if total.right else 1
         count += 2.0 * prod(total.target.sizes) * rows

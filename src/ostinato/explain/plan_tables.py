@@ -116,15 +116,21 @@ def stage_tables(plan: Plan, cost: PlanCost, machine: Machine) -> Iterator[Block
         if not stages:
             continue
         yield Sentence(f"{when(plan, phase)}:".capitalize())
-        walks, sums = [s for s in stages if not s.totals], [s for s in stages if s.totals]
+        walks, sums = [s for s in stages if not _is_sum(s)], [s for s in stages if _is_sum(s)]
         rows = [_row(plan, i, s, by_stage.get(id(s)), machine) for i, s in enumerate(walks, 1)]
         if sums:
             stored = _names(view for s in sums for view in _written(s))
-            rows.append((f"{len(walks) + 1}", _sums(sums), "-", stored, plural(len(sums), "sum") + " over rows"))
+            read = _names(view for s in sums if s.nodes for view in _read(s))
+            count = sum(len(s.totals) + len(s.sums) for s in sums)
+            rows.append((f"{len(walks) + 1}", _sums(sums), read, stored, plural(count, "sum") + " over rows"))
         yield Table(("stage", "what it computes", "reads too", "stores", "panels and tiles"), tuple(rows), code=(1, 2, 3))
     recorded = recorded_bytes(plan)
     if recorded:
         yield Sentence(f"Recorded for the backward pass: {recorded:,} bytes per step and instance.")
+
+
+def _is_sum(stage: Stage) -> bool:
+    return bool(stage.totals or stage.sums)
 
 
 def when(plan: Plan, phase: Phase) -> str:
@@ -142,7 +148,7 @@ def _row(plan: Plan, number: int, stage: Stage, cost: StageCost | None, machine:
 def computes(stage: Stage) -> str:
     """A stage in one or two lines: its products with their shape, and what follows in registers."""
     lines = []
-    if stage.totals:
+    if _is_sum(stage):
         return _sums([stage])
     if stage.product:
         lines += [_product(segment) for segment in stage.product.segments]
@@ -160,8 +166,12 @@ def computes(stage: Stage) -> str:
 
 def _sums(stages: Iterable[Stage]) -> str:
     """Sums over all rows: of a value, or of products with it."""
-    totals = [total for stage in stages for total in stage.totals]
-    parts = [f"{_name(t.source)}ᵀ {_name(t.right)}" if t.right else _name(t.source) for t in totals]
+    parts = []
+    for stage in stages:
+        parts += [f"{_name(t.source)}ᵀ {_name(t.right)}" if t.right else _name(t.source) for t in stage.totals]
+        for s in stage.sums:
+            source = stage.loads.get(s.value)
+            parts.append(_name(source) if isinstance(source, View) else s.value)
     return f"over all rows: {', '.join(parts)}"
 
 
@@ -201,7 +211,8 @@ def _read(stage: Stage) -> list[View]:
 
 
 def _written(stage: Stage) -> list[View]:
-    views = [view for _, view in stage.stores] + [m.target for m in stage.moves] + [t.target for t in stage.totals]
+    views = [view for _, view in stage.stores] + [m.target for m in stage.moves]
+    views += [t.target for t in stage.totals] + [s.target for s in stage.sums]
     return [*views, stage.contraction.target] if stage.contraction else views
 
 

@@ -21,6 +21,7 @@ from ..interpret import Outcome
 from ..plan import Plan
 from ..shapes import Varies
 from ..threads import WORKERS
+from ..tiling import BLOCK
 from ..timeline import Timeline
 from ..work import Pace, Shares, Work, alike
 from .cache import VARIABLE as FOLDER_VARIABLE
@@ -143,7 +144,11 @@ class NativeProgram:
         per = dict.fromkeys(Varies, 0)
         for name in internal_buffers(plan):
             buffer = plan.buffers[name]
-            per[buffer.space] += buffer.size * buffer.item_bytes
+            row = buffer.size * buffer.item_bytes
+            if name in plan.passing:
+                per[Varies.NEVER] += BLOCK * row
+            else:
+                per[buffer.space] += row
         self._internal = per, LINE * (1 + len(internal_buffers(plan)))
         given = {name for _, _, name in self._given}
         users = [p.name for p in plan.program.with_role("input", "context", "state", "adjoint")]

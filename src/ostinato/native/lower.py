@@ -22,12 +22,13 @@ from contextlib import contextmanager
 from ..phases import Phase
 from ..plan import Plan, Stage, StateSlot
 from ..shapes import Varies
+from ..tiling import BLOCK
 from ..views import View
 from . import ir
+from .barriers import barrier
 from .contractions import lower_contraction
 from .emit import (
     ARENA,
-    ARRIVED,
     BY_NEURONS,
     COUNTS,
     FIRST_BUFFER,
@@ -43,7 +44,6 @@ from .emit import (
     ORDER,
     PART,
     PARTS,
-    PASSED,
     PLACES,
     PTR,
     RESET,
@@ -53,7 +53,6 @@ from .emit import (
     THREADS,
     TURN,
     VOID,
-    YIELD,
     Kernel,
     Lanes,
     Unit,
@@ -63,12 +62,11 @@ from .matrices import ProductStage
 from .panels import lower_packing
 from .reductions import lower_reduce
 from .targets import Target
-from .totals import lower_total
+from .totals import lower_sums, lower_total
 from .walks import lower_map, lower_moves
 
 CHUNK = 128  # rows that go through all stages of a phase before the next ones do: what one makes the next finds in the cache
 SHARE = 4  # rows that are handed out to threads together
-SPINS = 5_000  # turns of a waiting thread before it gives way
 WHOLE = ir.FunctionType(VOID, [PTR])
 
 
@@ -92,7 +90,7 @@ def lower(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> i
     return module
 
 
-def _stage(unit: Unit, name: str, stage: Stage) -> ir.Function:
+def _stage(unit: Unit, name: str, stage: Stage, *, by_step: bool) -> ir.Function:
     k = Kernel(unit, name)
     if stage.kind == "product":
         ProductStage(k, stage).write()
@@ -102,21 +100,24 @@ def _stage(unit: Unit, name: str, stage: Stage) -> ir.Function:
         lower_reduce(k, stage)
     elif stage.kind == "move":
         lower_moves(k, stage.moves)
+    elif stage.kind == "sum":
+        lower_sums(k, stage, by_step=by_step)
     elif stage.contraction is not None:
         lower_contraction(k, stage.contraction)
     else:
         for total in stage.totals:
-            lower_total(k, total)
+            lower_total(k, total, by_step=by_step)
     return k.finish()
 
 
 def _phase(unit: Unit, phase: Phase) -> dict[str, ir.Function]:
     """The functions of a phase: its stages one after another, and the sums over rows by themselves."""
     name = phase.name.lower()
-    made = [(s, _stage(unit, f"{name}_{i}_{s.kind}", s)) for i, s in enumerate(unit.plan.stages[phase])]
+    by_step = unit.plan.by_step(phase)
+    made = [(s, _stage(unit, f"{name}_{i}_{s.kind}", s, by_step=by_step)) for i, s in enumerate(unit.plan.stages[phase])]
     found = {}
     for part in ("stages", "totals"):
-        inside = [(s, f) for s, f in made if (s.kind == "total") == (part == "totals")]
+        inside = [(s, f) for s, f in made if (s.kind in ("total", "sum")) == (part == "totals")]
         if inside:
             k = Kernel(unit, f"{name}_{part}")
             for stage, function in inside:
@@ -166,9 +167,13 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, ir.Function]], loo
         if phase == Phase.LOOP and loop:
             k.b.call(wait, [k.context])
             _shared_loop(k, loop)
-        elif phase not in phases or phase in (Phase.PREPARE, Phase.LOOP):
+        if phase not in phases or phase in (Phase.PREPARE, Phase.LOOP):
             continue
-        for part, function in phases[phase].items() if phase != Phase.LOOP else ():
+        passing = [b for b, p in unit.plan.passing.items() if p == phase]
+        if phase.space == Varies.STEP and not unit.plan.by_step(phase) and (passing or "totals" in phases[phase]):
+            _in_blocks(k, phases[phase], passing)
+            continue
+        for part, function in phases[phase].items():
             k.b.call(wait, [k.context])
             _shared_phase(k, phase, part, function)
     return k.finish()
@@ -191,6 +196,30 @@ def _shared_phase(k: Kernel, phase: Phase, part: str, function: ir.Function) -> 
         _in_chunks(k, function, low, high)
 
 
+def _in_blocks(k: Kernel, functions: dict[str, ir.Function], passing: list[str]) -> None:
+    """A phase for some rows after the others: its stages, then its sums over them, which find in the cache what they read.
+
+    What no other phase reads is kept for these rows alone: its address moves back by a block after each, so that the next
+    rows, counted from the first of all, lie where these did.
+    """
+    b, wait = k.b, barrier(k.unit)
+    rows = k.field(N_ROWS)
+    b.call(wait, [k.context])
+    with k.loop(i64(0), rows, BLOCK) as first:
+        left = b.sub(rows, first)
+        count = b.select(b.icmp_signed("<", left, i64(BLOCK)), left, i64(BLOCK))
+        if "stages" in functions:
+            low, high = k.share(count, SHARE)
+            _in_chunks(k, functions["stages"], b.add(first, low), b.add(first, high))
+        b.call(wait, [k.context])
+        if "totals" in functions:
+            b.call(functions["totals"], [k.context, first, i64(0), count])
+            b.call(wait, [k.context])
+        for name in passing:
+            buffer, place = k.plan.buffers[name], k.unit.places[name]
+            k.set_field(place, b.sub(k.field(place), i64(BLOCK * buffer.size * buffer.item_bytes)))
+
+
 def _shared_loop(k: Kernel, loop: ir.Function) -> None:
     """All steps for some instances; or for all instances, with the neurons shared."""
     instances = k.field(N_INSTANCES)
@@ -203,43 +232,6 @@ def _shared_loop(k: Kernel, loop: ir.Function) -> None:
     k.b.call(loop, [k.context, i64(0), low, k.b.sub(high, low)])
     k.set_field(PART, i64(0))
     k.set_field(PARTS, i64(1))
-
-
-def barrier(unit: Unit) -> ir.Function:
-    """Wait until all threads of the run are here: a counter that only grows."""
-    found: ir.Function | None = unit.module.globals.get("barrier")
-    if found is not None:
-        return found
-    k = Kernel(unit, "barrier", WHOLE)
-    b = k.b
-    threads = k.field(THREADS)
-    with b.if_then(b.icmp_unsigned(">", threads, i64(1))):
-        wanted = b.add(k.field(PASSED), threads)
-        k.set_field(PASSED, wanted)
-        arrived = k.field(ARRIVED, PTR)
-        b.atomic_rmw("add", arrived, i64(1), "seq_cst")
-        spin, give_way, done = (b.append_basic_block(name) for name in ("spin", "give_way", "done"))
-        before = b.block
-        b.branch(spin)
-        b.position_at_end(spin)
-        turns = b.phi(I64)
-        turns.add_incoming(i64(0), before)
-        here = b.load_atomic(arrived, ordering="acquire", align=8, typ=I64)
-        more = b.add(turns, i64(1))
-        turns.add_incoming(more, spin)
-        after = b.append_basic_block("still_waiting")
-        b.cbranch(b.icmp_signed(">=", here, wanted), done, after)
-        b.position_at_end(after)
-        turns.incomings[1] = (more, after)
-        if unit.target.triple.startswith("x86"):
-            k.call_intrinsic("llvm.x86.sse2.pause", VOID, [])
-        b.cbranch(b.icmp_signed("<", more, i64(SPINS)), spin, give_way)
-        b.position_at_end(give_way)  # somebody else may need this core
-        b.call(k.field(YIELD, PTR), [], ir.FunctionType(VOID, []))
-        turns.add_incoming(i64(0), give_way)
-        b.branch(spin)
-        b.position_at_end(done)
-    return k.finish()
 
 
 def internal_buffers(plan: Plan) -> list[str]:
@@ -257,6 +249,8 @@ def _place_internal(k: Kernel) -> None:
         row = i64(buffer.size * buffer.item_bytes)
         count = {Varies.NEVER: N_STEPS, Varies.INSTANCE: N_INSTANCES, Varies.STEP: N_ROWS}[buffer.space]
         size = row if buffer.space == Varies.NEVER else k.b.mul(row, k.field(count))
+        if name in k.plan.passing:
+            size = i64(BLOCK * buffer.size * buffer.item_bytes)
         at = k.b.add(at, k.b.and_(k.b.add(size, i64(63)), i64(-64)))
     k.set_field(PLACES, at)
 

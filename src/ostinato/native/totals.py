@@ -7,19 +7,19 @@ sum (blockwise summation); the order depends on nothing but the number of rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from ..plan import Total
+from ..plan import Stage, Sum, Total
 from ..shapes import Varies
+from ..tiling import BLOCK
 from ..views import View, collapse
 from . import ir
 from .emit import I64, N_ROWS, PTR, THREAD, VOID, Kernel, Lanes, i64
+from .walks import Addresses, load_all
 
-ROWS = 256  # rows that are summed before the next tile is looked at
 
-
-def lower_total(k: Kernel, total: Total) -> None:
+def lower_total(k: Kernel, total: Total, *, by_step: bool) -> None:
     """Sums of equal shape share one function, which is told the addresses."""
     views = [v for v in (total.source, total.right, total.target) if v is not None]
     shape = [(v.sizes, v.strides, "p" if v.buffer in k.unit.placed else "r", k.row_stride(v)) for v in views]
@@ -30,21 +30,24 @@ def lower_total(k: Kernel, total: Total) -> None:
         inner.given = dict(zip(views, inner.function.args[1:], strict=False))
         inner.row, inner.instance, inner.count = inner.function.args[-3:]
         if total.right is None:
-            _columns(inner, total)
+            _columns(inner, total.source, total.target)
         else:
             _product(inner, total, total.right)
         found = inner.finish()
-    placed = [v.buffer in k.unit.placed for v in views]
-    addresses = [
-        k.step(k.base(v.buffer), v, i64(v.offset)) if looked_up else k.at_row(v, i64(0))
-        for v, looked_up in zip(views, placed, strict=True)
-    ]
-    if {k.plan.buffers[v.buffer].space for v in views[: 1 + (total.right is not None)]} - {Varies.NEVER} != {Varies.STEP}:
+    addresses = [_address(k, v) for v in views]
+    spaces = {k.plan.buffers[v.buffer].space for v in views[: 1 + (total.right is not None)]}
+    if not by_step or spaces - {Varies.NEVER} != {Varies.STEP}:
         k.b.call(found, [k.context, *addresses, k.row, k.instance, k.count])
         return
     # all rows at the first call: whether others make this phase go step by step differs from plan to plan, and no sum may
     with k.b.if_then(k.b.icmp_signed("==", k.row, i64(0))):
         k.b.call(found, [k.context, *addresses, k.row, k.instance, k.field(N_ROWS)])
+
+
+def _address(k: Kernel, view: View) -> ir.Value:
+    """Of the function's first row; of a buffer in the user's order, where it begins."""
+    looked_up = view.buffer in k.unit.placed
+    return k.step(k.base(view.buffer), view, i64(view.offset)) if looked_up else k.at_row(view, i64(0))
 
 
 def _row(k: Kernel, view: View, row: ir.Value) -> ir.Value:
@@ -55,39 +58,73 @@ def _row(k: Kernel, view: View, row: ir.Value) -> ir.Value:
     return k.place(view, k.b.add(first, row))
 
 
-def _columns(k: Kernel, total: Total) -> None:
+def _columns(k: Kernel, source: View, target: View) -> None:
     """target += the sum of source over the rows."""
-    source, target = total.source, total.target
-    sizes, (strides, into) = collapse(target.sizes, [source.strides, target.strides])
-    inner = sizes[-1] if sizes else 1
-    last, last_into = (strides[-1], into[-1]) if sizes else (0, 0)
+    addresses = {view: k.given[view] for view in (source, target)}
+    _sums(k, Stage("sum", target.sizes, loads={"": source}, sums=(Sum("", target),)), addresses, k.count)
+
+
+def lower_sums(k: Kernel, stage: Stage, *, by_step: bool) -> None:
+    """Sums over rows of several values, with the elementwise nodes that they are computed by."""
+    views = [v for v in stage.loads.values() if isinstance(v, View)] + [s.target for s in stage.sums]
+    addresses = {v: _address(k, v) for v in views}
+    if not by_step:
+        _sums(k, stage, addresses, k.count)
+        return
+    with k.b.if_then(k.b.icmp_signed("==", k.row, i64(0))):  # all rows at the first call: see lower_total
+        _sums(k, stage, addresses, k.field(N_ROWS))
+
+
+def _sums(k: Kernel, stage: Stage, addresses: Mapping[View, ir.Value], count: ir.Value) -> None:
+    """Some columns, so that all their sums are in registers, with a block of rows."""
+    targets = [s.target for s in stage.sums]
+    views = list(addresses)
+    sizes, collapsed = collapse(stage.domain, [v.strides for v in views])
+    strides = dict(zip(views, collapsed, strict=True))
+    last = {v: strides[v][-1] if sizes else 0 for v in views}
+    room = 16 if k.unit.target.n_registers >= 32 else 8
     mine = k.b.icmp_unsigned("==", k.field(THREAD), i64(0))  # too little to share
-    with k.b.if_then(mine), k.nest(sizes[:-1]) as where, k.loop(i64(0), k.count, ROWS) as start:
-        end = _end(k, start, k.count)
-        begin = k.along(k.given[source], source, where, strides[:-1])
-        out = k.along(k.given[target], target, where, into[:-1])
-        for first, count, group in _groups(inner, k.lanes, 4):
-            with k.loop(i64(first), i64(first + count), _width(group)) as column:
-                pointers = [k.along(begin, source, [k.add(column, i64(j * k.lanes))], [last]) for j in range(len(group))]
-                outs = [k.along(out, target, [k.add(column, i64(j * k.lanes))], [last_into]) for j in range(len(group))]
+    with k.b.if_then(mine), k.nest(sizes[:-1]) as where, k.loop(i64(0), count, BLOCK) as start:
+        end = _end(k, start, count)
+        lines = {v: k.along(p, v, where, strides[v][:-1]) for v, p in addresses.items()}
+        for first, columns, group in _groups(sizes[-1] if sizes else 1, k.lanes, max(1, min(4, room // len(targets)))):
+            with k.loop(i64(first), i64(first + columns), _width(group)) as column:
+                places = [k.add(column, i64(j * k.lanes)) for j in range(len(group))]
+                pointers = [{v: k.along(p, v, [at], [last[v]]) for v, p in lines.items()} for at in places]
+                _block(k, stage, (start, end), group, pointers, last)
 
-                def turn(
-                    row: ir.Value, sums: list[ir.Value], pointers: list[ir.Value] = pointers, group: list[Lanes] = group
-                ) -> list[ir.Value]:  # fmt: skip
-                    here = _row(k, source, row)
-                    at = [k.along(p, source, [here], [k.row_stride(source)]) for p in pointers]
-                    rows = [k.load(p, k.unit.number, last, lanes) for p, lanes in zip(at, group, strict=True)]
-                    return [k.b.fadd(s, r) for s, r in zip(sums, rows, strict=True)]
 
-                zeros = [k.number(0.0, k.plan.program.dtype, lanes.n) for lanes in group]
-                for value, pointer, lanes in zip(k.fold(start, end, 1, zeros, turn), outs, group, strict=True):
-                    old = k.load(pointer, k.unit.number, last_into, lanes)
-                    k.store(k.b.fadd(old, value), pointer, k.unit.number, last_into, lanes)
+def _block(
+    k: Kernel, stage: Stage, rows: tuple[ir.Value, ir.Value], group: list[Lanes],
+    pointers: list[dict[View, ir.Value]], strides: Mapping[View, int],
+) -> None:  # fmt: skip
+    """Some columns of a block of rows."""
+    dtype = k.plan.program.dtype
+
+    def turn(row: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
+        found: list[ir.Value] = []
+        for lanes, starts in zip(group, pointers, strict=True):
+            here = {v: k.along(p, v, [_row(k, v, row)], [k.row_stride(v)]) for v, p in starts.items()}
+            known = load_all(k, stage, lanes, Addresses(here, strides))
+            k.compute(stage.nodes, known, stage.loads, lanes.n)
+            for s in stage.sums:
+                source = stage.loads.get(s.value)
+                value = k.number(source, dtype, lanes.n) if isinstance(source, float) else known[s.value]
+                found.append(k.b.fadd(sums[len(found)], value))
+        return found
+
+    zeros = [k.number(0.0, dtype, lanes.n) for lanes in group for _ in stage.sums]
+    totals = iter(k.fold(rows[0], rows[1], 1, zeros, turn))
+    for lanes, starts in zip(group, pointers, strict=True):
+        for s in stage.sums:
+            pointer, stride = starts[s.target], strides[s.target]
+            old = k.load(pointer, k.unit.number, stride, lanes)
+            k.store(k.b.fadd(old, next(totals)), pointer, k.unit.number, stride, lanes)
 
 
 def _end(k: Kernel, first: ir.Value, count: ir.Value) -> ir.Value:
     """Where the rows end that are summed together with the first."""
-    end = k.b.add(first, i64(ROWS))
+    end = k.b.add(first, i64(BLOCK))
     return k.b.select(k.b.icmp_signed("<", end, count), end, count)
 
 
@@ -131,7 +168,7 @@ def _product(k: Kernel, total: Total, right: View) -> None:
     m, n = target.sizes
     b = k.b
     tile = 8 if k.unit.target.n_registers >= 32 else 4
-    with _rows(k, left, right) as (a, d, count, stride_a, stride_d), k.loop(i64(0), count, ROWS) as first:
+    with _rows(k, left, right) as (a, d, count, stride_a, stride_d), k.loop(i64(0), count, BLOCK) as first:
         end = _end(k, first, count)
         for column, columns, group in _groups(n, k.lanes, 2):
             with k.loop(i64(column), i64(column + columns), _width(group)) as j:
