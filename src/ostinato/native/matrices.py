@@ -100,6 +100,13 @@ class ProductStage:
     def _rows(self, row: ir.Value, lead: Sequence[ir.Value], count: ir.Value, panel: ir.Value, tile: Tile) -> None:
         """All rows; the last tile may overlap the one before it, and computes the same numbers there again."""
         k, b = self.k, self.k.b
+        if tile.rows == 3 and not isinstance(count, ir.Constant):  # of 8 rows it would compute 9: the last two by themselves
+            whole = b.mul(b.udiv(count, i64(3)), i64(3))
+            with k.loop(i64(0), whole, 3) as first:
+                self._tile(row, lead, first, 3, panel, tile.blocks)
+            with b.if_then(b.icmp_signed("<", whole, count)):
+                self._tile(row, lead, b.sub(count, i64(2)), 2, panel, tile.blocks)
+            return
         last = i64(count.constant - tile.rows) if isinstance(count, ir.Constant) else b.sub(count, i64(tile.rows))
         with k.loop(i64(0), count, tile.rows) as first:
             if tile.rows > 1 and not isinstance(first, ir.Constant):
