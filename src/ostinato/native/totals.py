@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from ..plan import Stage, Sum, Total
 from ..shapes import Varies
@@ -148,18 +149,43 @@ def _width(group: Sequence[Lanes]) -> int:
     return sum(lanes.n for lanes in group)
 
 
+@dataclass(frozen=True)
+class _Walk:
+    """One operand of a product, and how to come from its address to one of its rows."""
+
+    k: Kernel
+    view: View
+    address: ir.Value
+    lines: int  # so many lines of the operand in each of the run's rows are rows of the product, one after another
+    stride: int  # elements from one to the next
+
+    def to(self, row: ir.Value) -> ir.Value:
+        """Elements from the address to a row."""
+        k = self.k
+        if self.lines == 1 or self.view.buffer not in k.unit.placed:
+            return k.times(_row(k, self.view, row), self.stride)
+        whole = k.b.udiv(row, i64(self.lines))
+        line = k.b.sub(row, k.times(whole, self.lines))
+        return k.add(k.times(_row(k, self.view, whole), k.row_stride(self.view)), k.times(line, self.stride))
+
+
 @contextmanager
-def _rows(k: Kernel, a: View, b: View) -> Iterator[tuple[ir.Value, ir.Value, ir.Value, int, int]]:
-    """(address of a, of b, number of rows, stride of a, of b), for as few walks over rows as there can be."""
-    sizes, (lead_a, lead_b) = collapse(a.sizes[:-1], [a.strides[:-1], b.strides[:-1]])
-    first_a, first_b = k.given[a], k.given[b]
-    row_a, row_b = k.row_stride(a), k.row_stride(b)
-    together = not {a.buffer, b.buffer} & k.unit.placed
-    if together and len(sizes) == 1 and row_a == sizes[0] * lead_a[0] and row_b == sizes[0] * lead_b[0]:
-        yield first_a, first_b, k.times(k.count, sizes[0]), lead_a[0], lead_b[0]
+def _rows(k: Kernel, a: View, b: View) -> Iterator[tuple[_Walk, _Walk, ir.Value]]:
+    """Both operands and the number of rows, for as few walks over rows as there can be.
+
+    Which rows are summed together does not depend on where they lie: no order of the user's arrays changes a bit.
+    """
+    sizes, leads = collapse(a.sizes[:-1], [a.strides[:-1], b.strides[:-1]])
+    views = (a, b)
+    if len(sizes) == 1 and all(k.row_stride(v) == sizes[0] * lead[0] for v, lead in zip(views, leads, strict=True)):
+        left, right = (_Walk(k, v, k.given[v], sizes[0], lead[0]) for v, lead in zip(views, leads, strict=True))
+        yield left, right, k.times(k.count, sizes[0])
         return
     with k.nest(sizes) as where:
-        yield k.along(first_a, a, where, lead_a), k.along(first_b, b, where, lead_b), k.count, row_a, row_b
+        left, right = (
+            _Walk(k, v, k.along(k.given[v], v, where, lead), 1, k.row_stride(v)) for v, lead in zip(views, leads, strict=True)
+        )
+        yield left, right, k.count
 
 
 def _product(k: Kernel, total: Total, right: View) -> None:
@@ -168,42 +194,39 @@ def _product(k: Kernel, total: Total, right: View) -> None:
     m, n = target.sizes
     b = k.b
     tile = 8 if k.unit.target.n_registers >= 32 else 4
-    with _rows(k, left, right) as (a, d, count, stride_a, stride_d), k.loop(i64(0), count, BLOCK) as first:
+    with _rows(k, left, right) as (*walks, count), k.loop(i64(0), count, BLOCK) as first:
         end = _end(k, first, count)
         for column, columns, group in _groups(n, k.lanes, 2):
             with k.loop(i64(column), i64(column + columns), _width(group)) as j:
                 whole = m // tile * tile
                 if whole:
                     with k.loop(*k.share(i64(whole), tile), tile) as i:
-                        _tile(k, total, right, (a, d), (stride_a, stride_d), (first, end), i, j, tile, group)
+                        _tile(k, total, walks, (first, end), i, j, tile, group)
                 if m > whole:
                     with b.if_then(b.icmp_unsigned("==", k.field(THREAD), i64(0))):
-                        _tile(k, total, right, (a, d), (stride_a, stride_d), (first, end), i64(whole), j, m - whole, group)
+                        _tile(k, total, walks, (first, end), i64(whole), j, m - whole, group)
 
 
 def _tile(
-    k: Kernel, total: Total, right: View, bases: tuple[ir.Value, ir.Value], strides: tuple[int, int],
-    rows: tuple[ir.Value, ir.Value], i: ir.Value, j: ir.Value, height: int, group: list[Lanes],
+    k: Kernel, total: Total, walks: Sequence[_Walk], rows: tuple[ir.Value, ir.Value], i: ir.Value, j: ir.Value, height: int,
+    group: list[Lanes],
 ) -> None:  # fmt: skip
     """A few rows and columns of the target, over a range of rows of the operands."""
-    left, target, number = total.source, total.target, k.unit.number
+    (left, right), target, number = (walk.view for walk in walks), total.target, k.unit.number
     offsets = [0]
     for lanes in group[:-1]:
         offsets.append(offsets[-1] + lanes.n)
-    a = k.along(bases[0], left, [i], left.strides[-1:])
-    d = [k.along(bases[1], right, [k.add(j, i64(o))], right.strides[-1:]) for o in offsets]
+    a = k.along(walks[0].address, left, [i], left.strides[-1:])
+    d = [k.along(walks[1].address, right, [k.add(j, i64(o))], right.strides[-1:]) for o in offsets]
     out = k.given[target]
     places = [
         [k.along(out, target, [k.add(i, i64(r)), k.add(j, i64(o))], target.strides) for o in offsets] for r in range(height)
     ]
 
     def turn(row: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
-        here = _row(k, right, row)
-        vectors = [
-            k.load(k.along(p, right, [here], strides[1:]), number, right.strides[-1], lanes)
-            for p, lanes in zip(d, group, strict=True)
-        ]
-        at = k.along(a, left, [_row(k, left, row)], strides[:1])
+        here = walks[1].to(row)
+        vectors = [k.load(k.step(p, right, here), number, right.strides[-1], lanes) for p, lanes in zip(d, group, strict=True)]
+        at = k.step(a, left, walks[0].to(row))
         result = []
         for r in range(height):
             x = k.b.load(k.step(at, left, i64(r * left.strides[-1])), typ=number)
