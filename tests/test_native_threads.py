@@ -11,7 +11,7 @@ from ostinato import DataError, Input, Layer, OptionError, Output, Weight, cell,
 from ostinato.planner import plan_program
 from ostinato.threads import WORKERS, available
 from ostinato.timeline import Timeline
-from ostinato.work import Pace, Shares, Work
+from ostinato.work import Pace, Shares, Work, alike
 
 
 @pytest.fixture(autouse=True)
@@ -69,18 +69,58 @@ def test_small_work_stays_on_one_thread():
     assert work.threads(Timeline(100, 32), 1) is None
 
 
-def test_sharing_is_given_up_for_a_while_where_it_does_not_pay():
+def went(pace, alone, shared, n_runs):
+    """So many runs of ten rows, as `pace` wants them; `alone` and `shared` are the seconds that they take. True: shared."""
+    found = []
+    for _ in range(n_runs):
+        found.append(pace.shares())
+        pace.took(shared if found[-1] else alone, 10, shared=found[-1])
+    return found
+
+
+def test_where_sharing_pays_nearly_all_runs_are_shared():
     pace = Pace()
-    assert not pace.shares()  # first alone
-    pace.took(1.0, 10, shared=False)
-    assert pace.shares()
-    pace.took(0.6, 10, shared=True)
-    assert pace.shares()
-    for _ in range(2):
-        pace.took(1.2, 10, shared=True)
-        assert pace.shares()  # others may have had the cores for a moment
-    pace.took(1.2, 10, shared=True)
-    assert [pace.shares() for _ in range(11)] == [False] * 10 + [True]
+    assert went(pace, 1.0, 0.6, 13) == [False, *[True] * 2, False, *[True] * 8, False]  # now and then, what one thread takes
+    assert went(pace, 1.0, 0.6, 1000).count(False) <= 16
+
+
+def test_a_disturbance_or_two_change_nothing():
+    pace = Pace()
+    went(pace, 1.0, 0.5, 30)
+    assert went(pace, 1.0, 2.5, 2) == [True, True]  # others had the cores for a moment
+    assert went(pace, 1.0, 0.5, 200).count(False) <= 20
+
+
+def test_where_sharing_does_not_pay_it_costs_a_twentieth():
+    pace = Pace()
+    runs = went(pace, 0.010, 0.014, 1000)
+    assert runs.count(True) * 0.004 <= 0.05 * 1000 * 0.010
+    pace = Pace()
+    went(pace, 0.010, 0.006, 100)
+    runs = went(pace, 0.010, 0.100, 1000)  # as where another program runs on the core of one thread, for long
+    assert runs.count(True) * 0.090 <= 0.05 * 1000 * 0.010 + 3 * 0.010 + 0.090
+
+
+def test_sharing_comes_back_when_it_pays_again():
+    pace = Pace()
+    went(pace, 0.010, 0.006, 100)
+    went(pace, 0.010, 0.020, 200)
+    back = went(pace, 0.010, 0.006, 100)
+    assert True in back[:22]
+    assert back[30:].count(False) <= 4
+
+
+def test_a_process_that_was_stopped_in_a_shared_run_does_not_give_sharing_up():
+    pace = Pace()
+    went(pace, 0.010, 0.006, 20)
+    went(pace, 0.010, 10_000.0, 1)
+    assert went(pace, 0.010, 0.006, 230).count(False) <= 205  # two seconds, and not a day
+
+
+def test_calls_of_other_sizes_have_a_pace_of_their_own():
+    shares = Shares(2, by_neurons=False)
+    assert alike(shares, Timeline(100, 8)) == alike(shares, Timeline(90, 9))
+    assert len({alike(shares, Timeline(n_steps, n)) for n_steps, n in ((100, 8), (100, 64), (12, 64), (2000, 8))}) == 4
 
 
 def test_several_python_threads_run_at_once():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from math import prod
 
@@ -12,7 +13,12 @@ from .timeline import Timeline
 ELEMENT = 12  # operations that an elementwise node counts for each element
 ENOUGH = 2e7  # operations of a run that several threads are worth: some hundred microseconds
 ENOUGH_OF_A_STEP = 2e5  # operations of a step that threads may wait for each other for
-PATIENCE = 3  # shared runs that may be slower than one thread, one after another, before the next ones go alone
+SAMPLES = 3  # of runs on one thread that are remembered; their median counts
+SAVED = 3  # runs whose time sharing may have saved up
+KEPT = 0.85  # of the savings, from run to run: what was long ago counts less
+PATIENCE = 20  # times what sharing has lost: how long runs go alone
+PAUSE = 2.0  # seconds, at most at first: a process that was stopped for an hour has lost nothing; then twice as long each time
+RARELY = 64  # shared runs, at most, until one goes alone again
 ROWS = 4  # rows of a thread that fill its tiles
 
 
@@ -25,31 +31,47 @@ class Shares:
 
 
 class Pace:
-    """What sharing has brought so far: it is given up for a while where it does not pay, as where other programs run."""
+    """Whether sharing pays for calls of one kind; it may not where other programs have the cores, and nobody says so.
+
+    What shared runs gain against one thread is saved up, and what they lose is taken from the savings: a disturbance or two
+    change nothing. When nothing is left, runs go alone for PATIENCE times as long as was lost, and then the next one is shared
+    again. So sharing costs a twentieth of the time where it never pays, and comes back soon where it pays again.
+    """
 
     def __init__(self) -> None:
-        self._seconds = {False: 0.0, True: 0.0}  # of a row, alone and shared
-        self._alone = 0  # runs that still go alone
-        self._slower = 0  # shared runs one after another that were slower than one thread
+        self._alone: deque[float] = deque(maxlen=SAMPLES)  # seconds for a row, of the last runs that went alone
+        self._saved = 0.0  # seconds that sharing has gained so far, at most as much as some runs take
+        self._pause = 0.0  # seconds of work that still go alone
+        self._longest = PAUSE
+        self._shared = 0  # runs since one went alone
+        self._next = 2  # after so many, one goes alone, to see what that takes now
 
     def shares(self) -> bool:
         """Whether the next run should be shared."""
-        if not self._seconds[False]:
-            return False  # first of all, what one thread takes
-        if self._alone:
-            self._alone -= 1
-            return False
-        return True
+        return bool(self._alone) and self._pause <= 0 and self._shared < self._next
 
     def took(self, seconds: float, n_rows: int, *, shared: bool) -> None:
         """After a run."""
         pace = seconds / max(1, n_rows)
-        before = self._seconds[shared]
-        self._seconds[shared] = pace if not before else min(pace, 0.8 * before + 0.2 * pace)
-        if shared:
-            self._slower = self._slower + 1 if pace > self._seconds[False] else 0
-            if self._slower == PATIENCE:
-                self._alone, self._slower = 10, 0
+        if not shared:
+            if self._shared:
+                self._shared, self._next = 0, min(4 * self._next, RARELY)
+            self._alone.append(pace)
+            self._pause -= seconds
+            return
+        self._shared += 1
+        alone = sorted(self._alone or [pace])[len(self._alone) // 2] * max(1, n_rows)  # their median
+        self._saved = min(KEPT * self._saved + alone - seconds, SAVED * alone)
+        if self._saved >= 0:
+            self._longest = PAUSE
+        else:
+            self._pause = min(-self._saved * PATIENCE, self._longest)
+            self._saved, self._longest, self._next = 0.0, 2 * self._longest, 2
+
+
+def alike(shares: Shares, timeline: Timeline) -> tuple[Shares, int, int]:
+    """Calls that have this in common take about as long for a row."""
+    return shares, timeline.n_instances.bit_length(), timeline.n_rows.bit_length()
 
 
 @dataclass(frozen=True)

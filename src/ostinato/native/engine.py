@@ -23,7 +23,7 @@ from ..shapes import Varies
 from ..threads import WORKERS
 from ..tiling import BLOCK
 from ..timeline import Timeline
-from ..work import Pace, Shares, Work
+from ..work import Pace, Shares, Work, alike
 from .cache import VARIABLE as FOLDER_VARIABLE
 from .cache import Cache, version_key
 from .emit import (
@@ -130,7 +130,7 @@ class NativeProgram:
         self._last: tuple[tuple[tuple[int, int], int], _Layout] = ((-1, -1), -1), ([], 0, 0)
         self._prepared: _Prepared | None = None
         self._dtype = DTYPES[plan.program.dtype]
-        self.work, self._paces = Work.of(plan), dict[Shares, Pace]()
+        self.work, self._paces = Work.of(plan), dict[tuple[Shares, int, int], Pace]()
         self._lay_out(Unit(None, plan, self.target))
 
     def _lay_out(self, unit: Unit) -> None:
@@ -264,7 +264,7 @@ class NativeProgram:
         if shares is None:
             function(context)
             return
-        pace = self._paces.setdefault(shares, Pace())
+        pace = self._paces.setdefault(alike(shares, timeline), Pace())
         shared = pace.shares()
         begin = perf_counter()
         if not (shared and self._share(function, np.frombuffer(context, np.int64), shares)):
