@@ -270,6 +270,15 @@ def test_results_share_no_memory_with_each_other_or_with_what_was_given():
                 assert other == name or not np.shares_memory(array, found[other]), (name, other)
 
 
+def test_parts_of_a_gradient_that_overlap_are_added():
+    layers = [Layer(one_gradient_twice, n=4, backend=backend) for backend in ("native", "numpy", "reference")]
+    X = np.random.default_rng(0).standard_normal((5, 3, 4)).astype("float32")
+    found = [layer.vjp(X)[1](np.ones((5, 3, 4), "float32")).weights for layer in layers]
+    for weights in found:
+        for name, array in weights.items():
+            assert np.allclose(array, found[-1][name], atol=1e-5), name
+
+
 def test_what_was_given_is_never_modified_and_results_stay_as_they_were():
     for layer, inputs, more in owners():
         given_arrays = [*inputs, *more.get("state", {}).values(), *layer.weights.values()]

@@ -115,6 +115,16 @@ def test_what_one_phase_alone_reads_takes_a_block_of_rows():
     assert grown == BLOCK * kept
 
 
+def test_the_parts_of_a_weights_gradient_are_summed_up_in_their_places():
+    layer = Layer(cells.lstm, **SIZES)
+    found = plan(layer)
+    gradients = [name for r, name in zip(found.program.results, found.results, strict=True) if r.role == "gradient"]
+    assert {f"gradient W_{gate}" for gate in "ifgo"} <= set(gradients)
+    assert sum(name == "gradient W_i" for name in gradients) == 2  # of the inputs and of the state
+    assert found.buffers["gradient W_i"].size == layer.weights["W_i"].size
+    assert set(found.zeroed) == set(gradients) - {"d_x"}
+
+
 def internal(found):
     outside = {*found.ports.values(), *found.results, *found.prepared, *(p.panels for p in found.packings)}
     return {name for name, b in found.buffers.items() if name not in outside and int(b.space) == 2}

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from itertools import combinations
+from math import prod
 
 from .errors import InternalError
 from .graph import Node, Program, Result, Value
@@ -33,6 +35,7 @@ class Places:
         targets: node name -> where else it is stored: as the new value of states, as a part of a joined value.
         joined: (a joined value, a part of it) where the part is stored by what computes it.
         results: for each result, the buffer where it is found.
+        homes: a sum over rows -> the part of a weight's gradient where it is summed up.
     """
 
     def __init__(self, program: Program, choice: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
@@ -54,6 +57,7 @@ class Places:
         for node in program.nodes:
             self._place(node)
         self._join()
+        self.homes = self._gradients(shapes)
         self.results = tuple(self._place_result(r) for r in program.results)
         for result in program.results_with("state"):
             self._close(result)
@@ -91,7 +95,7 @@ class Places:
         """A buffer for everything that turned out to be stored."""
         for node in self.nodes:
             name, value = node.value.name, node.value
-            if name not in self.stored:
+            if name not in self.stored or name in self.homes:
                 continue
             phase = self.phase[name]
             space = phase.space
@@ -216,9 +220,29 @@ class Places:
                     self.targets[maker.value.name].append(move.target)
                     self.joined.add((node.value.name, arg.name))
 
+    def _gradients(self, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, View]:
+        """Where the parts of a weight's gradient are summed up: side by side, as the weight is, if they do not overlap."""
+        read = Counter(a.name for n in self.nodes for a in n.args) + Counter(r.value.name for r in self.program.results)
+        homes: dict[str, View] = {}
+        for name, shape in shapes.items():
+            parts = [r for r in self.program.results_with("gradient") if r.name == name]
+            alone = all(r.block and read[r.value.name] == 1 and r.value.name in self._made for r in parts)
+            totals = alone and all(self._made[r.value.name].op in ("total", "total_product") for r in parts)
+            blocks = [r.block.slices for r in parts if r.block]
+            if len(parts) < 2 or not totals or not all(apart(a, b) for a, b in combinations(blocks, 2)):
+                continue
+            buffer = f"gradient {name}"
+            self.buffers[buffer] = Buffer(buffer, Varies.NEVER, prod(shape), self.program.dtype)
+            for result, block in zip(parts, blocks, strict=True):
+                start, stop = [s.start for s in block], [s.stop for s in block]
+                homes[result.value.name] = View.whole(buffer, shape).cut(start, stop, [1] * len(shape))
+        return homes
+
     def _place_result(self, result: Result) -> str:
         if result.role == "state":
             return self.states[result.name].end
+        if result.role == "gradient" and result.value.name in self.homes:
+            return self.homes[result.value.name].buffer
         value = self._same.get(result.value.name, result.value)
         phase = self.phase[value.name]
         node = self.node_of(value)
@@ -274,6 +298,11 @@ class Places:
         if isinstance(source, View) and phase > Phase.LOOP and self.phase.get(source.buffer) == Phase.LOOP:
             self._later.add(source.buffer)
             self.stored.add(source.buffer)
+
+
+def apart(a: Sequence[slice], b: Sequence[slice]) -> bool:
+    """Whether two boxes have no place in common."""
+    return any(x.stop <= y.start or y.stop <= x.start for x, y in zip(a, b, strict=True))
 
 
 def _count(sizes: tuple[int, ...]) -> int:

@@ -42,7 +42,8 @@ def plan_program(program: Program, shapes: Mapping[str, tuple[int, ...]], choice
     packings = [p for planner in phases.values() for p in planner.packings]
     for packing in packings:
         places.buffers[packing.panels] = Buffer(packing.panels, Varies.NEVER, 0, program.dtype)  # sized by the target
-    zeroed = tuple(n.value.name for n in nodes if n.op.startswith("total"))
+    summed = [n.value.name for n in nodes if n.op.startswith("total")]
+    zeroed = tuple(dict.fromkeys(places.homes[name].buffer if name in places.homes else name for name in summed))
     prepared = tuple(name for name in places.buffers if places.phase.get(name) == Phase.PREPARE and name in places.stored)
     return Plan(program, choice, places.buffers, stages, tuple(packings), tuple(places.states.values()), places.ports,
                 places.results, zeroed, prepared)  # fmt: skip
@@ -148,7 +149,7 @@ class _PhasePlanner:
                     needed.update(a.name for a in node.args)
             inside = [n for n in made.values() if n.value.name in needed]
             walk = self._walk("sum", domain, [*inside, *part])
-            sums = tuple(Sum(n.args[0].name, View.whole(n.value.name, domain)) for n in part)
+            sums = tuple(Sum(n.args[0].name, self._target(n)) for n in part)
             stages.append(replace(walk, nodes=tuple(inside), sums=sums))
         return stages
 
@@ -383,10 +384,13 @@ class _PhasePlanner:
         assert reshaped is not None
         return Contraction(a.stretched((*stack, *a.sizes[-2:])), b.stretched((*stack, *b.sizes[-2:])), reshaped)
 
+    def _target(self, node: Node) -> View:
+        """Where a sum over rows goes."""
+        return self.places.homes.get(node.value.name) or View.whole(node.value.name, node.value.type.sizes)
+
     def _total(self, node: Node) -> Total:
         views = [self._view(a) for a in node.args]
-        target = View.whole(node.value.name, node.value.type.sizes)
-        return Total(target, views[0], views[1] if len(views) > 1 else None)
+        return Total(self._target(node), views[0], views[1] if len(views) > 1 else None)
 
     def finished(self, stage: Stage) -> Stage:
         """With what it stores."""

@@ -15,6 +15,7 @@ from .backends import Executable
 from .errors import DataError, known_names, lay_out
 from .graph import Graph, Program
 from .interpret import Outcome
+from .places import apart
 from .sequences import Call, Sequences, numbers
 from .shapes import Varies
 
@@ -42,7 +43,8 @@ class Routes:
         others: the name of an input or context -> the place of its gradient among the gradients.
         varies: for each gradient, what it varies with.
         parts: the name of a weight -> the place of each of its gradients, and the part of the weight that it is of.
-        filled: the weights whose parts fill them and nowhere overlap.
+        split: the weights that have several parts, of which no two overlap.
+        filled: those whose parts fill them and nowhere overlap.
     """
 
     _known: ClassVar[WeakKeyDictionary[Sequences, dict[int, Routes]]] = WeakKeyDictionary()
@@ -70,8 +72,10 @@ class Routes:
                 everything = tuple(slice(0, n) for n in ports[result.name].value.type.sizes)
                 part = result.block.slices if result.block else everything
                 self.parts.setdefault(result.name, []).append((place, part))
-        sizes = {name: prod(ports[name].value.type.sizes) for name in self.parts}
-        self.filled = {name for name, parts in self.parts.items() if _fill([part for _, part in parts], sizes[name])}
+        boxes = {name: [part for _, part in parts] for name, parts in self.parts.items()}
+        whole = {name for name, parts in boxes.items() if all(apart(a, b) for a, b in combinations(parts, 2))}
+        self.split = {name for name in whole if len(boxes[name]) > 1}
+        self.filled = {name for name in whole if sum(map(_size, boxes[name])) == prod(ports[name].value.type.sizes)}
         self._zeros: dict[str, Array] = {}
 
     def no_adjoints(self, sequences: Sequences, n_instances: int) -> dict[str, Array]:
@@ -86,14 +90,8 @@ class Routes:
         return zeros
 
 
-def _fill(parts: list[Slices], size: int) -> bool:
-    """Whether boxes have so many elements, and none in common."""
-
-    def apart(a: Slices, b: Slices) -> bool:
-        return any(x.stop <= y.start or y.stop <= x.start for x, y in zip(a, b, strict=True))
-
-    sizes = [prod(s.stop - s.start for s in part) for part in parts]
-    return sum(sizes) == size and all(apart(a, b) for a, b in combinations(parts, 2))
+def _size(part: Slices) -> int:
+    return prod(s.stop - s.start for s in part)
 
 
 class Pullback:
@@ -188,14 +186,17 @@ class Pullback:
         )
 
     def _of_weight(self, name: str, weight: Array, gradients: list[Array]) -> Array:
-        routes = self._routes
-        if name in routes.filled:
+        parts = self._routes.parts.get(name, [])
+        # native code has put the parts into their places: then each of them is the whole
+        if name in self._routes.split and gradients[parts[0][0]].size == weight.size:
+            return gradients[parts[0][0]].reshape(weight.shape)
+        if name in self._routes.filled:
             filled = np.empty(weight.shape, weight.dtype)
-            for place, part in routes.parts[name]:
+            for place, part in parts:
                 filled[part] = gradients[place].reshape(filled[part].shape)
             return filled
         total = np.zeros_like(weight)
-        for place, part in routes.parts.get(name, ()):
+        for place, part in parts:
             total[part] += gradients[place].reshape(total[part].shape)
         return total
 

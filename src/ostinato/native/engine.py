@@ -158,8 +158,9 @@ class NativeProgram:
         for result, name in zip(plan.program.results, plan.results, strict=True):
             buffer = plan.buffers[name]
             dtype = np.dtype(bool if buffer.dtype == "bool" else self._dtype)
+            sizes = (buffer.size,) if name == f"gradient {result.name}" else result.value.type.sizes  # of the whole weight
             out = _Out(result.role, result.name, name, places[name], buffer.space, buffer.size * buffer.item_bytes,
-                       result.value.type.sizes, dtype)  # fmt: skip
+                       sizes, dtype)  # fmt: skip
             self._results.append(out)
             if name not in given:
                 self._outs[name] = out
@@ -324,7 +325,7 @@ class NativeProgram:
                 array = np.array(timeline.unpack(rows), order="C")
             elif result.space != Varies.STEP and result.role == "output":
                 array = timeline.unpack(_as_rows(array, result.space, timeline))
-            elif name in taken or name not in self._outs:
+            elif (name in taken or name not in self._outs) and not name.startswith("gradient "):
                 array = array.copy()
             taken.add(name)
             if result.role == "output":
