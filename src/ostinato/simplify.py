@@ -34,9 +34,10 @@ def simplify(graph: Graph, *, drop_stops: bool = False) -> Graph:
     while before != graph:  # every pass makes the graph simpler by its own measure, so this ends
         before = graph
         for rule in (_Share, _SplitProducts, _PushSlices, _JoinPads):
-            step = rule(graph)
-            step.builder.drop_stops = drop_stops
-            graph = step.run()
+            if rule.may_apply(graph):  # else it would do what _Share has done
+                step = rule(graph)
+                step.builder.drop_stops = drop_stops
+                graph = step.run()
     graph = _Share(_OrderSums(graph).run()).run()
     return verify(_blocks(graph), "simplify")  # type: ignore[no-any-return]
 
@@ -44,9 +45,20 @@ def simplify(graph: Graph, *, drop_stops: bool = False) -> Graph:
 class _Share(Pass):
     """Emit everything again: equal nodes are shared, needless ones dropped."""
 
+    @classmethod
+    def may_apply(cls, graph: Graph) -> bool:
+        """Whether there is anything in the graph that the rule looks for."""
+        return bool(graph.nodes)
 
-class _SplitProducts(Pass):
+
+class _SplitProducts(_Share):
     """`concat(x, h) @ W` is the sum of the products with the blocks of W; `W @ x` is `x @ W.T`."""
+
+    @classmethod
+    def may_apply(cls, graph: Graph) -> bool:
+        joined = {n.value.name for n in graph.nodes if n.op == "concat"}
+        lefts = [n.args[0] for n in graph.nodes if n.op == "matmul"]
+        return any(left.name in joined or is_matrix_of_weights(left) for left in lefts)
 
     def visit(self, node: Node) -> Value:
         if node.op != "matmul":
@@ -81,8 +93,12 @@ class _SplitProducts(Pass):
         return total
 
 
-class _PushSlices(Pass):
+class _PushSlices(_Share):
     """A part (of the last dimension) of a product or of an elementwise value is computed from parts, if only parts are read."""
+
+    @classmethod
+    def may_apply(cls, graph: Graph) -> bool:
+        return any(n.op == "slice" and _last_only(n) for n in graph.nodes)
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph)
@@ -212,8 +228,12 @@ class _OrderSums(Pass):
         return 3, depth, 0, self.place[self.made[value.name].args[0].name]
 
 
-class _JoinPads(Pass):
+class _JoinPads(_Share):
     """`pad(a) + pad(b)`, each with zeros where the other is, and none where none is: `concat(a, b)`."""
+
+    @classmethod
+    def may_apply(cls, graph: Graph) -> bool:
+        return any(n.op == "pad" for n in graph.nodes)
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph)
