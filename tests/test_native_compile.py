@@ -34,11 +34,11 @@ def test_a_step_is_a_run_where_nothing_belongs_to_the_instances_alone():
     assert "call void @ostinato_run" in str(found["ostinato_step"])
 
     @cell
-    def told(x=Input("n"), k=Context("n"), h=State("n"), W=Weight("n", "n"), U=Weight("n", "n")):
-        return tanh(x + k @ W + h @ U)
+    def told(x=Input("n"), k=Context("m", "n"), h=State("n"), W=Weight("n", "n"), U=Weight("n", "n")):
+        return tanh(x + h @ U + (tanh(k @ W) @ h)[0])
 
-    found = functions(told, "forward", n=5)
-    assert "call void @ostinato_run" not in str(found["ostinato_step"])  # `k @ W` is there already
+    found = functions(told, "forward", m=3, n=5)
+    assert "call void @ostinato_run" not in str(found["ostinato_step"])  # tanh(k @ W) is there already
 
 
 def test_one_call_asks_for_the_cost_of_one_call(monkeypatch):
