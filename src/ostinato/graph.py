@@ -207,7 +207,8 @@ def _node_problems(nodes: Iterable[Node], known: dict[str, Type]) -> Iterator[st
             yield f"`{name}`: {node.op} takes {op.n_operands} operands, and has {len(node.args)}"
             continue
         for arg in node.args:
-            if known.get(arg.name) != arg.type:
+            before = known.get(arg.name)
+            if before is not arg.type and before != arg.type:
                 what = f"has another type, {known[arg.name]}" if arg.name in known else "is not made before"
                 yield f"`{name}`: its operand `{arg}` {what}"
         if name in known:

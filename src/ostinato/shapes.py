@@ -219,7 +219,7 @@ class Type:
         return (
             self.dtype == other.dtype
             and len(self.dims) == len(other.dims)
-            and all(a.agrees(b) for a, b in zip(self.dims, other.dims, strict=True))
+            and (self.dims is other.dims or all(a.agrees(b) for a, b in zip(self.dims, other.dims, strict=True)))
         )
 
 
