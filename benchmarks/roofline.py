@@ -7,6 +7,7 @@ loads at the bandwidth of the level that they come from.
 import ctypes
 import time
 from dataclasses import dataclass
+from itertools import product
 
 import llvmlite.binding as llvm
 import numpy as np
@@ -16,8 +17,8 @@ from . import machine
 
 POINTER, COUNT, VOID = ir.PointerType(), ir.IntType(64), ir.VoidType()
 SECONDS = 0.002  # of one sample: shorter than what the system gives a neighbour at a time
-N_SAMPLES = 60  # of each figure; the best one counts, since a roof is what can be reached
-UNROLLED = 8  # loads in one round of the loop; with 16 the prefetcher of a Zen 4 loses track, and DRAM a factor of three
+N_SAMPLES = 30  # of each figure; the best one counts, since a roof is what can be reached
+UNROLLED = (4, 8)  # loads in one round of the loop; with 16 the prefetcher of a Zen 4 loses track, and DRAM a factor of three
 
 
 @dataclass(frozen=True)
@@ -118,22 +119,22 @@ def _multiply_adds(host, dtype):
     return host.compile(module), 2 * n_chains * lanes
 
 
-def _loads(host, vector_bytes):
-    """A kernel (times, n, memory): reads n blocks of UNROLLED vectors from beginning to end, so many times."""
+def _loads(host, vector_bytes, unrolled):
+    """A kernel (times, n, memory): reads n blocks of `unrolled` vectors from beginning to end, so many times."""
     vector = ir.VectorType(ir.IntType(32), vector_bytes // 4)
     module, function, builder = _function("loads", [COUNT, COUNT, POINTER])
     times, n, memory = function.args
 
     def block(index, sums):
-        offset = builder.mul(index, COUNT(UNROLLED))
+        offset = builder.mul(index, COUNT(unrolled))
         new = list(sums)
-        for k in range(UNROLLED):
+        for k in range(unrolled):
             address = builder.gep(memory, [builder.add(offset, COUNT(k))], source_etype=vector)
             new[k] = builder.xor(new[k], builder.load(address, typ=vector, align=vector_bytes))
         return new
 
     zero = ir.Constant(vector, None)
-    sums = _loop(builder, times, [zero] * UNROLLED, lambda _, values: _loop(builder, n, values, block))
+    sums = _loop(builder, times, [zero] * unrolled, lambda _, values: _loop(builder, n, values, block))
     for value in sums[1:]:
         sums[0] = builder.xor(sums[0], value)
     builder.store(sums[0], memory, align=vector_bytes)
@@ -171,16 +172,20 @@ def caches():
 
 
 def read_bytes(sizes):
-    """Level -> the bytes to read for its bandwidth: well inside of it, and far outside of the one before."""
+    """Level -> how many bytes to read for its bandwidth: well inside of it, and far outside of the one before.
+
+    Two numbers for a cache, since where the pages of a piece of memory lie decides how much of it stays.
+    """
     found, before = {}, 0
     for name, size in sizes.items():
-        found[name] = min(max(4 * before, size // 4), size // 2)
+        half = min(max(4 * before, size // 4), size // 2)
+        found[name] = (half, half * 3 // 2 // 4096 * 4096)
         before = size
-    return {**found, "DRAM": max(4 * before, 128 << 20)}
+    return {**found, "DRAM": (max(4 * before, 128 << 20),)}
 
 
 def measure():
-    """The roofline of one core, in about two seconds."""
+    """The roofline of one core, in about four seconds."""
     host, peak, bandwidth = Machine(), {}, {}
     for dtype in ("f32", "f64"):
         address, operations = _multiply_adds(host, dtype)
@@ -188,12 +193,14 @@ def measure():
         memory = aligned(4 * host.vector_bytes)
         memory.view({"f32": np.float32, "f64": np.float64}[dtype])[:] = 0.5
         peak[dtype] = _best_rate(lambda n, k=kernel, m=memory: k(n * 1000, m.ctypes.data), 1000 * operations)
-    for width in (host.vector_bytes, host.vector_bytes // 2):  # a processor may be better at the half: the faster one counts
-        kernel = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(_loads(host, width))
-        for name, read in read_bytes(caches()).items():
-            memory, count = aligned(read), read // (UNROLLED * width)
-            rate = _best_rate(lambda n, k=kernel, c=count, m=memory: k(n, c, m.ctypes.data), read)
-            bandwidth[name] = max(rate, bandwidth.get(name, 0.0))
+    # a processor may be better at half a vector, or at fewer loads in a round: the fastest way counts
+    for width, unrolled in product((host.vector_bytes, host.vector_bytes // 2), UNROLLED):
+        kernel = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(_loads(host, width, unrolled))
+        for name, sizes in read_bytes(caches()).items():
+            for read in sizes:
+                memory, count = aligned(read), read // (unrolled * width)
+                rate = _best_rate(lambda n, k=kernel, c=count, m=memory: k(n, c, m.ctypes.data), count * unrolled * width)
+                bandwidth[name] = max(rate, bandwidth.get(name, 0.0))
     return Roofline(peak, bandwidth, caches())
 
 

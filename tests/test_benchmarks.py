@@ -282,7 +282,7 @@ def test_the_roofline_is_arithmetic_or_loads_whichever_takes_longer():
 def test_bandwidth_is_measured_inside_of_a_cache_and_outside_of_the_one_before():
     roofline = pytest.importorskip("benchmarks.roofline")
     read = roofline.read_bytes({"L1": 32 << 10, "L2": 1 << 20, "L3": 32 << 20})
-    assert read == {"L1": 8 << 10, "L2": 256 << 10, "L3": 8 << 20, "DRAM": 128 << 20}
+    assert read == {"L1": (8 << 10, 12 << 10), "L2": (256 << 10, 384 << 10), "L3": (8 << 20, 12 << 20), "DRAM": (128 << 20,)}
 
 
 @pytest.mark.parametrize(("dtype", "kind"), [("f32", np.float32), ("f64", np.float64)])
@@ -300,11 +300,13 @@ def test_the_kernel_of_the_peak_does_all_its_multiply_adds(dtype, kind):
     assert (memory[3 * lanes :] == 0.5).all()
 
 
-def test_the_kernel_of_the_bandwidth_reads_every_byte():
+@pytest.mark.parametrize("unrolled", [4, 8])
+def test_the_kernel_of_the_bandwidth_reads_every_byte(unrolled):
     roofline = pytest.importorskip("benchmarks.roofline")
     host = roofline.Machine()
-    kernel = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(roofline._loads(host, host.vector_bytes))
-    block = roofline.UNROLLED * host.vector_bytes
+    code = roofline._loads(host, host.vector_bytes, unrolled)
+    kernel = ctypes.CFUNCTYPE(None, ctypes.c_int64, ctypes.c_int64, ctypes.c_void_p)(code)
+    block = unrolled * host.vector_bytes
     memory = roofline.aligned(4 * block).view(np.uint32)
     memory[:] = np.random.default_rng(5).integers(0, 2**32, memory.size, np.uint32)
     lanes = host.vector_bytes // 4

@@ -35,6 +35,7 @@ TURN = 15  # whether product stages go through their panels from the last to the
 # for programs with buffers in the user's own order (Unit.placed): the rows from step to step and from instance to instance,
 # whether steps run from the last to the first, the instances in sorted order, their lengths, and where each row lies
 STEP_STRIDE, INSTANCE_STRIDE, REVERSE, ORDER, LENGTHS, PLACES = range(16, 22)
+FIRST_TURN = 22  # what TURN is at the first step: a stream, which runs one step at a time, goes to and fro as a long run does
 FIRST_BUFFER = 24
 
 

@@ -32,6 +32,7 @@ from .emit import (
     BY_NEURONS,
     COUNTS,
     FIRST_BUFFER,
+    FIRST_TURN,
     I1,
     I8,
     I64,
@@ -294,8 +295,13 @@ def _in_chunks(k: Kernel, function: ir.Function, low: ir.Value, high: ir.Value) 
     with k.loop(low, high, CHUNK) as first:
         left = k.b.sub(high, first)
         count = k.b.select(k.b.icmp_signed("<", left, i64(CHUNK)), left, i64(CHUNK))
-        k.set_field(TURN, k.b.and_(k.b.udiv(first, i64(CHUNK)), i64(1)))
+        _turn(k, k.b.udiv(first, i64(CHUNK)))
         k.b.call(function, [k.context, first, i64(0), count])
+
+
+def _turn(k: Kernel, number: ir.Value) -> None:
+    """Every other time, product stages go through their panels from the last to the first."""
+    k.set_field(TURN, k.b.and_(k.b.add(number, k.field(FIRST_TURN)), i64(1)))
 
 
 def _each_step(k: Kernel, function: ir.Function, low: ir.Value, high: ir.Value) -> None:
@@ -349,7 +355,7 @@ def _loop(unit: Unit, body: ir.Function) -> ir.Function:
     resets = b.icmp_unsigned("!=", k.field(RESET), i64(0))
     with k.loop(i64(0), steps) as turn:
         step = b.sub(b.sub(steps, i64(1)), turn) if backward else turn
-        k.set_field(TURN, b.and_(turn, i64(1)))
+        _turn(k, turn)
         before, after = (b.add(step, i64(1)), b.sub(step, i64(1))) if backward else (b.sub(step, i64(1)), b.add(step, i64(1)))
         until, was, will = active(step), active(before), active(after)
         first_row, count = b.add(_entry(k, OFFSETS, step), low), b.sub(until, low)

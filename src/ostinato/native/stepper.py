@@ -9,7 +9,7 @@ import numpy as np
 
 from ..shapes import Varies
 from ..timeline import Timeline
-from .emit import ARENA, COUNTS, N_INSTANCES, N_ROWS, N_STEPS, OFFSETS, PARTS, THREADS
+from .emit import ARENA, COUNTS, FIRST_TURN, N_INSTANCES, N_ROWS, N_STEPS, OFFSETS, PARTS, THREADS
 from .memory import Array, address, block, rounded
 
 if TYPE_CHECKING:
@@ -50,6 +50,7 @@ class Stepper:
         for name, array in arrays.items():
             context[places[name]] = address(array)
         contexts = [context, context.copy()]
+        contexts[1][FIRST_TURN] = 1
         for side, filled in enumerate(contexts):
             for slot in native.plan.states:
                 filled[places[slot.begin]] = address(self._states[side][slot.name])
