@@ -89,6 +89,9 @@ def test_a_disturbance_or_two_change_nothing():
     went(pace, 1.0, 0.5, 30)
     assert went(pace, 1.0, 2.5, 2) == [True, True]  # others had the cores for a moment
     assert went(pace, 1.0, 0.5, 200).count(False) <= 20
+    pace = Pace()
+    assert went(pace, 1.0, 1.5, 2) == [False, True]  # at the very beginning
+    assert went(pace, 1.0, 0.5, 30).count(False) <= 3
 
 
 def test_where_sharing_does_not_pay_it_costs_a_twentieth():

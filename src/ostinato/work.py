@@ -56,6 +56,8 @@ class Pace:
         if not shared:
             if self._shared:
                 self._shared, self._next = 0, min(4 * self._next, RARELY)
+            if not self._alone:
+                self._saved = seconds  # on credit: the first disturbance may come before any gain
             self._alone.append(pace)
             self._pause -= seconds
             return
