@@ -16,8 +16,11 @@ from ..shapes import Varies
 from ..tiling import BLOCK
 from ..views import View, collapse
 from . import ir
-from .emit import I64, N_ROWS, PTR, THREAD, VOID, Kernel, Lanes, i64
+from .emit import I32, I64, N_ROWS, PTR, THREAD, VOID, Kernel, Lanes, i64
 from .walks import Addresses, load_all
+
+FAR = 128  # elements between rows of which a few columns are read: such rows are asked for in advance
+AHEAD = 24  # rows
 
 
 def lower_total(k: Kernel, total: Total, *, by_step: bool) -> None:
@@ -223,9 +226,17 @@ def _tile(
         [k.along(out, target, [k.add(i, i64(r)), k.add(j, i64(o))], target.strides) for o in offsets] for r in range(height)
     ]
 
+    ahead = walks[1].stride >= FAR and right.buffer not in k.unit.placed and right.buffer not in k.plan.passing
+
     def turn(row: ir.Value, sums: list[ir.Value]) -> list[ir.Value]:
         here = walks[1].to(row)
         vectors = [k.load(k.step(p, right, here), number, right.strides[-1], lanes) for p, lanes in zip(d, group, strict=True)]
+        if ahead:  # a few columns of long rows are no stream that a processor would see by itself
+            further = walks[1].to(k.add(row, i64(AHEAD)))
+            for p in d:
+                k.call_intrinsic(
+                    "llvm.prefetch.p0", VOID, [k.step(p, right, further), *(ir.Constant(I32, n) for n in (0, 3, 1))]
+                )
         at = k.step(a, left, walks[0].to(row))
         result = []
         for r in range(height):
