@@ -58,3 +58,10 @@ def test_rules_that_find_nothing_are_not_run(name, most, monkeypatch):
     monkeypatch.setattr(Pass, "run", lambda step: runs.append(type(step).__name__) or run(step))
     simplify(graph)
     assert len(runs) <= most, runs
+
+
+def test_training_is_compiled_by_itself_only_where_it_differs():
+    plain = Layer(cells.lstm, n_inputs=3, n_neurons=5, backend="native")
+    assert plain._executable("recording", training=True) is plain._executable("recording", training=False)
+    dropping = Layer(cells.lstm, n_inputs=3, n_neurons=5, recurrent_dropout=0.5, backend="native")
+    assert dropping._executable("recording", training=True) is not dropping._executable("recording", training=False)

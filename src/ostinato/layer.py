@@ -22,7 +22,7 @@ from .explain import Explanation, explain
 from .graph import Graph, Program
 from .initialise import Initialiser, initialiser
 from .interpret import Outcome
-from .masks import draw_masks
+from .masks import draw_masks, generator_of
 from .plan_text import PlanReport, measure_plans, plan_report
 from .pullback import Gradients, Pullback
 from .read import read_step
@@ -85,7 +85,10 @@ class Layer:
         short = None if dtype is None else SHORT.get(_named_dtype(dtype))  # NumPy takes None for float64
         if short is None:
             raise OptionError(lay_out(f"{cell.name}: dtype is float32 or float64, not {dtype!r}"))
-        graphs = {t: cell.trace(dtype=short, training=t, **self.sizes, **self.options) for t in (False, True)}
+        training = cell.trace(dtype=short, training=True, **self.sizes, **self.options)
+        drops = bool(training.with_role("mask"))  # else training is nothing else
+        running = cell.trace(dtype=short, training=False, **self.sizes, **self.options) if drops else training
+        graphs = {False: running, True: training}
         self._set_up(graphs, batch_first=batch_first, reverse=reverse, backend=backend, seed=seed, plan=plan,
                      weight_format=weight_format)  # fmt: skip
         if init is not None and not isinstance(init, Mapping):
@@ -156,6 +159,7 @@ class Layer:
         """Every stage of the pipeline; `training` is with dropout."""
         if not isinstance(training, bool | np.bool_):
             raise OptionError(lay_out(f"{self.name}: `training` is True or False, not {training!r}"))
+        training = training and self._graphs[True] is not self._graphs[False]
         if training not in self._compiled:
             self._compiled[training] = compile_graph(self._graphs[training], passes=self.backend != "reference")
         return self._compiled[training]
@@ -275,8 +279,9 @@ class Layer:
         ready = self._executables.get((name, training)) if isinstance(training, bool) else None
         if ready is None:
             compiled = self.compiled(training=training)
-            ready = executable(compiled, name, self.backend, self.weights.shapes, self.plan)
-            self._executables[name, bool(training)] = ready
+            key = name, compiled is not self._compiled.get(False)
+            ready = self._executables.get(key) or executable(compiled, name, self.backend, self.weights.shapes, self.plan)
+            self._executables[key] = ready
         return ready
 
     def stepper(self, n_instances: int, values: Mapping[str, Array]) -> Any:
@@ -285,7 +290,7 @@ class Layer:
 
     def _forward(self, call: Call, ready: Executable, rng: Any) -> Outcome:
         if ready.masks:
-            generator = self._rng if rng is None else _generator(self.name, rng)
+            generator = self._rng if rng is None else generator_of(rng, self.name)
             call.values |= draw_masks(ready.masks, call.timeline, generator, self._sequences.dtype)
         return ready.run(call.timeline, call.values, self.weights.snapshot, call.reset)
 
@@ -376,8 +381,10 @@ class Layer:
             FileError: something is missing or does not fit.
         """
         doc = files.field(description, "doc", str)
-        texts = {False: "graph", True: "training_graph"}
-        graphs = {t: replace(read_step(files.field(description, key, str), training=t), doc=doc) for t, key in texts.items()}
+        texts = {t: files.field(description, key, str) for t, key in ((False, "graph"), (True, "training_graph"))}
+        graphs = {t: replace(read_step(text, training=t), doc=doc) for t, text in texts.items()}
+        if texts[True] == texts[False]:
+            graphs[True] = graphs[False]
         if _interface(graphs[True]) != _interface(graphs[False]):
             raise FileError(lay_out("the graph and the training graph in the file are of two different cells"))
         layer = cls.__new__(cls)
@@ -415,13 +422,6 @@ class Layer:
                 headline = f"the file says that `{name}` is a {placement.structure} matrix, and its shape is another"
                 raise FileError(lay_out(headline))
         return found
-
-
-def _generator(owner: str, rng: Any) -> np.random.Generator:
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError):
-        raise OptionError(lay_out(f"{owner}: `rng` is a seed or a generator of NumPy, not {rng!r}")) from None
 
 
 def _checked_plan(owner: str, plan: Any) -> str:

@@ -7,11 +7,24 @@ from typing import Any
 
 import numpy as np
 
+from .errors import OptionError, lay_out
 from .graph import Port
 from .shapes import Varies
 from .timeline import Timeline
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+def generator_of(rng: Any, owner: str) -> np.random.Generator:
+    """The generator that was given, or one that begins with the seed that was given.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise OptionError(lay_out(f"{owner}: `rng` is a seed or a generator of NumPy, not {rng!r}")) from None
 
 
 def draw_masks(ports: Sequence[Port], timeline: Timeline, generator: np.random.Generator, dtype: Any) -> dict[str, Array]:
