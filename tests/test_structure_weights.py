@@ -137,7 +137,9 @@ def test_a_layer_computes_what_it_does_with_the_dense_matrices(structure, backen
     np.testing.assert_allclose(layer(X), twin(X), atol=1e-12)
     assert layer.n_parameters <= twin.n_parameters
     stream = layer.stream(n_instances=3)
-    assert all(np.array_equal(stream(x), y) for x, y in zip(X, layer(X), strict=True))
+    streamed = np.stack([stream(x) for x in X])
+    # native code promises the bits; what NumPy gives, the BLAS decides, which may add many rows in another order than a few
+    assert np.array_equal(streamed, layer(X)) if backend == "native" else np.allclose(streamed, layer(X), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("structure", KINDS, ids=str)
