@@ -23,6 +23,7 @@ from .boundary import DTYPES
 from .errors import DataError, OptionError, known_names, lay_out
 from .graph import Port
 from .layer import SHORT, Gradients, Layer, Pullback
+from .masks import generator_of
 from .sequences import as_array, numbers
 from .shapes import Dims
 
@@ -339,18 +340,6 @@ class Composite(ABC):
     @staticmethod
     def states_as_given(states: Mapping[str, Array], n_leading: int) -> dict[str, Array]:
         return {name: array if n_leading == 2 else array[0] for name, array in states.items()}
-
-
-def generator_of(rng: Any, owner: str) -> np.random.Generator:
-    """A seed or a generator, as a generator.
-
-    Raises:
-        OptionError: it is neither.
-    """
-    try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError):
-        raise OptionError(lay_out(f"{owner}: `rng` is a seed or a numpy Generator, not {rng!r}")) from None
 
 
 def input_port(part: Layer | Composite) -> Port:

@@ -17,10 +17,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from .composite import Composite, generator_of
+from .composite import Composite
 from .errors import DataError, FileError, MissingExtraError, OptionError, lay_out
 from .layer import Layer
 from .losses import Loss
+from .masks import generator_of
 from .updates import UpdateRule, clip_by_global_norm, global_norm
 
 Array = np.ndarray[Any, np.dtype[Any]]
