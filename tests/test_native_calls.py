@@ -85,6 +85,23 @@ def test_rows_in_the_users_order_are_code_of_their_own_that_a_plain_call_does_no
     assert len(program._placed) == 1
 
 
+def test_what_a_run_recorded_in_is_used_again_when_nobody_has_it():
+    layer = Layer(cells.gru, n_inputs=3, n_neurons=5, backend="native")
+    X = np.random.default_rng(0).standard_normal((3, 4, 6, 3)).astype("float32")
+    Y, pullback = layer.vjp(X[0])
+    wanted = pullback(Y).weights["U_n"]
+    kept, where = Y.copy(), id(pullback._outcome.lease.memory[0])
+    _, other = layer.vjp(X[1])  # while the first is held: memory of its own
+    assert id(other._outcome.lease.memory[0]) != where
+    assert np.array_equal(pullback(Y).weights["U_n"], wanted)
+    del pullback
+    _, third = layer.vjp(X[2])
+    assert id(third._outcome.lease.memory[0]) == where
+    assert np.array_equal(Y, kept)  # what was handed out is none of it
+    again = layer.vjp(X[0])[1](Y).weights["U_n"]
+    assert np.array_equal(again, wanted)
+
+
 def side_by_side(functions):
     """Call functions in threads of their own; whatever they raise is raised here."""
     problems = []

@@ -108,7 +108,7 @@ def test_what_one_phase_alone_reads_takes_a_block_of_rows():
         assert users == {phase}
         assert name not in found.results
     native = NativeProgram(found)
-    grown = np.diff([native._layout(Timeline(n, 1))[2] for n in (BLOCK, 2 * BLOCK)])[0]
+    grown = np.diff([native._layout(Timeline(n, 1)).internal for n in (BLOCK, 2 * BLOCK)])[0]
     kept = ROW_PLACE + sum(
         b.size * b.item_bytes for name, b in found.buffers.items() if name in internal(found) - set(found.passing)
     )

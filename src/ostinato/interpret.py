@@ -27,6 +27,7 @@ class Outcome:
     states: dict[str, Array] = field(default_factory=dict)  # (n_instances, ...)
     records: dict[str, Array] = field(default_factory=dict)  # (n_rows, ...), (n_instances, ...) or (1, ...)
     placed: frozenset[str] = frozenset()  # those records that lie as the user's arrays do (native code)
+    lease: object = None  # what the records live in (native code); they are read only while this is held
     gradients: list[Array] = field(default_factory=list)  # in the order of the program's gradient results
 
 

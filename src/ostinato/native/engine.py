@@ -6,12 +6,12 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
 from time import perf_counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -42,7 +42,7 @@ from .emit import (
 )
 from .jit import Code, compile_module, load
 from .lower import context_size, internal_buffers, lower
-from .memory import LINE, Array, address, block, rounded
+from .memory import KEPT, LINE, Array, Lease, address, block, rounded
 from .panels import panel_elements
 from .rerun import Rerun
 from .stepper import Stepper
@@ -50,11 +50,20 @@ from .targets import Target, host
 
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 GIVE_WAY = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0 if os.name == "posix" else 0
-KEPT = 1 << 30  # bytes of internal buffers that are kept from run to run, at most
 ROW_PLACE = 8  # bytes for each row that say where it lies in the user's arrays
 
 
-_Layout = tuple[list[tuple[str, int, tuple[int, ...], Any, int]], int, int]
+_New = tuple[str, int, tuple[int, ...], Any, int]  # an array: its buffer, its place in the context, shape, dtype, offset
+
+
+class _Layout(NamedTuple):
+    """The new arrays of a run, what is recorded by itself, and how many bytes each part and the internal buffers take."""
+
+    results: tuple[_New, ...] = ()
+    handed_out: int = 0
+    records: tuple[_New, ...] = ()
+    recorded: int = 0
+    internal: int = 0
 
 
 @dataclass(frozen=True)
@@ -127,7 +136,8 @@ class NativeProgram:
         self._placed: dict[frozenset[str], tuple[Code, Any]] = {}  # the code for buffers that lie in the user's order
         self._lock = threading.Lock()
         self._arenas: list[tuple[Array, int]] = []
-        self._last: tuple[tuple[tuple[int, int], int], _Layout] = ((-1, -1), -1), ([], 0, 0)
+        self._free: list[tuple[Array, int]] = []  # what earlier runs were recorded in, if nobody has it any more
+        self._last: tuple[tuple[tuple[int, int], int], _Layout] = ((-1, -1), -1), _Layout()
         self._prepared: _Prepared | None = None
         self._dtype = DTYPES[plan.program.dtype]
         self.work, self._paces = Work.of(plan), dict[tuple[Shares, int, int], Pace]()
@@ -217,18 +227,19 @@ class NativeProgram:
                 array = np.ascontiguousarray(array)
             arrays[name] = array
             context[place] = address(array)
-        layout, handed_out, internal = self._layout(timeline)
-        memory, start = self._memory(handed_out, timeline)
-        base = address(memory) + start
-        for name, place, shape, dtype, at in layout:
-            arrays[name] = np.ndarray(shape, dtype, memory, start + at)
-            context[place] = base + at
-        arena = self._arena(internal, timeline)
+        layout = self._layout(timeline)
+        _put(layout.results, self._memory(layout.handed_out, timeline), arrays, context)
+        lease = Lease(self._free, self._again(self._free, layout.recorded, timeline)) if layout.records else None
+        if lease is not None:
+            _put(layout.records, lease.memory, arrays, context)
+        arena = self._again(self._arenas, layout.internal, timeline)
         context[ARENA] = address(arena[0]) + arena[1]
         self._call(function, context, timeline)
-        if internal <= KEPT:
+        if layout.internal <= KEPT:
             self._arenas[:] = [arena]
-        return self._outcome(arrays, timeline, placed)
+        outcome = self._outcome(arrays, timeline, placed)
+        outcome.lease = lease
+        return outcome
 
     def _run_placed(self, context: Any, timeline: Timeline, placed: frozenset[str]) -> Any:
         """The function for rows that lie in the user's order, which is told where; compiled when it is first needed."""
@@ -238,16 +249,16 @@ class NativeProgram:
         context[STEP_STRIDE : LENGTHS + 1] = [*timeline.strides, timeline.reverse, *timeline.sorted_addresses]
         return self._placed[placed][1]
 
-    def _arena(self, n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
-        """Memory for the internal buffers: that of the run before, if it is large enough and nobody has it now.
+    def _again(self, free: list[tuple[Array, int]], n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
+        """Memory of a run before, if there is some that is large enough and nobody has it now; else new memory.
 
         New memory comes from the system page by page, which can take longer than the run itself.
         """
         try:
-            arena = self._arenas.pop()
+            memory = free.pop()
         except IndexError:
             return self._memory(n_bytes, timeline)
-        return arena if n_bytes <= arena[0].nbytes - LINE else self._memory(n_bytes, timeline)
+        return memory if n_bytes <= memory[0].nbytes - LINE else self._memory(n_bytes, timeline)
 
     def _memory(self, n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
         try:
@@ -301,14 +312,16 @@ class NativeProgram:
         if last_sizes != sizes:
             n_rows, n_instances = timeline.n_rows, timeline.n_instances
             of_space = {Varies.NEVER: (1,), Varies.INSTANCE: (n_instances,), Varies.STEP: (n_rows,)}
-            at, results = 0, []
+            sides: tuple[list[_New], list[_New]] = [], []
+            ends = [0, 0]
             for name, out in self._outs.items():
                 leading = timeline.leading if out.space == Varies.STEP and name in self._users else of_space[out.space]
-                results.append((name, out.place, (*leading, *out.sizes), out.dtype, at))
-                at += rounded(prod(leading) * out.size)
+                side = int(name in self._kept)
+                sides[side].append((name, out.place, (*leading, *out.sizes), out.dtype, ends[side]))
+                ends[side] += rounded(prod(leading) * out.size)
             per, room = self._internal
             internal = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + (per[Varies.STEP] + ROW_PLACE) * n_rows + room
-            last = results, at, internal
+            last = _Layout(tuple(sides[0]), ends[0], tuple(sides[1]), ends[1], internal)
             self._last = sizes, last  # in one piece: other threads may be here too
         return last
 
@@ -338,6 +351,15 @@ class NativeProgram:
             users = self._users | {self.plan.ports[name] for name in placed}
             outcome.placed = frozenset(r.name for r in self._results if r.role == "record" and r.buffer in users)
         return outcome
+
+
+def _put(new: Iterable[_New], memory: tuple[Array, int], arrays: dict[str, Array], context: Any) -> None:
+    """Arrays in a piece of memory, and where they are."""
+    whole, start = memory
+    base = address(whole) + start
+    for name, place, shape, dtype, at in new:
+        arrays[name] = np.ndarray(shape, dtype, whole, start + at)
+        context[place] = base + at
 
 
 def _as_rows(array: Array, space: Varies, timeline: Timeline) -> Array:

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
+KEPT = 1 << 30  # bytes that are kept from run to run, at most
+SPARE = 2  # pieces of memory that wait for another run: a loop has the record of one turn until the next is made
 LINE = 64  # bytes of a cache line, where every buffer begins
 
 
@@ -34,6 +36,22 @@ def block(n_bytes: int) -> tuple[Array, int]:
     """Memory whose second value, a multiple of LINE, is how far its first cache line lies behind its beginning."""
     raw = np.empty(n_bytes + LINE, np.uint8)
     return raw, -address(raw) % LINE
+
+
+class Lease:
+    """Memory that goes back to where it is looked for when nobody holds this any more.
+
+    A loop that trains records as much at every turn; memory fresh from the system would cost it a part of each.
+    """
+
+    __slots__ = ("_free", "memory")
+
+    def __init__(self, free: list[tuple[Array, int]], memory: tuple[Array, int]) -> None:
+        self._free, self.memory = free, memory
+
+    def __del__(self) -> None:
+        if len(self._free) < SPARE and self.memory[0].nbytes <= KEPT:
+            self._free.append(self.memory)
 
 
 def rounded(n_bytes: int) -> int:

@@ -83,11 +83,11 @@ class Rerun:
         """Whether calls of this kind can be run again: small ones, whose results are arrays of their own."""
         outputs = [r for r in native._results if r.role == "output"]  # noqa: SLF001
         own = {r.buffer for r in outputs if r.space == Varies.STEP} & native._outs.keys() - native._kept  # noqa: SLF001
-        _, handed_out, internal = native._layout(timeline)  # noqa: SLF001
+        layout = native._layout(timeline)  # noqa: SLF001
         return (
             timeline.plain and len(leading) > 0 and not native.masks and len(own) == len(outputs)
             and all(name in native.plan.ports for name in names)
-            and handed_out + internal <= LARGEST and native.work.small(timeline)
+            and layout.handed_out + layout.internal <= LARGEST and not layout.records and native.work.small(timeline)
         )  # fmt: skip
 
     def outputs(self, given: Sequence[Any]) -> Any:
@@ -163,7 +163,7 @@ class Rerun:
         context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = timeline.n_steps, timeline.n_instances, timeline.n_rows
         context[COUNTS], context[OFFSETS] = timeline.addresses
         context[THREADS] = context[PARTS] = 1
-        memory, start = block(native._layout(timeline)[2])  # noqa: SLF001
+        memory, start = block(native._layout(timeline).internal)  # noqa: SLF001
         context[ARENA] = address(memory) + start
         kept, states = [memory, *ready.memory], []
         for name, _, begin, end in self._states:

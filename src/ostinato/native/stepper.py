@@ -38,15 +38,15 @@ class Stepper:
         }
         self._states = [{p.name: np.array(values[p.name]) for p in program.states} for _ in range(2)]
         fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
-        layout, handed_out, internal = native._layout(self._timeline)  # noqa: SLF001
-        memory, start = block(rounded(handed_out) + internal)
-        arrays = {name: np.ndarray(shape, dtype, memory, start + at) for name, _, shape, dtype, at in layout}
+        layout = native._layout(self._timeline)  # noqa: SLF001
+        memory, start = block(rounded(layout.handed_out) + layout.internal)
+        arrays = {name: np.ndarray(shape, dtype, memory, start + at) for name, _, shape, dtype, at in layout.results}
         arrays |= {buffer: (self.inputs | fixed)[port] for port, _, buffer in native._given if port in self.inputs | fixed}  # noqa: SLF001
         context = np.frombuffer(ready.context, np.int64).copy()
         context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = 1, n_instances, n_instances
         context[THREADS] = context[PARTS] = 1
         context[COUNTS], context[OFFSETS] = self._timeline.addresses
-        context[ARENA] = address(memory) + start + rounded(handed_out)
+        context[ARENA] = address(memory) + start + rounded(layout.handed_out)
         for name, array in arrays.items():
             context[places[name]] = address(array)
         contexts = [context, context.copy()]
