@@ -199,6 +199,11 @@ def input_of_objects():
 
 
 @case(DataError)
+def input_that_no_machine_has_memory_for():
+    ELMAN(np.broadcast_to(np.float64(0), (10**9, 10**6, X.shape[-1])))
+
+
+@case(DataError)
 def input_of_complex_numbers():
     ELMAN(X * 1j)
 

@@ -45,15 +45,22 @@ def numbers(name: str, value: Any, dtype: Any, owner: str) -> Array:
     """An array of the dtype the layer computes in; a copy only if it has to be.
 
     Raises:
-        DataError: it holds no numbers, or rows of different lengths.
+        DataError: it holds no numbers, or rows of different lengths; or there is no memory for a copy.
     """
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous:
         return value  # nothing to do, and nothing to be found out
     array = as_array(name, value, owner, hint="pad the sequences and give their `lengths`")
     if array.dtype.kind not in "fiub":
         raise DataError(lay_out(f"{owner}: `{name}` holds no real numbers: its dtype is {array.dtype}"))
-    with np.errstate(over="ignore"):  # beyond float32 is infinity, as IEEE says
-        return np.ascontiguousarray(array, dtype).reshape(array.shape)
+    try:
+        with np.errstate(over="ignore"):  # beyond float32 is infinity, as IEEE says
+            return np.ascontiguousarray(array, dtype).reshape(array.shape)
+    except MemoryError:
+        size = f"{array.size * np.dtype(dtype).itemsize / 2**30:,.0f} GiB"
+        headline = (
+            f"{owner}: `{name}` has shape {array.shape}: a copy of it needs {size} of memory, which this machine does not give"
+        )
+        raise DataError(lay_out(headline, hint=f"give an array of {np.dtype(dtype)} whose elements lie row by row")) from None
 
 
 def as_array(name: str, value: Any, owner: str, hint: str = "") -> Array:
