@@ -10,7 +10,6 @@ import numpy as np
 
 Array = np.ndarray[Any, np.dtype[Any]]
 KEPT = 1 << 30  # bytes that are kept from run to run, at most
-SPARE = 2  # pieces of memory that wait for another run: a loop has the record of one turn until the next is made
 LINE = 64  # bytes of a cache line, where every buffer begins
 
 
@@ -44,13 +43,14 @@ class Lease:
     A loop that trains records as much at every turn; memory fresh from the system would cost it a part of each.
     """
 
-    __slots__ = ("_free", "memory")
+    __slots__ = ("_free", "_kept", "memory")
 
     def __init__(self, free: list[tuple[Array, int]], memory: tuple[Array, int]) -> None:
         self._free, self.memory = free, memory
+        self._kept = memory[0].nbytes <= KEPT
 
-    def __del__(self) -> None:
-        if len(self._free) < SPARE and self.memory[0].nbytes <= KEPT:
+    def __del__(self) -> None:  # at the end of a process too, when the names of this module are gone
+        if self._kept and len(self._free) < 2:  # a loop has the record of one turn until the next is made
             self._free.append(self.memory)
 
 
