@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ostinato import Layer, cells
+from ostinato import Context, Input, Layer, State, Weight, cell, cells, tanh
 from ostinato.timeline import Timeline
 from tests.test_native import equal
 
@@ -100,6 +100,31 @@ def test_what_a_run_recorded_in_is_used_again_when_nobody_has_it():
     assert np.array_equal(Y, kept)  # what was handed out is none of it
     again = layer.vjp(X[0])[1](Y).weights["U_n"]
     assert np.array_equal(again, wanted)
+
+
+@cell
+def rows_and_instances(x=Input("n"), s=State("n"), c=Context("n"), V=Weight("n", "n"), U=Weight("n", "n")):
+    """Two gradients of one shape: the first is a sum over steps and instances, the second over instances."""
+    return tanh(x @ V + s * (c @ U))
+
+
+@pytest.mark.parametrize("more", [{"batch_first": True}, {"reverse": True}, {}])
+def test_sums_over_steps_and_sums_over_instances_look_their_rows_up_where_they_are(more):
+    layers = [Layer(rows_and_instances, n=5, seed=3, backend=b, **more) for b in ("native", "numpy")]
+    generator = np.random.default_rng(0)
+    x, c = (generator.standard_normal(shape).astype("float32") for shape in ((5, 7, 5), (5 if "batch_first" in more else 7, 5)))
+    lengths = None if more else [5, 0, 3, 1, 4, 2, 5]
+    found, expected = (layer.vjp(x, c, lengths=lengths)[1](np.ones((5, 7, 5))).weights for layer in layers)
+    for name, array in expected.items():
+        assert np.allclose(found[name], array, rtol=1e-4, atol=1e-4), name
+
+
+def test_a_stream_of_many_has_room_for_them_after_one_sequence_as_long():
+    layer = Layer(cells.lstm, n_inputs=4, n_neurons=5, batch_first=True, backend="native")
+    x = np.random.default_rng(0).standard_normal((1, 512, 4)).astype("float32")
+    layer(x)
+    assert layer.stream(n_instances=512)(x[0]).shape == (512, 5)
+    assert layer.run(x)[1]["h"].shape == (1, 5)
 
 
 def side_by_side(functions):

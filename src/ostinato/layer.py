@@ -224,7 +224,7 @@ class Layer:
             return found  # type: ignore[no-any-return]
         call = self._sequences.call(inputs, named, state, lengths, reset)
         ready = self._executable("forward", training=training)
-        outcome = self._forward(call, ready, rng)
+        outcome = self._forward(call, ready, rng, self.weights.snapshot)
         if plain and again is None:
             self._prepare_rerun(inputs, call, ready)
         return self._outputs(outcome, call), self._sequences.given_states(outcome.states, call)
@@ -257,9 +257,9 @@ class Layer:
         call = self._sequences.call(inputs, named, state, lengths, reset)
         # back-propagation reads the inputs again, whatever the caller does with the arrays in between
         call.values = {name: array.copy() for name, array in call.values.items()}
-        outcome = self._forward(call, self._executable("recording", training=training), rng)
-        backward = self._executable("backward", training=training)
-        pullback = Pullback(self._sequences, backward, self.weights.snapshot, call, outcome)
+        weights = self.weights.snapshot  # for both passes, whoever assigns others meanwhile
+        outcome = self._forward(call, self._executable("recording", training=training), rng, weights)
+        pullback = Pullback(self._sequences, self._executable("backward", training=training), weights, call, outcome)
         return self._outputs(outcome, call), pullback
 
     def stream(self, *, state: Any = None, n_instances: int | None = None, **contexts: Any) -> Stream:
@@ -288,11 +288,11 @@ class Layer:
         """What a stream of native code runs on: see native.engine.Stepper."""
         return self._executable("forward", training=False).stepper(self.weights.snapshot, n_instances, values)
 
-    def _forward(self, call: Call, ready: Executable, rng: Any) -> Outcome:
+    def _forward(self, call: Call, ready: Executable, rng: Any, weights: Mapping[str, Array]) -> Outcome:
         if ready.masks:
             generator = self._rng if rng is None else generator_of(rng, self.name)
             call.values |= draw_masks(ready.masks, call.timeline, generator, self._sequences.dtype)
-        return ready.run(call.timeline, call.values, self.weights.snapshot, call.reset)
+        return ready.run(call.timeline, call.values, weights, call.reset)
 
     def _outputs(self, outcome: Outcome, call: Call) -> Any:
         outputs = {name: self._sequences.as_given(array, call.n_leading) for name, array in outcome.outputs.items()}

@@ -62,7 +62,8 @@ class Pace:
             self._pause -= seconds
             return
         self._shared += 1
-        alone = sorted(self._alone or [pace])[len(self._alone) // 2] * max(1, n_rows)  # their median
+        known = sorted(self._alone) or [pace]  # a list of its own: other threads add to that one
+        alone = known[len(known) // 2] * max(1, n_rows)  # their median
         self._saved = min(KEPT * self._saved + alone - seconds, SAVED * alone)
         if self._saved >= 0:
             self._longest = PAUSE

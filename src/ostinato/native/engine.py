@@ -137,7 +137,7 @@ class NativeProgram:
         self._lock = threading.Lock()
         self._arenas: list[tuple[Array, int]] = []
         self._free: list[tuple[Array, int]] = []  # what earlier runs were recorded in, if nobody has it any more
-        self._last: tuple[tuple[tuple[int, int], int], _Layout] = ((-1, -1), -1), _Layout()
+        self._last: tuple[tuple[tuple[int, int], int, int], _Layout] = ((-1, -1), -1, -1), _Layout()
         self._prepared: _Prepared | None = None
         self._dtype = DTYPES[plan.program.dtype]
         self.work, self._paces = Work.of(plan), dict[tuple[Shares, int, int], Pace]()
@@ -307,7 +307,7 @@ class NativeProgram:
 
     def _layout(self, timeline: Timeline) -> _Layout:
         """Where each new result lies in the memory of a run; the size of all of them, and of the internal buffers."""
-        sizes = timeline.leading, timeline.n_rows
+        sizes = timeline.leading, timeline.n_instances, timeline.n_rows
         last_sizes, last = self._last
         if last_sizes != sizes:
             n_rows, n_instances = timeline.n_rows, timeline.n_instances

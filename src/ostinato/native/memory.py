@@ -44,13 +44,15 @@ class Lease:
     """
 
     __slots__ = ("_free", "_kept", "memory")
+    _references = staticmethod(sys.getrefcount)
 
     def __init__(self, free: list[tuple[Array, int]], memory: tuple[Array, int]) -> None:
         self._free, self.memory = free, memory
         self._kept = memory[0].nbytes <= KEPT
 
     def __del__(self) -> None:  # at the end of a process too, when the names of this module are gone
-        if self._kept and len(self._free) < 2:  # a loop has the record of one turn until the next is made
+        alone = self._references(self.memory[0]) <= 2  # the tuple's and the argument's: no array in it is left
+        if self._kept and alone and len(self._free) < 2:  # a loop has the record of one turn until the next is made
             self._free.append(self.memory)
 
 

@@ -26,7 +26,9 @@ AHEAD = 24  # rows
 def lower_total(k: Kernel, total: Total, *, by_step: bool) -> None:
     """Sums of equal shape share one function, which is told the addresses."""
     views = [v for v in (total.source, total.right, total.target) if v is not None]
-    shape = [(v.sizes, v.strides, "p" if v.buffer in k.unit.placed else "r", k.row_stride(v)) for v in views]
+    # where a placed row is looked up depends on whether it is one of steps or of instances
+    marks = [k.plan.buffers[v.buffer].space.name.lower() if v.buffer in k.unit.placed else "r" for v in views]
+    shape = [(v.sizes, v.strides, mark, k.row_stride(v)) for v, mark in zip(views, marks, strict=True)]
     name = "sum_" + "_".join(str(n) for sizes, strides, mark, row in shape for n in (*sizes, "s", *strides, mark, row))
     found = k.unit.module.globals.get(name)
     if found is None:
