@@ -178,8 +178,8 @@ def read_bytes(sizes):
     """
     found, before = {}, 0
     for name, size in sizes.items():
-        half = min(max(4 * before, size // 4), size // 2)
-        found[name] = (half, half * 3 // 2 // 4096 * 4096)
+        inside = min(max(4 * before, size // 4), size // 2)
+        found[name] = (inside, inside * 3 // 2 // 4096 * 4096)
         before = size
     return {**found, "DRAM": (max(4 * before, 128 << 20),)}
 

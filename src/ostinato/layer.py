@@ -240,9 +240,9 @@ class Layer:
         sequences = self._sequences
         beginning = sequences.beginning(call.timeline.n_instances)
         again = ready.rerun(call.timeline, leading, sequences.names, self.weights.snapshot, beginning)
-        if len(self._reruns) >= N_RERUNS:
-            self._reruns.clear()
         if again is not None:
+            if len(self._reruns) >= N_RERUNS:
+                self._reruns.clear()
             self._reruns[np.shape(inputs[0])] = again
 
     def vjp(

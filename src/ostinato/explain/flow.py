@@ -139,8 +139,7 @@ def _of_first_instance(array: Array, value: Value, call: Call) -> Array:
     """(n_steps, n_elements) in the order in which the steps run."""
     timeline = call.timeline
     if value.type.varies == Varies.STEP:
-        rows = timeline.offsets[:-1] + np.flatnonzero(timeline.order == 0)[0]  # no lengths: every step has all instances
-        steps = array[rows]
+        steps = array[timeline.offsets[:-1]]  # no lengths are given: the first row of a step is of the first instance
     else:
         steps = np.broadcast_to(array[:1], (timeline.n_steps, *array.shape[1:]))
     return np.asarray(steps.reshape(timeline.n_steps, -1)[:, :SHOWN_ELEMENTS], np.float64)

@@ -58,9 +58,7 @@ class Unit:
     module: Any  # ir.Module; None where nothing is written
     plan: Plan
     target: Target
-    placed: frozenset[str] = (
-        frozenset()
-    )  # buffers whose rows lie in the user's order, not in that of the run: see places_of_rows
+    placed: frozenset[str] = frozenset()  # buffers whose rows lie in the user's order: see lower.py
 
     @cached_property
     def places(self) -> dict[str, int]:
