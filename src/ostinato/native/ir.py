@@ -43,6 +43,11 @@ class VectorType(Type):
         self.element, self.count = element, count
 
 
+def vector(element: Type, count: int) -> Type:
+    """So many elements side by side; one alone is no vector."""
+    return element if count == 1 else VectorType(element, count)
+
+
 class FunctionType(Type):
     """What a function is given, and what it gives."""
 

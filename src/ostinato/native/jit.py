@@ -118,7 +118,7 @@ def _machine(target: Target, speed: Speed) -> Iterator[llvm.TargetMachine]:
     prepare(target.triple)
     with _ours("target"):
         made = llvm.Target.from_triple(target.triple).create_target_machine(
-            target.cpu, target.features, opt=min(speed, 2), reloc="pic", codemodel="small", jit=True
+            target.cpu, target.features, opt=min(speed, 2), reloc="pic", codemodel="small", jit=True, abiname=target.abi
         )
     with made:
         yield made
