@@ -14,6 +14,11 @@ from ctypes import c_float
 from struct import Struct
 from typing import Any
 
+import llvmlite
+
+# a constant with one number in every lane has a short form since LLVM 19, and llvmlite has had a later one since 0.45
+SHORT_SPLAT = tuple(int(part) for part in llvmlite.__version__.split(".")[:2]) >= (0, 45)
+
 # --- types --------------------------------------------------------------------------------------------------------------------
 
 
@@ -98,7 +103,9 @@ def _constant(kind: Type, value: float | Sequence[float]) -> str:
     element = kind.element
     assert isinstance(element, Number)
     if isinstance(value, int | float):
-        return f"splat ({element.text} {_number(element, value)})"
+        if SHORT_SPLAT:
+            return f"splat ({element.text} {_number(element, value)})"
+        value = [value] * kind.count
     return f"<{', '.join(f'{element.text} {_number(element, v)}' for v in value)}>"
 
 

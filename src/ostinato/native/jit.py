@@ -27,6 +27,7 @@ import threading
 from collections.abc import Iterator
 from typing import Literal
 
+import llvmlite
 import llvmlite.binding as llvm
 
 from ..errors import InternalError, lay_out
@@ -127,7 +128,7 @@ def _machine(target: Target, speed: Speed) -> Iterator[llvm.TargetMachine]:
 @contextlib.contextmanager
 def _module(ir_text: str, target: Target, machine: llvm.TargetMachine) -> Iterator[llvm.ModuleRef]:
     """The text, read and verified, in a context of its own: LLVM keeps the types of a context for as long as that lives."""
-    with llvm.create_context() as context:
+    with _context() as context:
         with _ours("read", ir_text):
             module = llvm.parse_assembly(ir_text, context)
         with module:
@@ -135,6 +136,13 @@ def _module(ir_text: str, target: Target, machine: llvm.TargetMachine) -> Iterat
                 module.verify()
             module.triple, module.data_layout = target.triple, str(machine.target_data)
             yield module
+
+
+def _context() -> llvm.context.ContextRef:
+    """A context of its own, in which pointers are opaque. llvmlite 0.44 (LLVM 15) makes others unless the whole process says so."""
+    if hasattr(llvmlite, "opaque_pointers_enabled"):
+        return llvm.context.ContextRef(llvm.ffi.lib.LLVMPY_ContextCreate(True))
+    return llvm.create_context()
 
 
 def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, speed: Speed) -> None:
@@ -145,10 +153,10 @@ def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, speed: Speed)
         passes = builder.getModulePassManager()
     else:
         passes = llvm.create_new_module_pass_manager()
-        passes.add_always_inliner_pass()
-    if speed == 2:
-        passes.add_sroa_pass()
-        passes.add_simplify_cfg_pass()
+        names = ["always_inliner", "sroa", "simplify_cfg"] if speed == 2 else ["always_inliner"]
+        # llvmlite 0.44 offers the last one alone; the lowering needs none of them
+        for add in filter(None, (getattr(passes, f"add_{name}_pass", None) for name in names)):
+            add()
     passes.run(module, builder)
 
 

@@ -133,6 +133,8 @@ def runnable() -> tuple[Target, ...]:
     """Those of TARGETS that this CPU can run, widest first, with the triple of this system."""
     own = _architecture()
     features = _features()
+    if own not in ("x86_64", "aarch64"):  # what code is made for, and run by nobody yet
+        return ()
     fits = [t for t in TARGETS.values() if _family(t.triple) == own and features.issuperset(t.needs)]
     return tuple(replace(target, triple=_triple()) for target in fits)
 
