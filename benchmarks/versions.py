@@ -1,8 +1,9 @@
-"""Ostinato with one LLVM against Ostinato with another: `python -m benchmarks.versions .venv-oldest/bin/python ...`
+"""Ostinato with one LLVM against Ostinato with another.
 
-Every interpreter that is named has an llvmlite of its own. The cases are timed in turn, each interpreter in a process of its own
-that stays, pinned to the same core; printed are seconds with the interpreter that this runs in, and the others as ratios to it
-(above 1: slower). NumPy is the only other package that they need.
+    taskset -c 0 python -m benchmarks.versions .venv-oldest/bin/python ...
+
+Every interpreter that is named has an llvmlite of its own, and a process that stays. The cases are timed in turn; printed are
+seconds with the interpreter that this runs in, and the others as ratios to it (above 1: slower).
 """
 
 import json
@@ -63,7 +64,7 @@ def work():
 
 def started(python):
     command = [python, "-m", "benchmarks.versions", "--work"]
-    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # noqa: S603
 
 
 def asked(process, case):
@@ -74,7 +75,7 @@ def asked(process, case):
 
 def version(python):
     program = "import llvmlite.binding as b, llvmlite; print(llvmlite.__version__, 'LLVM', *b.llvm_version_info[:1])"
-    return subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run([python, "-c", program], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S603
 
 
 def main(others):

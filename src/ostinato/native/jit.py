@@ -139,7 +139,7 @@ def _module(ir_text: str, target: Target, machine: llvm.TargetMachine) -> Iterat
 
 
 def _context() -> llvm.context.ContextRef:
-    """A context of its own, in which pointers are opaque. llvmlite 0.44 (LLVM 15) makes others unless the whole process says so."""
+    """A context of its own, in which pointers are opaque: llvmlite 0.44 makes others unless the whole process says so."""
     if hasattr(llvmlite, "opaque_pointers_enabled"):
         return llvm.context.ContextRef(llvm.ffi.lib.LLVMPY_ContextCreate(True))
     return llvm.create_context()
