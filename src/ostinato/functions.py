@@ -81,7 +81,10 @@ def layer_norm(x: Any, scale: Any = None, shift: Any = None, epsilon: float = 1e
 
     The variance is the biased one (divided by n), as in the paper.
     """
-    centred = x - mean(x, keepdims=True)
+    x = x if isinstance(x, boundary.Symbolic) else np.asarray(x)
+    # the mean of equal numbers is rounded, and what is left of it divided by sqrt(epsilon): the distance to the first is exact
+    distance = x - stop_gradient(x[..., :1])
+    centred = distance - mean(distance, keepdims=True)
     # one division for a line, not one for each of its elements: here and in the derivative
     normal = centred * (1.0 / sqrt(mean(centred * centred, keepdims=True) + epsilon))
     if scale is not None:
