@@ -14,8 +14,8 @@ Conventions of the fields:
   nothing flows back. Where a formula gives too many dimensions, differentiate.py sums what broadcasting had stretched.
 * `equation` is how it is written: `{0}` and `{1}` are the operands.
 
-Corners (all of them, with a test each, in docs/language.md): the derivative of relu and of abs at 0 is 0; of maximum, minimum and
-max, equal operands share alike; of `a ** b`, it is 0 by `a` where b is 0, and 0 by `b` where a is 0 and b is not negative.
+Corners (all of them, with a test each, in docs/language.md): the derivative of relu and of abs at 0 is 0; of maximum, minimum
+and max, equal operands share alike; of `a ** b`, it is 0 by `a` where b is 0, and 0 by `b` where a is 0 and b is not negative.
 Where a derivative can be infinite at a finite operand (division, power, log, sqrt, exp), an adjoint of 0 passes 0 back, and not
 0 * infinity: what `where` or `maximum` did not choose has no part in the gradient.
 """

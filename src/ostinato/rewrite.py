@@ -122,7 +122,7 @@ class Builder:
             return None
         divisor = self.constant(quotient.args[1])
         zero = 0.0 in [self.constant(a) for a in asked.args]
-        return args[2] if zero and divisor is not None and divisor != 0 and not isnan(divisor) else None  # type: ignore[no-any-return]
+        return args[2] if zero and divisor is not None and divisor != 0 and not isnan(divisor) else None
 
     def _negative(self, args: Any, *_: Any) -> Value | None:
         inner = self._inner(args[0], "negative")

@@ -22,8 +22,8 @@ def min_lstm(
 ):  # fmt: skip
     """minLSTM, its gates normalised to a sum of 1 (Feng et al. 2024, arXiv 2410.01201).
 
-    h(t) = f / (f + i) h(t-1) + i / (f + i) n;  f, i = sigmoid(x W_* + b_*), n = x W_n + b_n. The ratios are taken in logarithms,
-    as in the paper: f / (f + i) = sigmoid(log f - log i), which is finite where both gates are closed, too.
+    h(t) = f / (f + i) h(t-1) + i / (f + i) n;  f, i = sigmoid(x W_* + b_*), n = x W_n + b_n. The ratios are taken in
+    logarithms, as in the paper: f / (f + i) = sigmoid(log f - log i), which is finite where both gates are closed, too.
     """
     ratio = softplus(-(x @ W_i + b_i)) - softplus(-(x @ W_f + b_f))  # log f - log i
     return sigmoid(ratio) * h + sigmoid(-ratio) * (x @ W_n + b_n)
