@@ -223,7 +223,8 @@ class Writer:
 
     def normalised(self) -> tuple[str, float]:
         a = self.value(at_least=1)
-        return self.one((f"softmax({a})", 1), (f"layer_norm({a}, epsilon=0.1)", 2), (f"{a} * softmax({a} * 2)", 2))
+        length = (f"normalize({a}, epsilon=0.5)", 1)
+        return self.one((f"softmax({a})", 1), (f"layer_norm({a}, epsilon=0.1)", 2), (f"{a} * softmax({a} * 2)", 2), length)
 
     def joined(self) -> tuple[str, float]:
         a = self.value(at_least=1)

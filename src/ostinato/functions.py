@@ -17,7 +17,23 @@ import numpy as np
 
 from . import boundary
 from .errors import CellError, counted, lay_out
-from .ops import abs_, exp, max_, maximum, minimum, relu, sigmoid, slice_, softplus, sqrt, stop_gradient, sum_, tanh, where
+from .ops import (
+    abs_,
+    equal,
+    exp,
+    max_,
+    maximum,
+    minimum,
+    relu,
+    sigmoid,
+    slice_,
+    softplus,
+    sqrt,
+    stop_gradient,
+    sum_,
+    tanh,
+    where,
+)
 from .shapes import Dim, Reason
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -65,12 +81,41 @@ def layer_norm(x: Any, scale: Any = None, shift: Any = None, epsilon: float = 1e
 
     The variance is the biased one (divided by n), as in the paper.
     """
-    centred = x - mean(x, keepdims=True)
+    x = x if isinstance(x, boundary.Symbolic) else np.asarray(x)
+    # the mean of equal numbers is rounded, and what is left of it divided by sqrt(epsilon): the distance to the first is exact
+    distance = x - stop_gradient(x[..., :1])
+    centred = distance - mean(distance, keepdims=True)
     # one division for a line, not one for each of its elements: here and in the derivative
     normal = centred * (1.0 / sqrt(mean(centred * centred, keepdims=True) + epsilon))
     if scale is not None:
         normal = normal * scale
     return normal if shift is None else normal + shift
+
+
+@composed
+def norm(x: Any, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Any:
+    """The Euclidean length sqrt(Σ x²) over the last dimension (or `axis`); the derivative of a vector of zeros is 0.
+
+    The largest element is divided out first, so that no square overflows or vanishes: lengths from the smallest number to the
+    largest are right to rounding.
+    """
+    largest = stop_gradient(max_(abs_(x), axis=axis, keepdims=True))
+    # the length does not depend on what is divided out: nothing flows back through it
+    unit = where((largest > 0.0) & (largest < float("inf")), largest, 1.0)
+    parts = x / unit
+    squares = sum_(parts * parts, axis=axis, keepdims=True)
+    nothing = equal(squares, 0.0)
+    length = unit * where(nothing, 0.0, sqrt(where(nothing, 1.0, squares)))
+    return length if keepdims else sum_(length, axis=axis)
+
+
+@composed
+def normalize(x: Any, axis: int | tuple[int, ...] = -1, epsilon: float = 1e-12) -> Any:
+    """x / max(norm(x), epsilon) over the last dimension (or `axis`): length 1, and 0 for a vector of zeros.
+
+    As PyTorch's `normalize`: below `epsilon` it is x / epsilon, whose derivative is finite.
+    """
+    return x / maximum(norm(x, axis=axis, keepdims=True), epsilon)
 
 
 @composed
@@ -107,7 +152,9 @@ def hard_sigmoid(x: Any, alpha: float = 0.2, beta: float = 0.5) -> Any:
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """x where x > 0, else alpha (exp(x) - 1) (ONNX Elu)."""
     # the exponential sees no positive number, so that it can not overflow where it is not chosen
-    return where(x > 0, x, alpha * (exp(where(x > 0, 0.0, x)) - 1.0))
+    below = where(x > 0, 0.0, x)
+    # exp(x) - 1 = tanh(x/2) (exp(x) + 1), which keeps the digits of a small x
+    return where(x > 0, x, alpha * (tanh(0.5 * below) * (exp(below) + 1.0)))
 
 
 @composed

@@ -14,8 +14,10 @@ Conventions of the fields:
   nothing flows back. Where a formula gives too many dimensions, differentiate.py sums what broadcasting had stretched.
 * `equation` is how it is written: `{0}` and `{1}` are the operands.
 
-Second-class corners: the derivative of relu and of abs at 0 is 0; of maximum, minimum and max, equal operands share alike;
-of `a ** b`, it is 0 by `a` where b is 0, and 0 by `b` where a is 0.
+Corners (all of them, with a test each, in docs/language.md): the derivative of relu and of abs at 0 is 0; of maximum, minimum
+and max, equal operands share alike; of `a ** b`, it is 0 by `a` where b is 0, and 0 by `b` where a is 0 and b is not negative.
+Where a derivative can be infinite at a finite operand (division, power, log, sqrt, exp), an adjoint of 0 passes 0 back, and not
+0 * infinity: what `where` or `maximum` did not choose has no part in the gradient.
 """
 
 from __future__ import annotations
@@ -98,6 +100,15 @@ def _record(name: str, n_operands: int | None, **fields: Any) -> Op:
 
 
 # --- derivatives that are longer than a formula --------------------------------------------------------------------------
+
+
+def _if_any(d: Any, contribution: Any) -> Any:
+    """What flows back through an op whose derivative may be infinite; 0 where nothing arrives, so that 0 * infinity is 0."""
+    return where(equal(d, 0.0), 0.0, contribution)
+
+
+def _power_by_exponent(d: Any, y: Any, a: Any, b: Any) -> Any:
+    return where(equal(a, 0.0) & (b >= 0.0), 0.0, _if_any(d, d * y * log(a)))
 
 
 def unbroadcast(d: Any, dims: Dims) -> Any:
@@ -224,11 +235,11 @@ multiply: Op = _record("multiply", **_binary, numpy=np.multiply,
                    derivative=(lambda d, y, a, b: d * b, lambda d, y, a, b: d * a),
                    equation="{0} ⊙ {1}", infix="*", doc="a * b, elementwise (the Hadamard product)")  # fmt: skip
 divide: Op = _record("divide", **_binary, numpy=np.divide,
-                 derivative=(lambda d, y, a, b: d / b, lambda d, y, a, b: -(d * y) / b),
+                 derivative=(lambda d, y, a, b: _if_any(d, d / b), lambda d, y, a, b: _if_any(d, -(d * y) / b)),
                  equation="{0} / {1}", infix="/", doc="a / b, elementwise")  # fmt: skip
 power: Op = _record("power", **_binary, numpy=np.power,
-                derivative=(lambda d, y, a, b: where(equal(b, 0.0), 0.0, d * b * a ** (b - 1)),
-                            lambda d, y, a, b: where(equal(a, 0.0), 0.0, d * y * log(a))),
+                derivative=(lambda d, y, a, b: where(equal(b, 0.0), 0.0, _if_any(d, d * b * a ** (b - 1))),
+                            _power_by_exponent),
                 equation="{0}^{1}", infix="**", doc="a ** b, elementwise")  # fmt: skip
 negative: Op = _record("negative", **_unary, numpy=np.negative, derivative=(lambda d, y, x: -d,),
                    equation="-{0}", doc="-x")  # fmt: skip
@@ -243,11 +254,11 @@ minimum: Op = _record("minimum", **_binary, numpy=np.minimum,
 abs_: Op = _record("abs", **_unary, numpy=np.abs, derivative=(lambda d, y, x: d * sign(x),),
               equation="|{0}|", doc="|x|")  # fmt: skip
 sign: Op = _record("sign", **_unary, numpy=np.sign, derivative=(None,), equation="sign({0})", doc="-1, 0 or 1")
-exp: Op = _record("exp", **_unary, numpy=np.exp, derivative=(lambda d, y, x: d * y,),
+exp: Op = _record("exp", **_unary, numpy=np.exp, derivative=(lambda d, y, x: _if_any(d, d * y),),
               equation="exp({0})", doc="e to the power of x")  # fmt: skip
-log: Op = _record("log", **_unary, numpy=np.log, derivative=(lambda d, y, x: d / x,),
+log: Op = _record("log", **_unary, numpy=np.log, derivative=(lambda d, y, x: _if_any(d, d / x),),
               equation="log({0})", doc="The natural logarithm")  # fmt: skip
-sqrt: Op = _record("sqrt", **_unary, numpy=np.sqrt, derivative=(lambda d, y, x: d * 0.5 / y,),
+sqrt: Op = _record("sqrt", **_unary, numpy=np.sqrt, derivative=(lambda d, y, x: _if_any(d, d * 0.5 / y),),
                equation="√({0})", doc="The square root")  # fmt: skip
 tanh: Op = _record("tanh", **_unary, numpy=np.tanh, derivative=(lambda d, y, x: d * (1 - y * y),),
                equation="tanh({0})", doc="The hyperbolic tangent")  # fmt: skip

@@ -237,4 +237,8 @@ def clip_by_global_norm(gradients: Mapping[str, Array], limit: float) -> tuple[d
         wrong = next(name for name, g in gradients.items() if not np.isfinite(g).all())
         raise DataError(lay_out(f"clip_by_global_norm: the gradient of `{wrong}` is not finite"))
     factor = min(1.0, limit / norm) if norm else 1.0
-    return {name: g if factor == 1.0 else (g * factor).astype(g.dtype) for name, g in gradients.items()}, norm
+    # in float64: the factor alone may be below what float32 holds
+    clipped = {
+        n: g if factor == 1.0 else np.multiply(g, factor, dtype=np.float64).astype(g.dtype) for n, g in gradients.items()
+    }
+    return clipped, norm
