@@ -1,5 +1,8 @@
 """Networks one step after another: the bits of the whole."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -131,6 +134,26 @@ def test_what_a_stream_gave_stays():
     kept = first.copy()
     stream(X[1])
     assert_equal(first, kept)
+
+
+@pytest.mark.parametrize(
+    "copied", [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))], ids=["copy", "deepcopy", "pickle"]
+)
+def test_a_stream_can_be_copied_at_every_step(copied):
+    network = tagger()
+    X = random((5, 3)).astype(np.float32)
+    Y = network(X)
+    stream = network.stream(state={"1.h": np.ones(5)})
+    begun = stream(X[0])
+    stream.state = None
+    for t in range(5):
+        other = copied(stream)
+        for other_stream in (stream, other):
+            assert_equal(other_stream(X[t]), Y[t])
+        if t < 4:
+            assert_equal(other(X[t + 1]), Y[t + 1])
+        other.reset()
+        assert_equal(other(X[0]), begun)
 
 
 def test_dropout_as_the_last_part_gives_what_stands_before_it():

@@ -21,6 +21,7 @@ from .errors import (
     ShapeError,
     SymbolError,
 )
+from .estimator_stream import EstimatorStream
 from .explain import Explanation, ProductExplanation, explain, explain_product
 from .functions import (
     affine,
@@ -41,6 +42,7 @@ from .layer import Gradients, Layer, Stream
 from .loading import load
 from .losses import Loss, cross_entropy, mean_squared_error
 from .network import Bidirectional, Dropout, LastStep, Network
+from .network_stream import NetworkStream
 from .ops import (
     concat,
     exp,
@@ -93,6 +95,7 @@ __all__ = [
     "Diagonal",
     "DimensionError",
     "Dropout",
+    "EstimatorStream",
     "Explanation",
     "FileError",
     "Gradients",
@@ -103,6 +106,7 @@ __all__ = [
     "Loss",
     "MissingExtraError",
     "Network",
+    "NetworkStream",
     "OptionError",
     "OstinatoError",
     "Output",

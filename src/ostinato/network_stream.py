@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from copy import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +33,7 @@ class NetworkStream:
         self._network, self._n_instances = network, n_instances
         self._layers = {place: layer for place, layer in layers.items() if not _changes_nothing(layer)}
         self._use(self._made(state))
+        self._begin = self.state
 
     def _made(self, given: Any) -> dict[str, Stream]:
         """A stream for each layer, from the states by prefixed name."""
@@ -75,12 +75,15 @@ class NetworkStream:
         for stream in self._streams.values():
             stream.reset()
 
-    def __copy__(self) -> NetworkStream:
-        """A stream that goes on by itself from here."""
-        other = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
-        other._use({place: copy(stream) for place, stream in self._streams.items()})
-        return other
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy, or a pickle, goes on by itself from here."""
+        return {**self.__dict__, "_streams": {}, "_chain": [], "_now": self.state}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        now = state.pop("_now")
+        self.__dict__.update(state)
+        self._use(self._made(self._begin))
+        self.state = now
 
     def __repr__(self) -> str:
         names = " -> ".join(layer.name for layer in self._layers.values())
