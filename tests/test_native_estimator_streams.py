@@ -52,6 +52,20 @@ def test_a_classifier_answers_to_the_sequence_as_far_as_it_has_come(method, opti
     assert_equal(stream(X[2, 0]), whole(X[2:3, :1])[0])
 
 
+def test_several_methods_are_answered_together():
+    model = classifier()
+    stream = model.stream(("predict", "predict_proba"))
+    label, chances = stream(X[0, 0])
+    assert label == model.predict(X[:1, :1])[0]
+    assert_equal(chances, model.predict_proba(X[:1, :1])[0])
+    labels, chances = model.stream(("predict", "predict_proba"), n_instances=5)(X[:5, 0])
+    assert_equal(labels, model.predict(X[:5, :1]))
+    assert_equal(chances, model.predict_proba(X[:5, :1]))
+    assert repr(stream) == "<stream of RecurrentClassifier.predict and predict_proba, n_features=3>"
+    with pytest.raises(OptionError, match="there is no method `score` to stream"):
+        model.stream(("predict", "score"))
+
+
 @pytest.mark.parametrize(
     ("target", "options"),
     [

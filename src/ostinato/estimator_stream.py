@@ -25,12 +25,13 @@ class EstimatorStream:
     It goes on with what was learned when it was made, whatever the estimator learns later.
     """
 
-    def __init__(self, estimator: Any, method: str, state: Any, n_instances: int | None) -> None:
+    def __init__(self, estimator: Any, method: str | tuple[str, ...], state: Any, n_instances: int | None) -> None:
         self._owner = type(estimator).__name__
         methods = [name for name in METHODS if hasattr(estimator, name)]
-        if method not in methods:
-            known = known_names(str(method), methods, "methods that answer step by step")
-            raise OptionError(lay_out(f"{self._owner}: there is no method `{method}` to stream; {known}"))
+        for name in method if isinstance(method, tuple) else (method,):
+            if name not in methods:
+                known = known_names(str(name), methods, "methods that answer step by step")
+                raise OptionError(lay_out(f"{self._owner}: there is no method `{name}` to stream; {known}"))
         self._estimator = copy(estimator)  # another `fit` gives the estimator another network, and not this one
         self._method, self._n_instances = method, n_instances
         self._stream = estimator.network_.stream(state=state, n_instances=n_instances)
@@ -43,14 +44,19 @@ class EstimatorStream:
 
         Returns:
             of "predict" a label or a number, or (n_targets,) numbers; of "predict_proba" and "decision_function" what they say
-            of one sequence, as (n_classes,). With `n_instances`, one of these for each.
+            of one sequence, as (n_classes,). With `n_instances`, one of these for each. Of several methods a tuple.
 
         Raises:
             DataError: x of another shape or of other features, NaN, infinite or far too large. The stream has not moved then.
         """
         X = self._estimator.input_scale_.apply(self._checked(x)).astype(self._dtype)  # noqa: N806 - as the estimator has it
-        outputs = self._stream(X).astype(np.float64)
-        answers = self._estimator.answers_to(self._method, outputs if self._n_instances is not None else outputs[None])
+        outputs = np.atleast_2d(self._stream(X)).astype(np.float64)
+        if isinstance(self._method, tuple):
+            return tuple(self._answer(method, outputs) for method in self._method)
+        return self._answer(self._method, outputs)
+
+    def _answer(self, method: str, outputs: Array) -> Any:
+        answers = self._estimator.answers_to(method, outputs)
         return answers if self._n_instances is not None else answers[0]
 
     def _checked(self, x: Any) -> Array:
@@ -103,17 +109,20 @@ class EstimatorStream:
 
     def __repr__(self) -> str:
         instances = "" if self._n_instances is None else f", n_instances={self._n_instances}"
-        return f"<stream of {self._owner}.{self._method}, n_features={self._shape[-1]}{instances}>"
+        methods = " and ".join(self._method) if isinstance(self._method, tuple) else self._method
+        return f"<stream of {self._owner}.{methods}, n_features={self._shape[-1]}{instances}>"
 
 
 class Streaming:
     """What makes an estimator stream; it says by `answers_to(method, outputs)` what a method makes of the network's outputs."""
 
-    def stream(self, method: str = "predict", *, state: Any = None, n_instances: int | None = None) -> EstimatorStream:
+    def stream(
+        self, method: str | tuple[str, ...] = "predict", *, state: Any = None, n_instances: int | None = None
+    ) -> EstimatorStream:  # fmt: skip
         """One step after another: `answer = stream(x)` is what the method answers to the sequence as far as it has come.
 
         Args:
-            method: "predict"; of a classifier "predict_proba" and "decision_function" too.
+            method: "predict"; of a classifier "predict_proba" and "decision_function" too. A tuple of them gives a tuple.
             state: where the network begins, by prefixed name; as `network_.run` has it.
             n_instances: how many sequences at once; None for one, without the axis.
 
