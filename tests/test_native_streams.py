@@ -162,6 +162,8 @@ def test_dropout_as_the_last_part_gives_what_stands_before_it():
     stream = network.stream()
     assert_equal(np.stack([stream(x) for x in X]), network(X))
     assert repr(stream) == "<stream of network: gru>"
+    assert repr(network[0].stream()) == "<stream of gru>"
+    assert repr(network[0].stream(n_instances=2)) == "<stream of gru, n_instances=2>"
     assert repr(classifier().stream(n_instances=2)) == "<stream of network: dense -> lstm -> dense -> dense, n_instances=2>"
 
 

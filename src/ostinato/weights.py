@@ -82,8 +82,9 @@ class Weights(Mapping[str, Array]):
     def _assign(self, arrays: Mapping[str, Array]) -> None:
         there = {**self._arrays, **arrays}
         self._arrays = {name: there[name] for name in self._shapes if name in there}
-        if self._pending is not None and len(there) == len(self._shapes):
-            self._pending.end()
+        pending = self._pending
+        if pending is not None and len(there) == len(self._shapes):
+            pending.end()
             self._pending = None
 
     def update(self, arrays: Mapping[str, Any]) -> None:
@@ -95,8 +96,9 @@ class Weights(Mapping[str, Array]):
     @property
     def snapshot(self) -> Mapping[str, Array]:
         """All weights as they are now; the same object until one is assigned."""
-        if self._pending is not None:
-            self._settle(self._pending)
+        pending = self._pending  # a local name: another thread may settle them first
+        if pending is not None:
+            self._settle(pending)
         return self._arrays
 
     def check_name(self, name: str) -> None:
