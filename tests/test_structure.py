@@ -20,10 +20,10 @@ ORDER = [
     "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
     "interpret", "rewrite", "simplify", "differentiate", "schedule", "fuse", "compiler", "views", "phases", "products",
     "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
-    "native", "backends", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text", "layer",
-    "conversion", "composite", "network", "losses", "updates", "examples", "history", "progress",
-    "training", "samples", "cells", "loading", "estimators",
-    "commands", "cli",
+    "native", "backends", "sequences", "masks", "files", "beginning", "weights", "descriptions", "pullback", "stream",
+    "explain", "plan_text", "layer", "conversion", "layers", "network_stream", "composite", "network", "losses", "updates",
+    "examples", "history", "progress", "training", "samples", "cells", "loading", "estimator_stream", "estimators", "commands",
+    "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}

@@ -21,6 +21,7 @@ from .errors import (
     ShapeError,
     SymbolError,
 )
+from .estimator_stream import EstimatorStream
 from .explain import Explanation, ProductExplanation, explain, explain_product
 from .functions import (
     affine,
@@ -43,6 +44,7 @@ from .layer import Gradients, Layer, Stream
 from .loading import load
 from .losses import Loss, cross_entropy, mean_squared_error
 from .network import Bidirectional, Dropout, LastStep, Network
+from .network_stream import NetworkStream
 from .ops import (
     concat,
     exp,
@@ -95,6 +97,7 @@ __all__ = [
     "Diagonal",
     "DimensionError",
     "Dropout",
+    "EstimatorStream",
     "Explanation",
     "FileError",
     "Gradients",
@@ -105,6 +108,7 @@ __all__ = [
     "Loss",
     "MissingExtraError",
     "Network",
+    "NetworkStream",
     "OptionError",
     "OstinatoError",
     "Output",

@@ -86,6 +86,11 @@ are not looked at. The features must be the same; in a .csv file their order doe
 examples:
   ostinato predict birds.safetensors new.csv                 CSV: sequence,prediction,p_bird,p_plane
   ostinato predict birds.safetensors new.npz -o answers.csv  into a file (.csv or .npz), whole or not at all
+  tail -f log.csv | ostinato predict birds.safetensors -     lines as they come, each answered at once
+
+From the standard input comes CSV, the header first. Each line is answered at once: what is predicted for its sequence as far as
+it has come (by a regressor of steps, for this step). Lines of several sequences may come in turn: a new name in `sequence`
+begins a new one. Without that column all lines are of one sequence. A network that reads backwards too can not answer so.
 """
 
 DEMO = """\
@@ -193,7 +198,7 @@ def parser() -> Parser:
     _add_train(commands, shared)
     predict = commands.add_parser("predict", help="predict", description=PREDICT, formatter_class=raw, parents=[shared])
     predict.add_argument("model", metavar="MODEL", help="what `ostinato train` saved")
-    predict.add_argument("data", metavar="DATA", help="a .npz or .csv file")
+    predict.add_argument("data", metavar="DATA", help="a .npz or .csv file; - for lines of CSV from standard input")
     predict.add_argument("-o", "--output", default="", metavar="FILE", help="a .csv or .npz file instead of the screen")
     return main_parser
 
@@ -316,6 +321,10 @@ def run(arguments: argparse.Namespace) -> int:
             from .commands.training import train_command
 
             return train_command(arguments)
+        case "predict" if arguments.data == "-":
+            from .commands.streaming import stream_command
+
+            return stream_command(arguments.model, arguments.output)
         case "predict":
             from .commands.training import predict_command
 

@@ -22,6 +22,7 @@ import numpy as np
 from . import cells, files
 from .cell import Cell
 from .errors import DataError, FileError, MissingExtraError, OptionError, known_names, lay_out
+from .estimator_stream import Streaming
 from .functions import ACTIVATIONS, softmax
 from .layer import Layer
 from .losses import Loss, cross_entropy, mean_squared_error
@@ -43,7 +44,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 CELLS: dict[str, Cell] = {name: c for name in cells.__all__ if isinstance(c := getattr(cells, name), Cell)}
 
 
-class _Recurrent(BaseEstimator):  # type: ignore[misc]
+class _Recurrent(Streaming, BaseEstimator):  # type: ignore[misc]
     """What the classifier and the regressor share. `network_`, `history_` and `n_features_in_` are there after `fit`."""
 
     kind = ""
@@ -282,11 +283,11 @@ class RecurrentClassifier(ClassifierMixin, _Recurrent):  # type: ignore[misc]
 
     def decision_function(self, X: Any) -> Array:
         """(n_samples, n_classes): the logits."""
-        return self._answers(self._samples(X))
+        return self.answers_to("decision_function", self._answers(self._samples(X)))
 
     def predict_proba(self, X: Any) -> Array:
         """(n_samples, n_classes): the probability of each class, in the order of `classes_`."""
-        return np.asarray(softmax(self.decision_function(X)))
+        return self.answers_to("predict_proba", self._answers(self._samples(X)))
 
     def predict(self, X: Any) -> Array:
         """(n_samples,): the most probable class of each sequence.
@@ -295,8 +296,13 @@ class RecurrentClassifier(ClassifierMixin, _Recurrent):  # type: ignore[misc]
             NotFittedError: it has not been fitted.
             DataError: X of another form than in `fit`.
         """
-        places = self.decision_function(X).argmax(axis=1)
-        return np.asarray(self.classes_[places])
+        return self.answers_to("predict", self._answers(self._samples(X)))
+
+    def answers_to(self, method: str, outputs: Array) -> Array:
+        """What a method says of the outputs of the network, (n_samples, n_classes); used by streams too."""
+        if method == "decision_function":
+            return outputs
+        return np.asarray(softmax(outputs) if method == "predict_proba" else self.classes_[outputs.argmax(axis=1)])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of sequences whose label is predicted."""
@@ -379,13 +385,15 @@ class RecurrentRegressor(RegressorMixin, _Recurrent):  # type: ignore[misc]
             DataError: X of another form than in `fit`.
         """
         samples = self._samples(X)
-        answers = self.target_scale_.undo(self._answers(samples))
-        if self.single_target_:
-            answers = answers[..., 0]
+        answers = self.answers_to("predict", self._answers(samples))
         if not self.network_.gives_steps:
             return answers
         by_sample = answers.swapaxes(0, 1)
         return by_sample if samples.lengths is None else [a[:n] for a, n in zip(by_sample, samples.lengths, strict=True)]
+
+    def answers_to(self, method: str, outputs: Array) -> Array:  # noqa: ARG002 - there is one
+        """What `predict` says of the outputs of the network, (..., n_targets); used by streams too."""
+        return self.target_scale_.undo(outputs)[..., 0 if self.single_target_ else slice(None)]
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R²: 1 is perfect, 0 is as good as always answering the mean. With per_step over all steps (without weights)."""

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from . import files
+from .beginning import give_directions, give_places, opposite
 from .cell import Cell, cell
 from .composite import Array, Back, Composite, Passage, check_layer, input_port, output_dims, through
 from .declarations import Input
@@ -80,8 +81,8 @@ class Bidirectional(Composite):
     `Bidirectional(cell, n_inputs=..., n_neurons=..., seed=0, ...)` makes both from one cell, with weights drawn apart;
     `Bidirectional(forward_layer, reverse_layer)` takes two ready ones. Weights: "forward.W_x", "reverse.W_x".
 
-    Weights are drawn where a layer is made: give two ready layers seeds of their own, or those of one cell and of the same
-    sizes begin with the same weights. Dropout masks differ all the same.
+    Two ready layers without seeds begin with different weights too (as those made from one cell do), unless somebody has looked
+    at them before. Seeds that are given stay: give two different ones. Dropout masks differ all the same.
 
     Raises:
         OptionError: the layers run in the wrong directions, or what makes a layer is given beside two ready ones.
@@ -95,9 +96,8 @@ class Bidirectional(Composite):
                 raise OptionError(lay_out(headline))
             cell = forward
             forward = Layer(cell, **options)
-            # another draw, fixed by the same seed
-            seed = int(np.random.SeedSequence([forward.seed, 1]).generate_state(1)[0])
-            reverse = Layer(cell, **{**options, "seed": seed, "reverse": True})
+            given = {"seed": opposite(forward.seed)} if "seed" in options else {}
+            reverse = Layer(cell, **{**options, **given, "reverse": True})
         elif options or not (isinstance(forward, Layer) and isinstance(reverse, Layer)):
             headline = "Bidirectional: it takes a cell with its sizes, or a forward and a reverse layer and nothing else"
             raise OptionError(lay_out(headline))
@@ -112,6 +112,7 @@ class Bidirectional(Composite):
             check_layer(layer, self.name)
         self._check_sizes()
         self._settle()
+        give_directions(forward._beginning, reverse._beginning)  # noqa: SLF001 - one of us
 
     def _check_sizes(self) -> None:
         taken = [input_port(layer).value.type.dims for layer in self.parts.values()]
@@ -219,8 +220,9 @@ class Network(Composite):
 
     Behind a `LastStep` stand only layers without a state.
 
-    Weights are drawn where a layer is made: give every layer a seed of its own, or those of one cell and of the same sizes
-    begin with the same weights. Dropout masks differ all the same: they are drawn by the seed of a layer and its place.
+    A layer without a seed draws its weights by its place in the network, unless somebody has looked at them before: layers of
+    one cell and of the same sizes begin with different weights. Seeds that are given stay: give different ones. Dropout masks
+    differ all the same: they are drawn by the seed of a layer and its place.
 
     Raises:
         OptionError: what is no part, a part twice or in the wrong place, parts of different dtype or batch_first.
@@ -241,6 +243,7 @@ class Network(Composite):
         for before, after in pairwise(self.parts.items()):
             self._check_sizes(before, after)
         self._settle()
+        give_places([layer._beginning for layer in self.layers.values() if layer.weights])  # noqa: SLF001 - one of us
 
     def _check_places(self) -> None:
         places: dict[int, str] = {}
@@ -373,7 +376,7 @@ def _with_layers_of_dropout(parts: Sequence[Part | Dropout]) -> list[Part]:
 
 
 def _layers_of(part: Part) -> list[Layer]:
-    return list(part.layers().values()) if isinstance(part, Composite) else [part]
+    return list(part.layers.values()) if isinstance(part, Composite) else [part]
 
 
 def _all_the_way_back(

@@ -73,6 +73,10 @@ class Stream:
         self._state = self._begin
         self._stepper = None
 
+    def __repr__(self) -> str:
+        instances = f", n_instances={self._count}" if self._batched else ""
+        return f"<stream of {self._layer.name}{instances}>"
+
     def __call__(self, *inputs: Any, **named: Any) -> Any:
         """One step: inputs (n_instances, ...), or (...) for one instance; the output likewise."""
         stepper = self._stepper

@@ -1,19 +1,15 @@
-"""The weights of a layer by name, and how they begin."""
+"""The weights of a layer by name. How they begin is in beginning.py."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from .beginning import Beginning
 from .errors import DataError, FileError, OptionError, known_names, lay_out
-from .graph import Graph
-from .initialise import Glorot, Initialiser, Orthogonal
 from .sequences import numbers
-from .shapes import Varies
-from .simplify import state_dependent
-from .structure import Placement
 
 Array = np.ndarray[Any, np.dtype[Any]]
 WEIGHT_FORMATS = ("bfloat16",)
@@ -23,6 +19,7 @@ class Weights(Mapping[str, Array]):
     """The weights of a layer by the names the cell gives them. Assign to load your own.
 
     The arrays are read-only, so that a layer always knows when a weight changes: `layer.weights["W"] = array`.
+    What nobody assigned is drawn when one of them is first looked at; names and shapes are no look.
 
     `weight_format` "bfloat16": what is assigned is rounded to 16 bits (8 of them precision), and computed with as it then is.
     """
@@ -36,13 +33,41 @@ class Weights(Mapping[str, Array]):
         self._shapes, self._dtype, self._owner = dict(shapes), dtype, owner
         self.weight_format = weight_format
         self._arrays: dict[str, Array] = {}
+        self._pending: Beginning | None = None  # what draws those that are not there yet
+
+    def begin(self, beginning: Beginning) -> None:
+        """Draw what will not have been assigned by then, at the first look.
+
+        Raises:
+            OptionError: an initialiser draws something else than the weight.
+        """
+        for name in beginning.unsure:
+            self._drawn(beginning, name)
+        self._pending = beginning
+
+    def _drawn(self, beginning: Beginning, name: str) -> Array:
+        try:
+            return self._fitting(name, beginning.draw(name, self._shapes[name]))
+        except DataError as error:
+            what = str(error).removeprefix(f"{self._owner}: ")
+            headline = f"{self._owner}: the initialiser of `{name}` drew something else: {what}"
+            raise OptionError(lay_out(headline)) from None
+
+    def _settle(self, beginning: Beginning) -> None:
+        drawn = {name: self._drawn(beginning, name) for name in self._shapes if name not in self._arrays}
+        if self._pending is not None:  # no other thread was first
+            self._assign({name: array for name, array in drawn.items() if name not in self._arrays})
 
     def __getitem__(self, name: str) -> Array:
         self.check_name(name)
-        return self._arrays[name]
+        return self.snapshot[name]
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.check_name(name)
+        self._assign({name: self._fitting(name, value)})
+
+    def _fitting(self, name: str, value: Any) -> Array:
+        """A value as it is kept."""
         array = numbers(name, value, self._dtype, self._owner)
         if array.shape != self._shapes[name]:
             raise DataError(lay_out(f"{self._owner}: weight `{name}` has shape {self._shapes[name]}, not {array.shape}"))
@@ -52,18 +77,28 @@ class Weights(Mapping[str, Array]):
             if (np.isinf(array) & np.isfinite(given)).any():
                 raise DataError(lay_out(f"{self._owner}: weight `{name}` holds a number that is too large for bfloat16"))
         array.setflags(write=False)
-        self._arrays = {**self._arrays, name: array}
+        return array
+
+    def _assign(self, arrays: Mapping[str, Array]) -> None:
+        there = {**self._arrays, **arrays}
+        self._arrays = {name: there[name] for name in self._shapes if name in there}
+        pending = self._pending
+        if pending is not None and len(there) == len(self._shapes):
+            pending.end()
+            self._pending = None
 
     def update(self, arrays: Mapping[str, Any]) -> None:
         """Assign several weights; all are checked before the first is changed."""
-        checked = Weights(self._shapes, self._dtype, self._owner, self.weight_format)
-        for name, value in arrays.items():
-            checked[name] = value
-        self._arrays = {**self._arrays, **checked._arrays}
+        for name in arrays:
+            self.check_name(name)
+        self._assign({name: self._fitting(name, value) for name, value in arrays.items()})
 
     @property
     def snapshot(self) -> Mapping[str, Array]:
         """All weights as they are now; the same object until one is assigned."""
+        pending = self._pending  # a local name: another thread may settle them first
+        if pending is not None:
+            self._settle(pending)
         return self._arrays
 
     def check_name(self, name: str) -> None:
@@ -97,6 +132,10 @@ class Weights(Mapping[str, Array]):
     def __contains__(self, name: object) -> bool:
         return name in self._shapes
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle, or a copy, has the same weights: they are drawn now."""
+        return {**self.__dict__, "_arrays": self.snapshot, "_pending": None}
+
     def __setstate__(self, state: dict[str, Any]) -> None:
         """What comes out of a pickle is read-only again."""
         self.__dict__.update(state)
@@ -124,73 +163,3 @@ def to_bfloat16(array: Array) -> Array:
 def from_bfloat16(bits: Array) -> Array:
     """float32 numbers of 16 bits each."""
     return (bits.astype(np.uint32) << np.uint32(16)).view(np.float32)
-
-
-def draw_weight(
-    graph: Graph, name: str, shape: tuple[int, ...], how: Initialiser | None, placement: Placement | None,
-    generator: np.random.Generator,
-) -> Array:  # fmt: skip
-    """A weight as it begins.
-
-    Args:
-        graph: one step, simplified.
-        shape: of what is stored.
-        how: None for orthogonal where it multiplies what depends on a state, Glorot elsewhere.
-        placement: of a structured weight. Its initialiser is given the shape of the dense matrix.
-    """
-    if placement is None:
-        return draw_by_blocks(graph, name, shape, generator) if how is None else how.draw(shape, generator)
-    moving = _moving_blocks(graph, name)
-    parts = [placement.structure.rows_of(placement.rows, part) for part in range(len(placement.rows))]
-    found = [any(_overlap(part, block) for block in moving) for part in parts]
-    ways: list[Initialiser] = [how or (Orthogonal() if recurrent else Glorot()) for recurrent in found]
-    return placement.draw(ways, generator)
-
-
-def _moving_blocks(graph: Graph, name: str) -> list[tuple[slice, ...]]:
-    """The parts of what is stored that meet something that depends on a state, through whatever is made of them alone."""
-    moving = state_dependent(graph.nodes, [p.name for p in graph.states])
-    found = []
-    for port in graph.ports:
-        if port.parameter != name:
-            continue
-        made = {port.name}
-        meets = False
-        for node in graph.nodes:
-            names = {a.name for a in node.args}
-            if names & made:
-                meets = meets or (node.op in ("matmul", "multiply") and bool(names & moving))
-                if node.value.type.varies == Varies.NEVER:
-                    made.add(node.value.name)
-        if meets:
-            found.append(port.block.slices if port.block else (slice(None),) * len(port.value.type.dims))
-    return found
-
-
-def _overlap(part: Sequence[slice], block: Sequence[slice]) -> bool:
-    def two(a: slice, b: slice) -> bool:
-        first = max(a.start or 0, b.start or 0)
-        ends = [s.stop for s in (a, b) if s.stop is not None]
-        return all(first < end for end in ends)
-
-    return all(two(a, b) for a, b in zip(part, block, strict=False))
-
-
-def draw_by_blocks(graph: Graph, name: str, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    """Orthogonal where a part of the weight multiplies what depends on a state, Glorot elsewhere."""
-    array = Glorot().draw(shape, generator)
-    moving = state_dependent(graph.nodes, [p.name for p in graph.states])
-    turned = {n.value.name: n.args[0].name for n in graph.nodes if n.op == "transpose"}
-    blocks = {p.name: p for p in graph.ports if p.parameter == name}
-    recurrent: dict[str, bool] = {}
-    for node in graph.nodes:
-        if node.op == "matmul":
-            right = turned.get(node.args[1].name, node.args[1].name)
-            if right in blocks:
-                recurrent[right] = recurrent.get(right, False) or node.args[0].name in moving
-    for block_name, is_recurrent in recurrent.items():
-        port = blocks[block_name]
-        part = port.block.slices if port.block else (slice(None),) * len(shape)
-        how: Initialiser = Orthogonal() if is_recurrent and len(shape) == 2 else Glorot()
-        array[part] = how.draw(array[part].shape, generator)
-    return array

@@ -101,11 +101,7 @@ def predict_command(model: str, data: str, output: str) -> int:
         raise OptionError(
             lay_out(f"`{output}` is read here, and would be written over; choose another file for the predictions")
         )
-    estimators()
-    estimator = loading.load(model)
-    if not hasattr(estimator, "predict"):
-        kind = type(estimator).__name__.lower()
-        raise FileError(lay_out(f"`{model}` holds a {kind}, not what `ostinato train` saves"))
+    estimator = load_estimator(model)
     samples = read_samples(data, answers=False)
     columns = _predictions(estimator, _as_learned(estimator, samples, data))
     if output:
@@ -113,6 +109,21 @@ def predict_command(model: str, data: str, output: str) -> int:
     else:
         sys.stdout.write(predictions_text(samples.names, columns))
     return 0
+
+
+def load_estimator(model: str) -> Any:
+    """The estimator that `ostinato train` saved.
+
+    Raises:
+        FileError: the file can not be read, or holds something else.
+        MissingExtraError: scikit-learn is not installed.
+    """
+    estimators()
+    estimator = loading.load(model)
+    if not hasattr(estimator, "predict"):
+        kind = type(estimator).__name__.lower()
+        raise FileError(lay_out(f"`{model}` holds a {kind}, not what `ostinato train` saves"))
+    return estimator
 
 
 def _as_learned(estimator: Any, samples: Samples, path: str) -> Samples:
