@@ -15,7 +15,7 @@ import numpy as np
 from . import files
 from .backends import BACKENDS, PLANS, Executable, chosen, executable
 from .boundary import DTYPES
-from .cell import Cell
+from .cell import Cell, fitting
 from .compiler import Compiled, compile_graph
 from .errors import DataError, FileError, OptionError, known_names, lay_out
 from .explain import Explanation, explain
@@ -23,6 +23,7 @@ from .graph import Graph, Program
 from .initialise import Initialiser, initialiser
 from .interpret import Outcome
 from .masks import draw_masks, generator_of
+from .pickling import carried, received, text_of
 from .plan_text import PlanReport, measure_plans, plan_report
 from .pullback import Gradients, Pullback
 from .read import read_step
@@ -237,9 +238,8 @@ class Layer:
     def _prepare_rerun(self, inputs: tuple[Any, ...], call: Call, ready: Executable) -> None:
         """The next call with arrays of these shapes may be short."""
         leading = np.shape(inputs[0])[: call.n_leading]
-        sequences = self._sequences
-        beginning = sequences.beginning(call.timeline.n_instances)
-        again = ready.rerun(call.timeline, leading, sequences.names, self.weights.snapshot, beginning)
+        beginning = self._sequences.beginning(call.timeline.n_instances)
+        again = ready.rerun(call.timeline, leading, self._sequences.names, self.weights.snapshot, beginning)
         if again is not None:
             if len(self._reruns) >= N_RERUNS:
                 self._reruns.clear()
@@ -337,8 +337,13 @@ class Layer:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """A pickle, or a copy, holds no code: that is made again where it is needed."""
-        return {**self.__dict__, "_compiled": {}, "_executables": {}, "_reruns": {}}
+        """A pickle, or a copy, holds no code: that is made again where it is needed. The graph has no need of the function."""
+        functions = {"cell": carried(self.cell), "options": carried(self.options)}
+        return {**self.__dict__, "_compiled": {}, "_executables": {}, "_reruns": {}, **functions}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.cell, self.options = fitting(received(state["cell"]), self.graph), received(state["options"])
 
     def explain(self, *inputs: Any, **more: Any) -> Explanation:
         """The equation, the shape of every symbol, the products, the program and its cost, in words and pictures.
@@ -365,7 +370,7 @@ class Layer:
             "graph": str(self._graphs[False]),
             "training_graph": str(self._graphs[True]),
             "doc": self.doc,
-            "options": {name: _written(value) for name, value in self.options.items()},
+            "options": {name: text_of(value) for name, value in self.options.items()},
             "batch_first": self.batch_first,
             "reverse": self.reverse,
             "seed": self.seed,
@@ -436,11 +441,6 @@ def _interface(graph: Graph) -> tuple[Any, ...]:
     ports = tuple(port for port in graph.ports if port.role != "mask")
     results = [(r.name, r.role, r.value.type.dtype, r.value.type.dims) for r in graph.results]
     return graph.name, graph.dtype, graph.sizes, ports, results
-
-
-def _written(option: Any) -> str:
-    """An option as text; what was read from a file is text already, and stays as it is."""
-    return option if isinstance(option, str) else str(getattr(option, "__name__", repr(option)))
 
 
 def _named_dtype(dtype: Any) -> str:
