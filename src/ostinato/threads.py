@@ -46,36 +46,42 @@ class _Workers:
         self.chosen, self._default = n, default
 
     def run(self, function: Callable[[int], object], arguments: Sequence[int]) -> bool:
-        """Call the function with every argument, side by side; False, and nothing done, if others use the workers."""
-        if not self._busy.acquire(blocking=False):
+        """Call the function with every argument, side by side; False, and it is not done, if others use the workers.
+
+        False too in a child process that a signal's handler forked off in the middle: the other parts have nobody there.
+        """
+        busy, queues, done = self._busy, self._queues, self._done
+        if not busy.acquire(blocking=False):
             return False
         try:
-            while len(self._queues) < len(arguments) - 1:
+            while len(queues) < len(arguments) - 1:
                 queue: SimpleQueue[Part] = SimpleQueue()
-                threading.Thread(target=_work, args=(queue, self._done), daemon=True, name="ostinato").start()
-                self._queues.append(queue)
+                threading.Thread(target=_work, args=(queue, done), daemon=True, name="ostinato").start()
+                queues.append(queue)
             # handed out and begun in one go: an interrupt in between would leave the others waiting for this part for ever
             parts = [(function, argument) for argument in arguments[1:]]
-            calls: list[Callable[[Any], object]] = [queue.put for queue in self._queues[: len(parts)]]
+            calls: list[Callable[[Any], object]] = [queue.put for queue in queues[: len(parts)]]
             things: list[Any] = [*parts, arguments[0]]
             deque(map(call, [*calls, function], things), maxlen=0)
-            self._wait(len(parts))
+            self._wait(done, len(parts))
         finally:
-            self._busy.release()
-        return True
+            busy.release()
+        return queues is self._queues
 
-    def _wait(self, count: int) -> None:
+    def _wait(self, done: SimpleQueue[None], count: int) -> None:
         """Until so many parts are done, whatever happens meanwhile: they write to memory that the caller holds."""
         while count:
             try:
-                self._done.get()
+                done.get()
             except BaseException:  # an interrupt, which goes on its way when the parts are done
-                self._wait(count)
+                self._wait(done, count)
                 raise
             count -= 1
 
     def forget(self) -> None:
         """In a child process there are no workers, and it may have been given other cores."""
+        for _ in self._queues:
+            self._done.put(None)  # nobody else ends the wait of a run that is under way in this very thread
         self._busy, self._queues, self._done = threading.Lock(), [], SimpleQueue()
         self._default = None
 
