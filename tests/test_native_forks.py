@@ -173,7 +173,8 @@ def test_while_another_thread_runs_trains_and_streams():
         wanted = wide(many)
         stream = wide.stream(n_instances=64)
         def learn():
-            network = Network(LastStep(Layer(cells.recurrent, n_inputs=3, n_neurons=5)), Layer(cells.dense, n_inputs=5, n_outputs=2))
+            last = LastStep(Layer(cells.recurrent, n_inputs=3, n_neurons=5))
+            network = Network(last, Layer(cells.dense, n_inputs=5, n_outputs=2))
             examples = Examples(np.tile(X, (1, 8, 1)), np.arange(32) % 2)
             history = train(network, examples, loss=cross_entropy, update=UpdateRule("sgd"), max_epochs=2)
             return len(history.epochs) == 2

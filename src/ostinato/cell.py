@@ -47,6 +47,7 @@ class Cell:
         self.options: dict[str, Any] = {}
         self._read_signature()
         self.__doc__, self.__name__, self.__module__ = function.__doc__, function.__name__, function.__module__
+        self.__qualname__ = function.__qualname__
         self.__wrapped__ = function
         self.base: Cell = self  # as it was decorated
         self.chosen: dict[str, Structure | None] = {}  # structures other than those that were declared
@@ -98,21 +99,19 @@ class Cell:
             PicklingError: no name leads to it, and the pickler knows functions by their names alone.
         """
         pickler = pickler_of_functions(sys._getframe(1))  # noqa: SLF001 - see there
-        module, name = self.function.__module__, self.function.__qualname__
+        module, name = self.__module__, self.__qualname__
         if leads_to(module, name) is self and not (pickler is not None and by_value(pickler, module)):
             return name
-        if self.chosen:
+        if self.base is not self:
             return Cell.__new__, (Cell,), {"base": self.base, "chosen": self.chosen}
         if pickler is None:
-            raise refuse(f"the cell {self.name}", module, name)
-        return Cell.__new__, (Cell,), {"function": self.function}
+            refuse(f"the cell {self.name}", module, name)
+        return Cell.__new__, (Cell,), dict(vars(self))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        """What the function says is read when that is whole: it may speak of its own cell."""
-        if "base" in state:
-            self.__dict__.update(vars(state["base"].with_structure(state["chosen"])))
-        else:
-            self.__init__(state["function"])  # type: ignore[misc]
+        # the function may not be whole yet, where it speaks of its own cell: nothing is read from it
+        whole = state if "function" in state else vars(state["base"].with_structure(state["chosen"]))
+        vars(self).update(whole)
 
     def __copy__(self) -> Cell:
         return self  # as a function
@@ -133,8 +132,8 @@ class Cell:
         weights = self.with_role("weight")
         matrices = [name for name in weights if len(self.declarations[name].dims) == 2]
         chosen = structures_of(self.name, structure, matrices, weights)
-        made = Cell(self.function)
-        made.base, made.chosen = self.base, {**self.chosen, **chosen}
+        made = Cell.__new__(Cell)
+        vars(made).update(vars(self), chosen={**self.chosen, **chosen})
         declared = made.declarations
         made.declarations = {
             name: replace(d, structure=made.chosen[name]) if name in made.chosen else d for name, d in declared.items()

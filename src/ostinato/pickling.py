@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from copy import deepcopy
 from importlib import import_module
 from types import FrameType, FunctionType
-from typing import Any
+from typing import Any, NoReturn
 
 from .errors import PicklingError, lay_out
 
@@ -56,8 +56,8 @@ def leads_to(module: str, name: str) -> Any:
     return found
 
 
-def refuse(what: str, module: str, name: str) -> PicklingError:
-    """Why a plain pickle can not hold a cell."""
+def refuse(what: str, module: str, name: str) -> NoReturn:
+    """Say why a plain pickle can not hold a cell."""
     if "<locals>" in name.split("."):
         why = "it was made in a function"
     elif leads_to(module, name) is None:
@@ -66,7 +66,7 @@ def refuse(what: str, module: str, name: str) -> PicklingError:
         why = f"{module}.{name} is another object"
     headline = f"{what} can not be pickled by name: {why}"
     hint = "cloudpickle takes cells by value, as it does functions; a layer of the cell goes by plain pickle, too"
-    return PicklingError(lay_out(headline, hint=hint))
+    raise PicklingError(lay_out(headline, hint=hint))
 
 
 class Carried:
