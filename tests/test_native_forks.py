@@ -4,6 +4,7 @@ Every test is a script in a process of its own; a child that hangs is ended by i
 """
 
 import os
+import re
 import subprocess
 import sys
 import textwrap
@@ -220,6 +221,14 @@ def test_children_of_children_in_a_process_with_workers():
             return same and (depth == 0 or forked(lambda: answers(depth - 1)))
         print(answers(2))
     """) == ["True"]
+
+
+def test_every_lock_of_the_package_is_made_by_the_module_that_renews_them():
+    """But for that of the workers, who are all made anew."""
+    kinds = re.compile(r"\b(Lock|RLock|Condition|Event|Semaphore|Barrier|allocate_lock)\(")
+    package = Path(ostinato.__file__).parent
+    found = {path.name: len(kinds.findall(path.read_text())) for path in package.rglob("*.py")}
+    assert {name: n for name, n in found.items() if n and name != "forking.py"} == {"threads.py": 2}
 
 
 def test_a_handler_may_fork_while_its_own_thread_compiles():

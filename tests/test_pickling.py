@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import FunctionType
+from typing import ClassVar
 
 import cloudpickle
 import joblib
@@ -139,6 +141,25 @@ def test_a_module_that_is_registered_by_value_is_taken_by_value():
     assert again.trace(n_inputs=3, n_neurons=5) == of_this_module.trace(n_inputs=3, n_neurons=5)
     assert layers.cell is again
     assert BY_VALUE["cloudpickle"](of_this_module) is of_this_module
+
+
+class ByValue(pickle._Pickler):
+    """A pickler written in Python that takes functions by value, as dill is."""
+
+    def save_function(self, function):
+        self.save_reduce(pickle.loads, (cloudpickle.dumps(function),), obj=function)
+
+    dispatch: ClassVar = {**pickle._Pickler.dispatch, FunctionType: save_function}
+
+
+def test_whoever_takes_functions_by_value_takes_cells_so():
+    file = io.BytesIO()
+    layer = Layer(local_cell(), n_inputs=3, n_neurons=5)
+    ByValue(file).dump([layer.cell, layer, of_this_module])
+    made, again, named = pickle.loads(file.getvalue())
+    assert made.trace(n_inputs=3, n_neurons=5) == layer.graph
+    assert again.cell is made
+    assert named is of_this_module
 
 
 case = Messages("errors_pickling.txt")

@@ -16,9 +16,10 @@ from __future__ import annotations
 import functools
 import os
 import sys
+import tempfile
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from typing import Any
 from weakref import WeakSet
 
@@ -58,6 +59,8 @@ def _before() -> None:
     for lock in _HELD:
         lock.__enter__()
         _TAKEN.append(lock)
+    if sys.version_info < (3, 12):
+        _look_for_properties()
 
 
 def _give_back() -> None:
@@ -71,24 +74,30 @@ def _begin_child() -> None:
         # the thread that forked may be in the middle of something itself, and will give its lock back
         if not getattr(lock, "_is_owned", bool)():
             lock._at_fork_reinit()  # noqa: SLF001 - the standard library does this to its own
-    _renew_properties()
+    for entry in _PROPERTIES.values():
+        entry.lock = threading.RLock()
     for action in _AFTERWARDS:
         action()
 
 
-def _renew_properties() -> None:
-    """Before Python 3.12 each `functools.cached_property` has a lock, for all objects of its class together."""
-    if sys.version_info >= (3, 12):
-        return
+_PROPERTIES: dict[int, Any] = {}  # before Python 3.12 each cached_property has a lock, for all objects of its class together
+_LOOKED_THROUGH: set[str] = set()  # the modules of ours whose properties are known
+
+
+def _look_for_properties() -> None:
+    """Done by the parent: the child would have to copy what it looks at."""
     package = __name__.partition(".")[0]
-    for name, module in list(sys.modules.items()):
-        if name.partition(".")[0] == package:
-            for kind in [value for value in vars(module).values() if isinstance(value, type)]:
-                for entry in vars(kind).values():
-                    if isinstance(entry, functools.cached_property):
-                        with suppress(AttributeError):
-                            entry.lock = threading.RLock()  # type: ignore[attr-defined]
+    # lists of their own: other threads may load modules meanwhile
+    for name in [name for name in list(sys.modules) if name.partition(".")[0] == package and name not in _LOOKED_THROUGH]:
+        module = sys.modules[name]
+        kinds = [value for value in list(vars(module).values()) if isinstance(value, type)]
+        entries = [entry for kind in kinds for entry in vars(kind).values() if isinstance(entry, functools.cached_property)]
+        _PROPERTIES.update({id(entry): entry for entry in entries if hasattr(entry, "lock")})
+        if not getattr(module.__spec__, "_initializing", False):
+            _LOOKED_THROUGH.add(name)
 
 
+# under it a process finds its first name of a temporary file; the standard library does not renew it
+renewed(getattr(tempfile, "_once_lock", threading.Lock()))
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(before=_before, after_in_parent=_give_back, after_in_child=_begin_child)
