@@ -16,10 +16,11 @@ PACKAGE = Path(ostinato.__file__).parent
 ROOT = PACKAGE.parent.parent
 # a module imports only what stands above it; a name without dots is a package where it is one
 ORDER = [
-    "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
+    "errors", "forking", "pickling",
+    "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
     "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
     "interpret", "rewrite", "simplify", "differentiate", "schedule", "fuse", "compiler", "views", "phases", "products",
-    "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
+    "plan", "moves", "places", "planner", "work", "cores", "threads", "machine", "tiling", "cost_model", "planned", "timing",
     "native", "backends", "sequences", "masks", "files", "beginning", "weights", "descriptions", "pullback", "stream",
     "explain", "plan_text", "layer", "conversion", "layers", "network_stream", "composite", "network", "losses", "updates",
     "examples", "history", "progress", "training", "samples", "cells", "loading", "estimator_stream", "estimators", "commands",

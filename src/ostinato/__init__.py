@@ -18,6 +18,7 @@ from .errors import (
     MissingExtraError,
     OptionError,
     OstinatoError,
+    PicklingError,
     ShapeError,
     SymbolError,
 )
@@ -112,6 +113,7 @@ __all__ = [
     "OptionError",
     "OstinatoError",
     "Output",
+    "PicklingError",
     "ProductExplanation",
     "RecurrentClassifier",
     "RecurrentRegressor",

@@ -7,6 +7,7 @@ through with a debugger; called inside another cell it becomes part of it.
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +18,7 @@ from .boundary import Symbolic, sizes_known, user_source
 from .declarations import Declaration, Output
 from .errors import CellError, DataError, DimensionError, OptionError, OstinatoError, ShapeError, known_names, lay_out
 from .graph import Graph
+from .pickling import by_value, leads_to, pickler_of_functions, refuse
 from .shapes import Dim, Type, names_in, parse_dim
 from .structure import Placement, Structure, structures_of
 from .trace import trace
@@ -45,6 +47,7 @@ class Cell:
         self.options: dict[str, Any] = {}
         self._read_signature()
         self.__doc__, self.__name__, self.__module__ = function.__doc__, function.__name__, function.__module__
+        self.__qualname__ = function.__qualname__
         self.__wrapped__ = function
         self.base: Cell = self  # as it was decorated
         self.chosen: dict[str, Structure | None] = {}  # structures other than those that were declared
@@ -89,11 +92,32 @@ class Cell:
             parts += [f"{name}: {role}[{', '.join(map(str, self.declarations[name].dims))}]" for name in names]
         return f"<cell {self.name}({', '.join(parts)})>"
 
-    def __reduce__(self) -> Any:
-        """Pickled by its name, as functions are, so that a copy is the cell itself; with structures of its own, by both."""
-        if self.chosen:
-            return _with_structure, (self.base, self.chosen)
-        return self.function.__qualname__
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A cell goes where its function goes: by the name that leads to it, or by value where the pickler can do that.
+
+        Raises:
+            PicklingError: no name leads to it, and the pickler knows functions by their names alone.
+        """
+        pickler = pickler_of_functions(sys._getframe(1))  # noqa: SLF001 - see there
+        module, name = self.__module__, self.__qualname__
+        if leads_to(module, name) is self and not (pickler is not None and by_value(pickler, module)):
+            return name
+        if self.base is not self:
+            return Cell.__new__, (Cell,), {"base": self.base, "chosen": self.chosen}
+        if pickler is None:
+            refuse(f"the cell {self.name}", module, name)
+        return Cell.__new__, (Cell,), dict(vars(self))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # the function may not be whole yet, where it speaks of its own cell: nothing is read from it
+        whole = state if "function" in state else vars(state["base"].with_structure(state["chosen"]))
+        vars(self).update(whole)
+
+    def __copy__(self) -> Cell:
+        return self  # as a function
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
+        return self
 
     def with_structure(self, structure: Any) -> Cell:
         """The same cell with structured weights.
@@ -108,8 +132,8 @@ class Cell:
         weights = self.with_role("weight")
         matrices = [name for name in weights if len(self.declarations[name].dims) == 2]
         chosen = structures_of(self.name, structure, matrices, weights)
-        made = Cell(self.function)
-        made.base, made.chosen = self.base, {**self.chosen, **chosen}
+        made = Cell.__new__(Cell)
+        vars(made).update(vars(self), chosen={**self.chosen, **chosen})
         declared = made.declarations
         made.declarations = {
             name: replace(d, structure=made.chosen[name]) if name in made.chosen else d for name, d in declared.items()
@@ -289,7 +313,17 @@ class Cell:
 
 
 def _with_structure(base: Cell, chosen: Mapping[str, Structure | None]) -> Cell:
+    """What pickles of version 0.1 call."""
     return base.with_structure(chosen)
+
+
+def fitting(brought: Any, graph: Graph) -> Cell | None:
+    """What came with the state of a layer, if it is a cell that declares the parameters of the graph; else None.
+
+    A name may lead to nothing where the layer has come to, or to another cell.
+    """
+    names = [port.name for port in graph.ports if port.role != "mask"]
+    return brought if isinstance(brought, Cell) and list(brought.declarations) == names else None
 
 
 def _given(dim: str | int, size: int) -> str:

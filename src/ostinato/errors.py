@@ -9,6 +9,7 @@
     |-- OptionError          an option, a name or a setting that does not exist (also a ValueError)
     |-- FileError            a file that can not be read or written             (also an OSError)
     |-- MissingExtraError    an optional dependency is not installed            (also an ImportError)
+    |-- PicklingError        something that can not go to another process so    (also a pickle.PicklingError)
     `-- InternalError        a bug of ours; it names the stage and prints the graph
 
 The layout of a message: the first line is complete in itself; then the user's own source line with a caret; then the values
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import difflib
 import linecache
+import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,6 +61,10 @@ class FileError(OstinatoError, OSError):
 
 class MissingExtraError(OstinatoError, ImportError):
     """An optional dependency is needed here and is not installed."""
+
+
+class PicklingError(OstinatoError, pickle.PicklingError):
+    """Something that can not be pickled so: a cell by name where no name leads to it, a pullback at all."""
 
 
 class InternalError(OstinatoError):

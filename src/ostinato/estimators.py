@@ -27,6 +27,7 @@ from .functions import ACTIVATIONS, softmax
 from .layer import Layer
 from .losses import Loss, cross_entropy, mean_squared_error
 from .network import Bidirectional, Dropout, LastStep, Network, Part
+from .pickling import carried, received, text_of
 from .samples import Padded, Scale, answers_of_steps, finite, labels_of, padded
 from .training import Epoch, Examples, History, Progress, outputs, split, train
 from .updates import UpdateRule
@@ -171,6 +172,14 @@ class _Recurrent(Streaming, BaseEstimator):  # type: ignore[misc]
         return outputs(self.network_, Examples(X, target, samples.lengths, per_step=per_step)).astype(np.float64)
 
     # --- saving
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A fitted estimator goes anywhere, as its network does; a cell that can not go with it is left as its name."""
+        own = self._get_param_names() if hasattr(self, "network_") else []
+        return {name: carried(value) if name in own else value for name, value in super().__getstate__().items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({n: received(value) if n in self._get_param_names() else value for n, value in state.items()})
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a safetensors file, atomically. `ostinato.load` gives it back.
@@ -446,4 +455,4 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
-    return value.name if isinstance(value, Cell) else getattr(value, "__name__", repr(value))
+    return text_of(value)

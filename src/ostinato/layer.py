@@ -15,7 +15,7 @@ from . import files
 from .backends import BACKENDS, PLANS, Executable, chosen, executable
 from .beginning import NOT_GIVEN, Beginning, NotGiven
 from .boundary import DTYPES
-from .cell import Cell
+from .cell import Cell, fitting
 from .compiler import Compiled, compile_graph
 from .descriptions import described_graphs, described_structures
 from .errors import DataError, FileError, OptionError, known_names, lay_out
@@ -24,6 +24,7 @@ from .graph import Graph, Program
 from .initialise import initialiser
 from .interpret import Outcome
 from .masks import draw_masks, generator_of
+from .pickling import carried, received, text_of
 from .plan_text import PlanReport, measure_plans, plan_report
 from .pullback import Gradients, Pullback
 from .sequences import Call, Sequences
@@ -234,9 +235,8 @@ class Layer:
     def _prepare_rerun(self, inputs: tuple[Any, ...], call: Call, ready: Executable) -> None:
         """The next call with arrays of these shapes may be short."""
         leading = np.shape(inputs[0])[: call.n_leading]
-        sequences = self._sequences
-        beginning = sequences.beginning(call.timeline.n_instances)
-        again = ready.rerun(call.timeline, leading, sequences.names, self.weights.snapshot, beginning)
+        beginning = self._sequences.beginning(call.timeline.n_instances)
+        again = ready.rerun(call.timeline, leading, self._sequences.names, self.weights.snapshot, beginning)
         if again is not None:
             if len(self._reruns) >= N_RERUNS:
                 self._reruns.clear()
@@ -334,8 +334,13 @@ class Layer:
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """A pickle, or a copy, holds no code: that is made again where it is needed."""
-        return {**self.__dict__, "_compiled": {}, "_executables": {}, "_reruns": {}}
+        """A pickle, or a copy, holds no code: that is made again where it is needed. The graph has no need of the function."""
+        functions = {"cell": carried(self.cell), "options": carried(self.options)}
+        return {**self.__dict__, "_compiled": {}, "_executables": {}, "_reruns": {}, **functions}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.cell, self.options = fitting(received(state["cell"]), self.graph), received(state["options"])
 
     def explain(self, *inputs: Any, **more: Any) -> Explanation:
         """The equation, the shape of every symbol, the products, the program and its cost, in words and pictures.
@@ -366,7 +371,7 @@ class Layer:
             "graph": str(self._graphs[False]),
             "training_graph": str(self._graphs[True]),
             "doc": self.doc,
-            "options": {name: _written(value) for name, value in self.options.items()},
+            "options": {name: text_of(value) for name, value in self.options.items()},
             "batch_first": self.batch_first,
             "reverse": self.reverse,
             **({"structures": {name: p.description for name, p in self.structures.items()}} if self.structures else {}),
@@ -409,11 +414,6 @@ def _checked_plan(owner: str, plan: Any) -> str:
     if not isinstance(plan, str) or plan not in PLANS:
         raise OptionError(lay_out(f"{owner}: there is no plan `{plan}`; {known_names(str(plan), PLANS, 'plans')}"))
     return plan
-
-
-def _written(option: Any) -> str:
-    """An option as text; what was read from a file is text already, and stays as it is."""
-    return option if isinstance(option, str) else str(getattr(option, "__name__", repr(option)))
 
 
 def _named_dtype(dtype: Any) -> str:

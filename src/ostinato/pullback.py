@@ -12,7 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .backends import Executable
-from .errors import DataError, known_names, lay_out
+from .errors import DataError, PicklingError, known_names, lay_out
 from .graph import Graph, Program
 from .interpret import Outcome
 from .places import apart
@@ -104,6 +104,15 @@ class Pullback:
         self._routes = Routes.of(sequences, backward.program)
         self._weights = weights  # a snapshot: as they were in the forward pass
         self.state = sequences.given_states(outcome.states, call)
+
+    def __getstate__(self) -> Any:
+        """Not in a pickle: it runs machine code of this process.
+
+        Raises:
+            PicklingError: always.
+        """
+        headline = f"{self._sequences.graph.name}: a pullback can not be pickled or copied; its gradients can"
+        raise PicklingError(lay_out(headline, hint="call it here, and send what it returns"))
 
     @property
     def recorded_bytes(self) -> int:

@@ -92,6 +92,13 @@ class Sequences:
         self._last_timeline: Timeline | None = None
         self._initial: dict[str, Array] = {}  # states as they begin, for the number of instances of the last call
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last_timeline": None, "_initial": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # in a pickle of version 0.1 a timeline remembers where its arrays were; and a dtype is known by its identity
+        self.__dict__.update({**state, "_last_timeline": None, "_initial": {}, "dtype": np.dtype(DTYPES[state["graph"].dtype])})
+
     def call(
         self, given: Sequence[Any], named: Mapping[str, Any], state: Any, lengths: Any, reset: Any
     ) -> Call:  # fmt: skip

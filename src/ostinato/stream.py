@@ -96,6 +96,11 @@ class Stream:
         stepper.step()
         return self._outputs()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy goes on from here by itself: from the state of now, with a place in memory of its own."""
+        gone = ("_single", "_only")  # they lie in the memory of the stepper
+        return {**{n: v for n, v in self.__dict__.items() if n not in gone}, "_state": self.state, "_stepper": None}
+
     # --- native code
 
     def _new_stepper(self) -> Any:

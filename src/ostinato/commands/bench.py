@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import threads
+from .. import cores, threads
 from ..errors import OptionError, lay_out
 from ..explain.alternatives import seconds_text
 from ..explain.canvas import Canvas
@@ -124,10 +124,10 @@ def title(layer: Layer, steps: int) -> str:
 
 def conditions(machine: Machine, n_threads: int) -> str:
     """On what it was measured."""
-    cores = f"{n_threads} thread{'s'[: n_threads != 1]}"
+    used = f"{n_threads} thread{'s'[: n_threads != 1]}"
     load = f"; load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     made_of = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"{machine}. {cores} of {threads.available()} cores{load}; {platform.system()}; {made_of}."
+    return f"{machine}. {used} of {cores.processors()} cores{load}; {platform.system()}; {made_of}."
 
 
 def page(layer: Layer, machine: Machine, steps: int, n_threads: int, rows: Sequence[Row]) -> Page:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import forking
 from ..boundary import DTYPES
 from ..errors import DataError, lay_out
 from ..interpret import Outcome
@@ -94,7 +94,7 @@ class _Prepared:
 
 
 _LOADED: weakref.WeakValueDictionary[str, Code] = weakref.WeakValueDictionary()
-_LOADING = threading.Lock()
+_LOADING = forking.new_lock()
 
 
 @lru_cache(maxsize=8)
@@ -134,7 +134,7 @@ class NativeProgram:
         self._prepare, self._run = (FUNCTION(self.code.address(f"ostinato_{name}")) for name in ("prepare", "run"))
         self._step = FUNCTION(self.code.address("ostinato_step"))
         self._placed: dict[frozenset[str], tuple[Code, Any]] = {}  # the code for buffers that lie in the user's order
-        self._lock = threading.Lock()
+        self._lock = forking.new_lock()
         self._arenas: list[tuple[Array, int]] = []
         self._free: list[tuple[Array, int]] = []  # what earlier runs were recorded in, if nobody has it any more
         self._last: tuple[tuple[tuple[int, int], int, int], _Layout] = ((-1, -1), -1, -1), _Layout()

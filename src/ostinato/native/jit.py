@@ -17,24 +17,27 @@ for each library it ever had), for 0.6 ms more per load. Code, constants and the
 model is always in reach of itself; functions of the C library (memset, memcpy) are reached through stubs.
 
 **Threads.** llvmlite lets one call into LLVM happen at a time, with the GIL released; every compilation has an LLVM context of
-its own, freed at its end.
+its own, freed at its end. A fork waits for the one call that is under way, so that the child finds LLVM, and the lock that
+llvmlite has on it, at rest.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import Literal
 
 import llvmlite
 import llvmlite.binding as llvm
 
+from .. import forking
 from ..errors import InternalError, lay_out
 from .targets import Target, prepare
 
 Speed = Literal[0, 1, 2, 3]
 SHOWN = 30  # lines of LLVM code in an error message, at each end
+
+forking.held(llvm.ffi.lib._lock)  # noqa: SLF001 - llvmlite has no other way to say that nobody may be in LLVM now
 
 
 def compile_module(ir_text: str, target: Target, *, speed: Speed = 2) -> bytes:
@@ -75,7 +78,7 @@ class Code:
     """
 
     def __init__(self, object_bytes: bytes) -> None:
-        self._lock = threading.Lock()
+        self._lock = forking.new_lock()
         self._addresses: dict[str, int] = {}
         with _ours("load"):
             self._jit = llvm.create_lljit_compiler(use_jit_link=True, suppress_errors=True)
