@@ -16,6 +16,7 @@ import numpy as np
 
 from .composite import Composite
 from .errors import DataError, lay_out
+from .examples import parts_by_length
 from .frames import column_names, is_frame, order_of
 from .scaling import Scale
 from .sequences import as_array, numbers
@@ -93,17 +94,10 @@ class Samples:
     # --- a batch at a time
 
     def batches(self, places: Array, size: int = 256) -> Iterator[Array]:
-        """Places, at most `size` at a time, the longest sequences first; none of a batch is shorter than half of its longest.
-
-        So no more than half of a batch is padding, and one long sequence takes no short ones with it.
-        """
+        """Places, at most `size` at a time, sequences of like lengths together: one long one takes no short ones with it."""
         ordered = places[np.argsort(-self.lengths[places], kind="stable")]
-        lengths = self.lengths[ordered]
-        start = 0
-        while start < len(ordered):
-            stop = start + int(np.searchsorted(-lengths[start : start + size], -(lengths[start] // 2), "right"))
-            yield ordered[start:stop]
-            start = stop
+        for start in range(0, len(ordered), size):
+            yield from parts_by_length(ordered[start : start + size], self.lengths)
 
     def batch(self, places: Array, scale: Scale, dtype: str) -> tuple[Array, Array | None]:
         """Some sequences side by side, scaled: (n_steps, n, n_features) of the dtype; and their lengths, unless all are equal.

@@ -8,7 +8,7 @@ history = train(network, Examples(X, labels), loss=cross_entropy, update=UpdateR
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
 from typing import Any
 
@@ -30,7 +30,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 Callback = Callable[[Epoch], Any]
-Score = Callable[[Array, Examples], float]
+Score = Callable[[Any, Examples], float]
 
 
 def train(
@@ -98,44 +98,131 @@ def _one_epoch(
     generator: np.random.Generator,
 ) -> tuple[float, float]:  # fmt: skip
     """The average loss, and the average length of the gradients."""
-    total, norms = 0.0, []
-    for batch in examples.batches(batch_size, generator.permutation(len(examples))):
-        Y, pullback = network.vjp(batch.X, lengths=batch.lengths, training=True, rng=generator)
-        value, dY = loss_of(loss, Y, batch)
-        gradients = pullback(dY).weights
+    total, norms, answers = 0.0, [], examples.answers
+    # so that the weights are 1 on average: a batch's loss is Σ weight loss / answers, and the batches of an epoch sum to
+    # Σ weight loss / Σ weight
+    mean_weight = examples.total_weight / max(1, examples.n_answers)
+    order = generator.permutation(len(examples))
+    for start in range(0, len(order), batch_size):
+        places = order[start : start + batch_size]
+        n_answers = int(answers[places].sum())
+        value, gradients = _gradients(network, examples, places, loss, n_answers * mean_weight, generator)
         if clip_norm is None:
             norm = global_norm(gradients)
         else:
             gradients, norm = clip_by_global_norm(gradients, clip_norm)
         update.step(network.weights, gradients)
-        total += value * batch.n_answers
+        total += value * n_answers
         norms.append(norm)
     return total / max(1, examples.n_answers), float(np.mean(norms))
 
 
-def loss_of(loss: Loss, Y: Array, examples: Examples) -> tuple[float, Array]:
-    """The loss of the network's output for these examples, and its gradient."""
-    lengths = examples.lengths if examples.per_step else None
-    return loss(Y, examples.target, lengths=lengths, batch_first=examples.batch_first)
+def _gradients(
+    network: Layer | Composite, examples: Examples, places: Array, loss: Loss, divisor: float, generator: np.random.Generator
+) -> tuple[float, Mapping[str, Array]]:  # fmt: skip
+    """The loss of one batch, Σ weight loss / divisor, and its gradients."""
+    value, gradients = 0.0, dict[str, Array]()
+    for _, part in examples.passes(places, batch_first=network.batch_first):
+        Y, pullback = network.vjp(part.X, lengths=part.lengths, training=True, rng=generator)
+        whole = part.weights is None and len(part) == len(places)  # its average is that of the batch
+        of_part, dY = loss_of(loss, Y, part, None if whole else divisor)
+        found = pullback(dY).weights
+        value += of_part
+        gradients = {name: gradients[name] + g for name, g in found.items()} if gradients else dict(found)
+    return value, gradients
+
+
+def loss_of(loss: Loss, Y: Any, examples: Examples, divisor: float | None = None) -> tuple[float, Any]:
+    """The loss of the network's output for these examples, and its gradient.
+
+    The average, weighted if the examples are; with a divisor Σ weight loss / divisor. `Y` is as `outputs` gives it: for answers
+    at every step of a list of sequences a list.
+    """
+    if not examples.per_step:
+        return loss.average(Y, examples.target, weights=examples.weights, divisor=divisor)
+    if not examples.ragged:
+        return loss.average(Y, examples.target, examples.lengths, weights=examples.weights,
+                            batch_first=examples.batch_first, divisor=divisor)  # fmt: skip
+    ends = np.cumsum(examples.steps)[:-1]
+    weights = None if examples.weights is None else np.repeat(examples.weights, examples.steps)
+    value, dY = loss.average(np.concatenate(Y), np.concatenate(examples.target), weights=weights, divisor=divisor)
+    return value, np.split(dY, ends)
 
 
 def _looked_at(
     network: Layer | Composite, examples: Examples, loss: Loss, score: Score | None
 ) -> tuple[float, float | None]:  # fmt: skip
-    Y = outputs(network, examples)
-    return loss_of(loss, Y, examples)[0], None if score is None else score(Y, examples)
+    """The loss of examples that are not learned, a batch at a time, and their score."""
+    value, parts = 0.0, list[tuple[Array, Examples, Array]]()
+    for places, part, Y in _answered(network, examples, 256):
+        value += loss_of(loss, Y, part, examples.total_weight)[0]
+        parts += [(places, part, Y)] if score is not None else []
+    return value, None if score is None else score(_together(network, examples, parts), examples)
 
 
-def outputs(network: Layer | Composite, examples: Examples, batch_size: int = 256) -> Array:
-    """What the network answers, a batch at a time so that memory stays small; zeros behind the end of a sequence."""
-    if not len(examples):
-        return np.asarray(network(examples.X, lengths=examples.lengths))
-    instances, steps = (0, 1) if examples.batch_first else (1, 0)
-    parts = []
-    for batch in examples.batches(batch_size):
-        Y = network(batch.X, lengths=batch.lengths)
-        if examples.per_step:
-            missing = examples.X.shape[steps] - batch.X.shape[steps]
-            Y = np.pad(Y, [(0, missing if axis == steps else 0) for axis in range(Y.ndim)])
-        parts.append(Y)
-    return np.concatenate(parts, axis=instances if examples.per_step else 0)
+Prepare = Callable[[Array], Array]
+
+
+def outputs(network: Layer | Composite, examples: Examples, batch_size: int = 256, prepare: Prepare | None = None) -> Any:
+    """What the network answers, a batch at a time so that memory is that of one batch and of the answers.
+
+    Args:
+        batch_size: how many sequences at a time; sequences of like lengths run together.
+        prepare: what is done to the X of a batch first, X -> X of the same shape; padding included.
+
+    Returns:
+        (n_samples, ...); of a network that answers at every step in the order of X, with zeros behind the end of a sequence;
+        where X is a list, a list of (n_steps_i, ...).
+    """
+    return _together(network, examples, _answered(network, examples, batch_size, prepare))
+
+
+def _answered(
+    network: Layer | Composite, examples: Examples, batch_size: int, prepare: Prepare | None = None
+) -> Iterator[tuple[Any, Examples, Array]]:  # fmt: skip
+    """Places, these examples as one array, and what the network answers; sequences of like lengths together."""
+    lengths = examples.lengths
+    if lengths is None or (not examples.ragged and (lengths == lengths.max(initial=0)).all()):
+        for start in range(0, len(examples), batch_size):  # slices, which copy nothing
+            places = slice(start, min(start + batch_size, len(examples)))
+            batch = examples.take(places).padded(batch_first=network.batch_first)
+            yield places, batch, _answer(network, batch, prepare)
+        return
+    order = np.argsort(-lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        for some, batch in examples.passes(order[start : start + batch_size], batch_first=network.batch_first):
+            yield some, batch, _answer(network, batch, prepare)
+
+
+def _answer(network: Layer | Composite, batch: Examples, prepare: Prepare | None) -> Array:
+    Y: Array = network(batch.X if prepare is None else prepare(batch.X), lengths=batch.lengths)
+    return Y
+
+
+def _together(network: Layer | Composite, examples: Examples, parts: Iterable[tuple[Any, Examples, Array]]) -> Any:
+    """The answers of all parts in the order of the examples."""
+    result: Any = None
+    n_samples, n_steps = len(examples), int(examples.steps.max(initial=0))
+    if not examples.ragged:
+        n_steps = examples.X.shape[1 if examples.batch_first else 0]
+    for places, batch, Y in parts:
+        if not examples.per_step:
+            result = np.zeros((n_samples, *Y.shape[1:]), Y.dtype) if result is None else result
+            result[places] = Y
+            continue
+        by_sample = Y if batch.batch_first else Y.swapaxes(0, 1)
+        if examples.ragged:
+            result = [None] * n_samples if result is None else result
+            for place, answer, length in zip(range(n_samples)[places] if isinstance(places, slice) else places, by_sample,
+                                             batch.steps, strict=True):  # fmt: skip
+                result[place] = answer[:length].copy()
+            continue
+        if result is None:
+            axes = (n_samples, n_steps) if examples.batch_first else (n_steps, n_samples)
+            result = np.zeros((*axes, *Y.shape[2:]), Y.dtype)
+        (result if examples.batch_first else result.swapaxes(0, 1))[places, : by_sample.shape[1]] = by_sample
+    if result is not None:
+        return result
+    empty = examples.padded(batch_first=network.batch_first)
+    Y = np.asarray(network(empty.X, lengths=empty.lengths))
+    return [] if examples.ragged and examples.per_step else Y
