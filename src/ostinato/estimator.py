@@ -101,7 +101,9 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
         The target, the weights and the labels are of those samples alone. What is interrupted or diverges keeps its best epoch.
         """
         rng = np.random.default_rng(self._seed())
-        learned, held_out = split(len(places), self.validation_fraction, rng, labels)
+        learned, held_out = np.arange(len(places)), places[:0]
+        if self.validation_fraction:  # without it no number is drawn, and the first weights do not depend on how many samples there are
+            learned, held_out = split(len(places), self.validation_fraction, rng, labels)
         scale = Scale.none(samples.n_features)
         if self.scale_inputs:
             of_rows = samples.blocks(places[learned], None if weights is None else weights[learned])
@@ -290,7 +292,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
         """
         parameters = files.field(description, "parameters", dict)
         known = set(cls._get_param_names())
-        if set(parameters) | {"class_weight"} != known | {"class_weight"}:  # which files of version 0.1 do not have
+        if not known - {"class_weight"} <= set(parameters) <= known:  # files of version 0.1 have no class_weight
             headline = f"the parameters in the file are not those of {cls.__name__}: {sorted(set(parameters) ^ known)}"
             raise FileError(lay_out(headline))
         estimator = cls(**parameters)

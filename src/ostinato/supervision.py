@@ -135,9 +135,11 @@ def targets_of_steps(y: Any, samples: Samples) -> tuple[list[Array], bool]:
         DataError: shapes that do not fit X, or what is no finite number.
     """
     owner = samples.owner
-    y = _given(y, owner) if isinstance(y, list | tuple) else as_array("y", _given(y, owner), owner)
-    if np.ndim(y) == 0 and not isinstance(y, list | tuple):
-        raise DataError(lay_out(f"{owner}: y is a single value, and must have an answer for every step"))
+    y = _given(y, owner)
+    if not isinstance(y, list | tuple):
+        y = as_array("y", y, owner)
+        if not y.ndim:
+            raise DataError(lay_out(f"{owner}: y is a single value, and must have an answer for every step"))
     if len(y) != len(samples):
         raise DataError(lay_out(f"{owner}: y has {len(y)} sequences, and X {len(samples)}"))
     arrays = [finite(f"y[{i}]", part, owner) for i, part in enumerate(y)]
