@@ -22,6 +22,7 @@ from .layer import Layer
 from .losses import Loss
 from .updates import UpdateRule
 
+Array = np.ndarray[Any, np.dtype[Any]]
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -109,30 +110,35 @@ def as_examples(given: Any, target: Any, network: Layer | Composite, owner: str,
     return Examples(X, y, *lengths, batch_first=network.batch_first)
 
 
-def as_validation(
-    given: Any, examples: Examples, network: Layer | Composite, loss: Loss, generator: np.random.Generator, owner: str
-) -> tuple[Examples, Examples | None]:  # fmt: skip
-    """What is learned from, and what is only looked at: other examples, or a fraction of the ones given, drawn at random.
+def drawn_for_validation(
+    fraction: Any, examples: Examples, loss: Loss, generator: np.random.Generator, owner: str
+) -> Array | None:  # fmt: skip
+    """Places of a fraction of the examples, drawn at random; None for none.
 
     Of every class the same fraction is drawn where there is one label for each sequence.
 
     Raises:
-        OptionError: the fraction is not from 0 up to, not including, 1.
+        OptionError: what is given is no fraction from 0 up to, not including, 1.
         DataError: it is so small that nothing is drawn.
     """
-    if given is None or isinstance(given, Examples | tuple):
-        return examples, None if given is None else as_examples(given, None, network, owner, "validation examples")
-    if isinstance(given, bool) or not isinstance(given, int | float | np.integer | np.floating) or not 0 <= given < 1:
-        headline = f"{owner}: `validation` is (X, y), Examples, or the fraction of the examples to draw, not {_named(given)}"
+    if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.integer | np.floating) or not 0 <= fraction < 1:
+        headline = f"{owner}: `validation` is (X, y), Examples, or the fraction of the examples to draw, not {_named(fraction)}"
         raise OptionError(lay_out(headline))
-    if given == 0:
-        return examples, None
+    if fraction == 0:
+        return None
     target = examples.target
     labels = target if loss.labels and isinstance(target, np.ndarray) and target.ndim == 1 and target.dtype.kind in "iu" else None
-    learned, held_out = split(len(examples), float(given), generator, labels)
+    _, held_out = split(len(examples), float(fraction), generator, labels)
     if not len(held_out):
-        raise DataError(lay_out(f"{owner}: `validation` is {given:g}, and of {len(examples)} examples that is none"))
-    return examples.take(learned), examples.take(held_out)
+        raise DataError(lay_out(f"{owner}: `validation` is {fraction:g}, and of {len(examples)} examples that is none"))
+    return held_out
+
+
+def parted(examples: Examples, held_out: Array) -> tuple[Examples, Examples]:
+    """The examples to learn from, and those to look at."""
+    chosen = np.zeros(len(examples), bool)
+    chosen[held_out] = True
+    return examples.take(np.flatnonzero(~chosen)), examples.take(np.flatnonzero(chosen))
 
 
 def as_rule(update: Any, learning_rate: Any, owner: str) -> UpdateRule:
