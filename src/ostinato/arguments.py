@@ -106,8 +106,8 @@ def as_examples(given: Any, target: Any, network: Layer | Composite, owner: str,
     else:
         headline = f"{owner}: the {what} are (X, y) or Examples(X, y), and not {_named(given)}"
         raise DataError(lay_out(headline))
-    X, y, *lengths = parts
-    return Examples(X, y, *lengths, batch_first=network.batch_first)
+    X, y, lengths = (*parts, None)[:3]
+    return Examples(X, y, lengths, batch_first=network.batch_first)
 
 
 def drawn_for_validation(
@@ -127,7 +127,9 @@ def drawn_for_validation(
     if fraction == 0:
         return None
     target = examples.target
-    labels = target if loss.labels and isinstance(target, np.ndarray) and target.ndim == 1 and target.dtype.kind in "iu" else None
+    labels = (
+        target if loss.labels and isinstance(target, np.ndarray) and target.ndim == 1 and target.dtype.kind in "iu" else None
+    )
     _, held_out = split(len(examples), float(fraction), generator, labels)
     if not len(held_out):
         raise DataError(lay_out(f"{owner}: `validation` is {fraction:g}, and of {len(examples)} examples that is none"))

@@ -3,13 +3,11 @@
     arrays       network.*, rule.*          the weights now, and what the rule remembers of them
                  best.*, best_rule.*        of the best epoch, where that is not now
     description  history, epoch of the best weights, state of the generator and of the schedule
-                 fingerprint                what the training is: the network, the rule, the loss, the settings, and a hash of the data
+                 fingerprint                what the training is: network, rule, loss, settings, and a hash of the data
                  digest                     of all of it, so that a damaged file is known
 
 Dropout in training draws from the generator of `train`, so that the layers' own generators have no part in it.
 """
-
-# ruff: noqa: N806 - X is the symbol of the equations
 
 from __future__ import annotations
 
@@ -26,7 +24,7 @@ import numpy as np
 
 from . import files
 from .composite import Composite
-from .errors import FileError, OptionError, OstinatoError, lay_out
+from .errors import FileError, OptionError, counted, lay_out
 from .examples import Examples
 from .history import History
 from .layer import Layer
@@ -35,7 +33,7 @@ from .schedules import Schedule
 from .updates import UpdateRule
 
 Array = np.ndarray[Any, np.dtype[Any]]
-KIND = "training"
+KIND, RATE = "training", "learning_rate"
 
 
 @dataclass(frozen=True)
@@ -54,8 +52,11 @@ class Kept:
         return cls(epoch, loss, dict(network.weights), rule.description, rule.arrays)
 
     def put_back(self, network: Layer | Composite, rule: UpdateRule) -> None:
-        """Both as they were."""
-        network.weights.update(self.weights)
+        """Both as they were. The weights first, and without new memory, which may be what was missing."""
+        if network.weights.adopts:
+            network.weights.adopt(self.weights)
+        else:
+            network.weights.update(self.weights)
         rule.restore(self.rule, self.remembered)
 
     def is_now(self, network: Layer | Composite, rule: UpdateRule) -> bool:
@@ -73,6 +74,34 @@ class Standing:
     schedule: Callable[[int], float] | None
     history: History
     kept: Kept
+    rate: float | None  # the setting of the rule before a schedule changed it
+    held_out: Array | None = None  # the places of the examples that were drawn for validation
+
+    @classmethod
+    def beginning(
+        cls, network: Layer | Composite, rule: UpdateRule, generator: np.random.Generator,
+        schedule: Callable[[int], float] | None, max_epochs: int,
+    ) -> Standing:  # fmt: skip
+        """Before the first epoch.
+
+        Raises:
+            OptionError: there is a schedule, and the rule has no learning rate.
+        """
+        rate = float(rule.settings[RATE]) if RATE in rule.settings else None
+        if schedule is not None and rate is None:
+            headline = f"train: the rule {rule.name} has no setting `{RATE}` that a schedule could change"
+            raise OptionError(lay_out(headline))
+        if isinstance(schedule, Schedule):
+            assert rate is not None
+            schedule = schedule.begun(rate, max_epochs)
+        return cls(network, rule, generator, schedule, History(), Kept.of(network, rule), rate)
+
+    def end(self, *, best: bool) -> None:
+        """The best weights and what the rule remembered of them, or what is there now; and the learning rate of before."""
+        if best and not self.kept.is_now(self.network, self.rule):
+            self.kept.put_back(self.network, self.rule)
+        if self.schedule is not None:
+            self.rule.settings[RATE] = self.rate
 
     def save(self, path: Path, fingerprint: Mapping[str, Any]) -> None:
         """Replace the file, whole or not at all.
@@ -83,6 +112,8 @@ class Standing:
         arrays = _prefixed("network.", dict(self.network.weights)) | _prefixed("rule.", self.rule.arrays)
         if not self.kept.is_now(self.network, self.rule):
             arrays |= _prefixed("best.", self.kept.weights) | _prefixed("best_rule.", self.kept.remembered)
+        if self.held_out is not None:
+            arrays["held_out"] = self.held_out
         description = {
             "kind": KIND,
             "network": self.network.description,
@@ -95,7 +126,7 @@ class Standing:
         }
         files.write(path, arrays, {**description, "digest": _digest(arrays, description)})
 
-    def load(self, path: Path, fingerprint: Mapping[str, Any]) -> None:
+    def load(self, path: Path, fingerprint: Mapping[str, Any], max_epochs: int) -> None:
         """Stand where the file says. Nothing is changed if anything is wrong, and nothing of the file is executed.
 
         Raises:
@@ -104,6 +135,9 @@ class Standing:
         arrays, description = read(path)
         _check_same(path, files.field(description, "fingerprint", dict), fingerprint)
         history = History.of_description(files.field(description, "history", dict))
+        if len(history) > max_epochs:
+            headline = f"train: `{path}` has {counted(len(history), 'epoch')} already, and `max_epochs` is {max_epochs}"
+            raise FileError(lay_out(headline))
         now, remembered = _part(arrays, "network."), _part(arrays, "rule.")
         best = files.field(description, "best", dict)
         rules = [self._ordered(files.field(part, "rule", dict)) for part in (description, best)]
@@ -128,14 +162,17 @@ class Standing:
             before.put_back(self.network, self.rule)
             raise
         self.generator.bit_generator.state = generator
-        self.schedule, self.history = schedule, history
+        self.schedule, self.history, self.held_out = schedule, history, arrays.get("held_out", self.held_out)
         # the arrays of the network itself, where they are the best ones
         self.kept = kept if apart else Kept.of(self.network, self.rule, kept.epoch, kept.loss)
 
     def _ordered(self, rule: Mapping[str, Any]) -> dict[str, Any]:
         """A description whose weights have the order of the network's, which sorted JSON does not keep."""
         weights = files.field(rule, "weights", dict)
-        order = [*(name for name in self.network.weights if name in weights), *(n for n in weights if n not in self.network.weights)]
+        order = [
+            *(name for name in self.network.weights if name in weights),
+            *(n for n in weights if n not in self.network.weights),
+        ]
         return {**rule, "weights": {name: weights[name] for name in order}}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, overload
 
 import numpy as np
@@ -89,7 +89,7 @@ class History:
         Raises:
             OptionError: there is no such figure, or no such epoch.
         """
-        if isinstance(name, int | np.integer) and not isinstance(name, bool):
+        if isinstance(name, int | np.integer):
             if not -len(self) <= name < len(self):
                 raise OptionError(lay_out(f"History: there is no epoch at place {name}; there are {len(self)}, from place 0"))
             return self.epochs[name]
@@ -143,7 +143,7 @@ class History:
         """The headings and a row for each epoch that is shown: of many the first, the best and the last ones."""
         names = [name for name in FIGURES if any(value is not None for value in self.column(name))]
         rows = [[HEADINGS.get(name, name) for name in names]]
-        chosen = range(len(self))
+        chosen = list(range(len(self)))
         if len(self) > SHOWN:
             best = [i for i, epoch in enumerate(self.epochs) if epoch.number == self.best_epoch]
             chosen = sorted({*range(SHOWN // 2), *best, *range(len(self) - SHOWN // 2, len(self))})
@@ -204,7 +204,7 @@ def duration(seconds: float) -> str:
     >>> duration(0.25), duration(75), duration(7500)
     ('0.2 s', '1 min 15 s', '2 h 5 min')
     """
-    if seconds < 10:  # noqa: SIM108 - a ladder
+    if seconds < 10:
         return f"{seconds:.1f} s"
     whole = round(seconds)
     if whole < 60:

@@ -4,9 +4,9 @@
     train(..., schedule=WarmUp(5).then(Cosine(minimum=1e-5)))
     train(..., schedule=lambda epoch: 0.01 if epoch < 10 else 0.001)      # any function is a schedule
 
-What is not given, the learning rate and the number of epochs, `train` fills in: the rate of its update rule, and its max_epochs.
-It works with a copy, so that one object serves any number of trainings. The formulas are those of torch.optim.lr_scheduler, whose
-epochs begin with 0.
+What is not given, the learning rate and the number of epochs, `train` fills in: the rate of its update rule, and its
+max_epochs. It works with a copy, so that one object serves any number of trainings. The formulas are those of
+torch.optim.lr_scheduler, whose epochs begin with 0.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Schedule(ABC):
         ends = max(1, n_epochs) if self.n_epochs is None and "n_epochs" in self._needed() else self.n_epochs
         return replace(self, learning_rate=rate, n_epochs=ends)
 
-    def observe(self, loss: float) -> None:
+    def observe(self, loss: float) -> None:  # noqa: B027 - most schedules only count
         """What an epoch gave: the validation loss, or without validation the loss. `train` calls it after each."""
 
     def then(self, following: Schedule) -> Then:
@@ -113,7 +113,9 @@ class Schedule(ABC):
             FileError: it is something else.
         """
         if seen:
-            raise FileError(lay_out(f"{type(self).__name__}: the file says that it remembers {sorted(seen)}, and it remembers nothing"))
+            raise FileError(
+                lay_out(f"{type(self).__name__}: the file has something that it remembers, and it remembers nothing")
+            )
 
 
 @dataclass
@@ -208,8 +210,8 @@ class WarmUp(Schedule):
 class OnPlateau(Schedule):
     """Times `factor` whenever the validation loss has not fallen for more than `patience` epochs (without validation the loss).
 
-    It has fallen if it is below (1 - threshold) times the lowest one so far. Take a patience below that of training, which stops
-    otherwise before the rate gets smaller.
+    It has fallen if it is below (1 - threshold) times the lowest one so far. Take a patience below that of training, which
+    stops otherwise before the rate gets smaller.
     """
 
     factor: float = 0.1
@@ -305,7 +307,8 @@ class Then(Schedule):
 
 
 SCHEDULES: dict[str, type[Schedule]] = {
-    "constant": Constant, "cosine": Cosine, "step": Step, "exponential": Exponential, "warm_up": WarmUp, "on_plateau": OnPlateau,
+    "constant": Constant, "cosine": Cosine, "step": Step, "exponential": Exponential, "warm_up": WarmUp,
+    "on_plateau": OnPlateau,
 }  # fmt: skip
 _ALSO = {"plateau": "on_plateau", "reduce_on_plateau": "on_plateau", "warmup": "warm_up", "cosine_annealing": "cosine"}
 
@@ -327,7 +330,7 @@ def as_schedule(schedule: Any, owner: str) -> Callable[[int], float] | None:
         headline = f"{owner}: `schedule` is the class {schedule.__name__}, not a schedule of that kind"
         raise OptionError(lay_out(headline, hint=f"schedule={schedule.__name__}()"))
     if schedule is None or (callable(schedule) and not isinstance(schedule, type)):
-        return schedule  # type: ignore[no-any-return]
+        return schedule
     headline = f"{owner}: `schedule` is a schedule, its name or a function of the number of the epoch, not {schedule!r:.80}"
     raise OptionError(lay_out(headline, hint='schedule="cosine", or schedule=lambda epoch: 0.01 * 0.9 ** epoch'))
 
