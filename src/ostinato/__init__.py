@@ -39,7 +39,7 @@ from .functions import (
 )
 from .layer import Gradients, Layer, Stream
 from .loading import load
-from .losses import Loss, cross_entropy, mean_squared_error
+from .losses import Loss, binary_cross_entropy, cross_entropy, huber, mean_absolute_error, mean_squared_error
 from .network import Bidirectional, Dropout, LastStep, Network
 from .ops import (
     concat,
@@ -117,6 +117,7 @@ __all__ = [
     "UpdateRule",
     "Weight",
     "affine",
+    "binary_cross_entropy",
     "cell",
     "cells",
     "clip_by_global_norm",
@@ -129,6 +130,7 @@ __all__ = [
     "explain_product",
     "get_threads",
     "hard_sigmoid",
+    "huber",
     "identity",
     "initialise",
     "layer_norm",
@@ -140,6 +142,7 @@ __all__ = [
     "logical_or",
     "maximum",
     "mean",
+    "mean_absolute_error",
     "mean_squared_error",
     "minimum",
     "patches",

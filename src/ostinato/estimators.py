@@ -167,7 +167,8 @@ class _Recurrent(BaseEstimator):  # type: ignore[misc]
         X = self.input_scale_.apply(samples.X).astype(self.network_.dtype)
         per_step = self.network_.gives_steps
         target = np.empty(X.shape[:2] if per_step else (samples.n_samples,))
-        return outputs(self.network_, Examples(X, target, samples.lengths, per_step=per_step)).astype(np.float64)
+        answers: Array = outputs(self.network_, Examples(X, target, samples.lengths, per_step=per_step)).astype(np.float64)
+        return answers
 
     # --- saving
 

@@ -78,6 +78,26 @@ def as_array(name: str, value: Any, owner: str, hint: str = "") -> Array:
         raise DataError(lay_out(f"{owner}: `{name}` can not be made an array: {error}")) from None
 
 
+def whole_lengths(lengths: Any, n_steps: int, n_instances: int, owner: str) -> Array:
+    """(n_instances,): how many steps each instance has. One number will do for one instance; 7.0 is 7.
+
+    Raises:
+        DataError: another shape, no whole numbers, below 0 or beyond the steps.
+    """
+    array = as_array("lengths", lengths, owner)
+    if array.ndim == 0 and n_instances == 1:
+        array = array[None]
+    if array.shape != (n_instances,):
+        raise DataError(lay_out(f"{owner}: `lengths` has shape {array.shape}, and must be (n_instances={n_instances},)"))
+    whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
+    if n_instances and not whole:
+        raise DataError(lay_out(f"{owner}: `lengths` must be whole numbers, and has dtype {array.dtype}"))
+    if n_instances and not (array.min() >= 0 and array.max() <= n_steps):
+        wrong = next(n for n in array if not 0 <= n <= n_steps)
+        raise DataError(lay_out(f"{owner}: `lengths` must lie between 0 and n_steps={n_steps}, and one is {wrong}"))
+    return array.astype(np.intp)
+
+
 class Sequences:
     """Checks the arguments of calls of one layer."""
 
@@ -252,20 +272,7 @@ class Sequences:
         return initial
 
     def _lengths(self, lengths: Any, n_steps: int, n_instances: int) -> Array | None:
-        if lengths is None:
-            return None
-        owner = self.graph.name
-        array = as_array("lengths", lengths, owner)
-        if array.ndim == 0 and n_instances == 1:
-            array = array[None]
-        if array.shape != (n_instances,):
-            raise DataError(lay_out(f"{owner}: `lengths` has shape {array.shape}, and must be (n_instances={n_instances},)"))
-        if n_instances and array.dtype.kind not in "iu":
-            raise DataError(lay_out(f"{owner}: `lengths` must be whole numbers, and has dtype {array.dtype}"))
-        if n_instances and not (array.min() >= 0 and array.max() <= n_steps):
-            wrong = next(int(n) for n in array if not 0 <= n <= n_steps)
-            raise DataError(lay_out(f"{owner}: `lengths` must lie between 0 and n_steps={n_steps}, and one is {wrong}"))
-        return array.astype(np.intp)
+        return None if lengths is None else whole_lengths(lengths, n_steps, n_instances, self.graph.name)
 
     def _reset(self, reset: Any, shape: tuple[int, ...], n_leading: int) -> Array:
         owner = self.graph.name
