@@ -186,6 +186,18 @@ def check_function(owner: str, name: str, value: Any, shape: str) -> None:
         raise OptionError(lay_out(f"{owner}: `{name}` is a function, not {_named(value)}", hint=f"{name}={shape}"))
 
 
+def figure_of(score: Any, owner: str) -> float:
+    """What a score gave, as a number.
+
+    Raises:
+        OptionError: it is none.
+    """
+    array = np.asarray(score)
+    if array.ndim or array.dtype.kind not in "fiub":
+        raise OptionError(lay_out(f"{owner}: `score` gives one number, not {_named(score)}"))
+    return float(array)
+
+
 def check_files(checkpoint: Any, resume: Any, owner: str) -> tuple[Path | None, Path | None]:
     """The file to go on from, if there is one, and the file to write, if there is one.
 

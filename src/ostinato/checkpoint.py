@@ -14,8 +14,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, is_dataclass
+from itertools import zip_longest
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -207,9 +209,9 @@ def fingerprint_of(
     """What makes a training this one and no other; its parts have the names that a message calls them by."""
     described = rule.description
     return {
-        "network": _without_seeds(network.description),
-        "rule": {key: described[key] for key in ("rule", "graph", "options", "dtype", "settings")},
-        "loss": {"name": loss.name, "graph": _without_seeds(loss.layer(2, "float64").description)},
+        "network": _meaning(network.description),
+        "rule": _meaning({key: described[key] for key in ("rule", "graph", "options", "dtype", "settings")}),
+        "loss": {"name": loss.name, "graph": _meaning(loss.layer(2, "float64").description)},
         "settings": dict(settings),
         "examples": _of_examples(examples),
         "validation": _of_examples(validation) if isinstance(validation, Examples) else validation,
@@ -253,11 +255,15 @@ def _blocks(array: Array, size: int = 1 << 24) -> Iterator[Any]:
         yield np.ascontiguousarray(array[start : start + rows]).reshape(-1).view(np.uint8)
 
 
-def _without_seeds(description: Any) -> Any:
-    """A seed says how weights were drawn, and they come from the file."""
+def _meaning(description: Any) -> Any:
+    """A description without what may change: the seed of weights that come from the file, words, and lines of source files."""
     if isinstance(description, Mapping):
-        return {key: _without_seeds(value) for key, value in description.items() if key != "seed"}
-    return [_without_seeds(value) for value in description] if isinstance(description, list | tuple) else description
+        return {key: _meaning(value) for key, value in description.items() if key not in ("seed", "doc")}
+    if isinstance(description, list | tuple):
+        return [_meaning(value) for value in description]
+    if isinstance(description, str) and "\n" in description:  # a graph; what follows `#` is for people alone
+        return re.sub(r" *#.*$", "", description, flags=re.MULTILINE)
+    return description
 
 
 def _check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) -> None:
@@ -266,13 +272,12 @@ def _check_same(path: Path, saved: Mapping[str, Any], given: Mapping[str, Any]) 
     parts = [name for name in given if saved.get(name) != given[name]]
     if not parts:
         return
-    rows = [
-        (where, "", f"{_short(old)} in the file, {_short(new)} given")
-        for name in parts
-        for where, old, new in _differences(name, saved.get(name), given[name])
-    ]
+    rows = dict[str, str]()  # what is said twice, of a graph and of its form in training, is told once
+    for name in parts:
+        for where, old, new in _differences(name, saved.get(name), given[name]):
+            rows.setdefault(f"{_short(old)} in the file, {_short(new)} given", where)
     headline = f"train: `{path}` is of another training; what differs: {', '.join(parts)}"
-    raise FileError(lay_out(headline, values=rows[:6]))
+    raise FileError(lay_out(headline, values=[(where, "", what) for what, where in rows.items()][:6]))
 
 
 def _differences(where: str, saved: Any, given: Any) -> Iterator[tuple[str, Any, Any]]:
@@ -282,15 +287,18 @@ def _differences(where: str, saved: Any, given: Any) -> Iterator[tuple[str, Any,
     elif isinstance(saved, list) and isinstance(given, list) and len(saved) == len(given):
         for place, (old, new) in enumerate(zip(saved, given, strict=True)):
             yield from _differences(f"{where}.{place}", old, new)
+    elif saved != given and isinstance(saved, str) and isinstance(given, str):
+        lines = zip_longest(saved.splitlines(), given.splitlines())
+        yield where, *next(((old, new) for old, new in lines if old != new), (saved, given))
     elif saved != given:
         yield where, saved, given
 
 
 def _short(value: Any) -> str:
-    if value is None:
-        return "none"
-    text = str(value)
-    return text if len(text) <= 80 and "\n" not in text else "other text"
+    if value is None or isinstance(value, dict):
+        return "none" if value is None else "some"
+    text = " ".join(str(value).split())
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 # --- parts of the file

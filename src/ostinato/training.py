@@ -209,6 +209,7 @@ class _Training:
         checked, figure = (None, None)
         if self.validation is not None:
             checked, figure = _looked_at(network, self.validation, self.loss, settings.score)
+            figure = None if figure is None else arguments.figure_of(figure, OWNER)
         rate = float(rule.settings[RATE]) if RATE in rule.settings else None
         epoch = Epoch(number, average, checked, figure, norm, rate, time.perf_counter() - started)
         history.epochs.append(epoch)
