@@ -17,6 +17,7 @@ import numpy as np
 from .composite import Composite
 from .errors import DataError, OptionError, lay_out
 from .examples import Examples, split
+from .fitting import belonging
 from .history import Epoch, History
 from .layer import Layer
 from .losses import Loss
@@ -61,6 +62,8 @@ def train(
         raise DataError(
             lay_out("train: there are no examples" if not len(examples) else "train: there are no validation examples")
         )
+    examples = belonging(network, examples, loss, "train")
+    validation = None if validation is None else belonging(network, validation, loss, "train")
     generator = generator_of(rng, "train")
     history = History()
     best, best_weights = np.inf, dict(network.weights)
