@@ -10,8 +10,10 @@ from .conversion import to_structure
 from .declarations import Bias, Context, Input, Output, State, Weight
 from .diagonal import BlockDiagonal, Diagonal
 from .errors import (
+    ArgumentError,
     CellError,
     DataError,
+    DataTypeError,
     DimensionError,
     FileError,
     InternalError,
@@ -82,6 +84,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArgumentError",
     "Bias",
     "Bidirectional",
     "BlockCirculant",
@@ -90,6 +93,7 @@ __all__ = [
     "CellError",
     "Context",
     "DataError",
+    "DataTypeError",
     "Diagonal",
     "DimensionError",
     "Dropout",

@@ -12,6 +12,7 @@ at one step. `Loss(my_cell)` makes a loss of your own. `LOSSES` has those that a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
@@ -199,21 +200,66 @@ class Loss:
 
     def _target(self, target: Any, Y: Array, counts: Array) -> Array:
         """(n_rows, n_outputs) where it counts; what does not count is never read."""
-        T = as_array("target", target, self.name)
-        if self.labels and T.dtype.kind in "iu" and T.shape == Y.shape[:-1]:
-            places = T[counts]
-            n_classes = Y.shape[-1]
-            wrong = places[(places < 0) | (places >= n_classes)]
-            if wrong.size:
-                headline = f"{self.name}: the label {wrong[0]} is no class; there are {n_classes}, from 0"
-                raise DataError(lay_out(headline))
-            one_hot: Array = np.eye(n_classes, dtype=Y.dtype)[places]
-            return one_hot
-        if T.shape != Y.shape:
-            also = f", or whole numbers of shape {Y.shape[:-1]}" if self.labels else ""
-            headline = f"{self.name}: the target has shape {T.shape}, and the output {Y.shape}; they must be the same{also}"
-            raise DataError(lay_out(headline))
-        return numbers("target", T, Y.dtype, self.name)[counts]
+        T = self.fitting_target(as_array("target", target, self.name), Y.shape, "target", counts)
+        if T.shape == Y.shape:
+            return numbers("target", T, Y.dtype, self.name)[counts]
+        one_hot: Array = np.eye(Y.shape[-1], dtype=Y.dtype)[T[counts]]
+        return one_hot
+
+    def fitting_target(self, T: Array, shape: tuple[int, ...], name: str, counts: Array | None = None) -> Array:
+        """The target for outputs of a shape: numbers of that shape, or labels as whole numbers of the shape without n_outputs.
+
+        Args:
+            counts: where it is read, booleans of the shape without n_outputs; None for everywhere.
+
+        Raises:
+            DataError: another shape, no numbers, labels that are no classes, shares below 0 or above 1.
+        """
+        leading, n_outputs = shape[:-1], shape[-1]
+        if T.dtype.kind not in "fiub":
+            T = self._numbers_of(T, name)
+        if T.shape == shape:
+            return self._shares(T, name, counts) if self.shares else T
+        if self.labels and T.shape in (leading, (*leading, 1)):
+            return self._labels(T.reshape(leading), n_outputs, name, counts)
+        if not self.labels and n_outputs == 1 and T.shape == leading:
+            return self.fitting_target(T[..., None], shape, name, counts)
+        also = f", or whole numbers of shape {leading}" if self.labels else f", or {leading}" if n_outputs == 1 else ""
+        headline = f"{self.name}: the {name} has shape {T.shape}, and the output {shape}; they must be the same{also}"
+        whole = T.dtype.kind in "iu" and T.shape == leading and not self.labels
+        raise DataError(lay_out(headline, hint="cross_entropy takes the labels of classes" if whole else ""))
+
+    def _numbers_of(self, T: Array, name: str) -> Array:
+        """An array of objects that are all numbers, as numbers; whatever else is refused."""
+        first = next((value for value in T.flat if not isinstance(value, Real | np.bool_)), None)
+        if T.dtype == object and first is None:
+            return numbers(name, T, np.float64, self.name)
+        hint = ""
+        if self.labels and isinstance(first, str | bytes):
+            hint = "classes, labels = numpy.unique(names, return_inverse=True)"
+        raise DataError(lay_out(f"{self.name}: the {name} holds {first!r:.60}, and must hold numbers", hint=hint))
+
+    def _labels(self, T: Array, n_classes: int, name: str, counts: Array | None) -> Array:
+        """Whole numbers from 0 to n_classes - 1 where it counts; truth values are 0 and 1, and 2.0 is 2."""
+        read = T if counts is None else T[counts]
+        if T.dtype.kind == "f":
+            broken = read[~(read == np.floor(read))]
+            if broken.size:
+                headline = f"{self.name}: the {name} has {broken[0]:g}, and a label is a whole number"
+                raise DataError(lay_out(headline, hint="mean_squared_error is for numbers"))
+        wrong = read[(read < 0) | (read >= n_classes)]
+        if wrong.size:
+            raise DataError(lay_out(f"{self.name}: the label {wrong[0]:g} is no class; there are {n_classes}, from 0"))
+        if T.dtype.kind in "iu":
+            return T
+        return T.astype(np.intp) if counts is None else np.where(counts, T, 0).astype(np.intp)
+
+    def _shares(self, T: Array, name: str, counts: Array | None) -> Array:
+        read = T if counts is None else T[counts]
+        wrong = read[(read < 0) | (read > 1)]
+        if wrong.size:
+            raise DataError(lay_out(f"{self.name}: the {name} has {wrong[0]:g}, and must be from 0 to 1"))
+        return T
 
 
 def check_weights(weights: Array, owner: str) -> None:

@@ -25,6 +25,7 @@ from .checkpoint import Kept, Standing, fingerprint_of, name_of
 from .composite import Composite
 from .errors import DataError, OptionError, counted, lay_out
 from .examples import Examples, split
+from .fitting import belonging
 from .history import Epoch, History
 from .layer import Layer
 from .losses import Loss, as_loss
@@ -135,12 +136,14 @@ class _Training:
         network, standing = self.standing.network, self.standing
         if not len(examples):
             raise DataError(lay_out(f"{OWNER}: there are no examples"))
+        examples = belonging(network, examples, self.loss, OWNER)
         self.whole, self.examples, self.fraction = examples, examples, None
         self.validation: Examples | None = None
         if isinstance(validation, Examples | tuple):
             self.validation = arguments.as_examples(validation, None, network, OWNER, "validation examples")
             if not len(self.validation):
                 raise DataError(lay_out(f"{OWNER}: there are no validation examples"))
+            self.validation = belonging(network, self.validation, self.loss, OWNER)
         elif validation is not None:
             standing.held_out = arguments.drawn_for_validation(validation, examples, self.loss, standing.generator, OWNER)
             self.fraction = validation
