@@ -181,7 +181,6 @@ class _Training:
         """All epochs, and the weights that are to stay."""
         standing, settings = self.standing, self.settings
         history = standing.history
-        updates = standing.rule.n_updates
         try:
             while len(history) < settings.max_epochs and not history.stopped_early:
                 epoch = self._epoch(len(history) + 1)
@@ -193,9 +192,10 @@ class _Training:
                     standing.save(self.written, self.fingerprint)
             standing.end(best=self.validation is not None)
         except BaseException as error:
+            changed = bool(len(history)) or not standing.kept.is_now(standing.network, standing.rule)
             _surely(partial(standing.end, best=True))
             history.best_epoch, history.stopped_early = standing.kept.epoch, True
-            self._tell(error, changed=standing.rule.n_updates != updates or bool(len(history)))
+            self._tell(error, changed=changed)
             raise
         if progress is not None:
             progress.finish(history)
@@ -231,15 +231,18 @@ class _Training:
     def _tell(self, error: BaseException, *, changed: bool) -> None:
         """What became of the network, on the error that goes on to the caller."""
         history = self.standing.history
-        with contextlib.suppress(Exception):  # an exception of the user's own making may take no attributes
-            error.history = history  # type: ignore[attr-defined]
+        notes = []
         if changed:
             epoch = self.standing.kept.epoch
             weights = f"of epoch {epoch}" if epoch else "that it began with"
             note = f"{OWNER}: {counted(len(history), 'epoch')} of {self.settings.max_epochs}"
-            error.add_note(f"{note}; the network has the weights {weights} again, and this error the attribute `history`")
+            notes.append(f"{note}; the network has the weights {weights} again, and this error the attribute `history`")
             if self.written is not None:
-                error.add_note(f'{OWNER}: resume="{self.written}" goes on')
+                notes.append(f'{OWNER}: resume="{self.written}" goes on')
+        with contextlib.suppress(Exception):  # an exception of the user's own making may take no attributes
+            error.history = history  # type: ignore[attr-defined]
+            for note in notes:
+                error.add_note(note)
 
 
 def _surely(action: Callable[[], None]) -> None:
