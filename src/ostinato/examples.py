@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DataError, counted, lay_out
+from .frames import column_names, order_of
 from .losses import check_weights
 from .sequences import as_array, numbers, whole_lengths
 
@@ -261,12 +262,6 @@ def _order(batch_first: bool) -> str:
 
 def _array(name: str, value: Any, *, any_kind: bool = False) -> Array:
     """An array as it is; of numbers, unless any kind will do."""
-    if isinstance(value, np.ma.MaskedArray) and np.ma.is_masked(value):
-        n = int(np.ma.getmaskarray(value).sum())
-        headline = (
-            f"{OWNER}: {counted(n, 'value')} of `{name}` {'is' if n == 1 else 'are'} masked, and a network reads every number"
-        )
-        raise DataError(lay_out(headline, hint="fill them, or cut the sequences with `lengths`"))
     array = as_array(name, value, OWNER)
     if any_kind or array.dtype.kind in "fiub":
         return array
@@ -274,8 +269,16 @@ def _array(name: str, value: Any, *, any_kind: bool = False) -> Array:
 
 
 def _sequences(X: Any) -> list[Array]:
-    """Each an array (n_steps_i, ...), all of the same dimensions behind the steps."""
-    arrays = [_array(f"X[{i}]", x) for i, x in enumerate(X)]
+    """Each an array (n_steps_i, ...), all of the same dimensions behind the steps; columns with names in one order."""
+    arrays, first = [], None
+    for i, x in enumerate(X):
+        array, names = _array(f"X[{i}]", x), column_names(x, f"X[{i}]")
+        first = names if first is None else first
+        if names is not None and set(names) != set(first or ()):
+            other, mine = ", ".join(f"`{n}`" for n in first or ()), ", ".join(f"`{n}`" for n in names)
+            raise DataError(lay_out(f"{OWNER}: the columns of X[{i}] are {mine}, and those of the first frame {other}"))
+        places = None if names is None else order_of(names, first or (), f"X[{i}]")
+        arrays.append(array if places is None else array[:, places])
     tail = next((a.shape[1:] for a in arrays if a.ndim and a.size), arrays[0].shape[1:] if arrays else ())
     for i, array in enumerate(arrays):
         if array.ndim and not len(array):

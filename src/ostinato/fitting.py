@@ -1,9 +1,10 @@
-"""What belongs together: a network, the examples that it is to learn, and a loss. Found out, or refused, before the first step."""
+"""What belongs together: a network, the examples that it is to learn, and a loss; found out before the first step."""
 
-# ruff: noqa: N803, N806 - X and Y are the symbols of the equations
+# ruff: noqa: N806 - X and Y are the symbols of the equations
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,9 @@ def belonging(network: Layer | Composite, examples: Examples, loss: Loss, owner:
         raise DataError(lay_out(f"{owner}: all weights are 0, and there is nothing to learn"))
     if loss.labels and out == 1:
         headline = f"{owner}: {loss.name} of one output is always 0, and {network.name} has one"
-        raise OptionError(lay_out(headline, hint="binary_cross_entropy is for one output; cross_entropy has one for each class"))
+        raise OptionError(
+            lay_out(headline, hint="binary_cross_entropy is for one output; cross_entropy has one for each class")
+        )
     examples = _with_target(examples, loss, out)
     limit = float(np.finfo(network.dtype).max)
     _finite("X", examples.X, examples, limit, owner, network.dtype, has_steps=True)
@@ -73,7 +76,9 @@ def _features(examples: Examples, network: Layer | Composite, owner: str) -> Exa
         place = (..., None) if wanted else (..., 0)
         return examples._with(X=[x[place] for x in X] if examples.ragged else X[place])  # noqa: SLF001 - one of us
     order = [] if examples.ragged else ["n_samples"]
-    dims = ", ".join([*(["n_steps", *order] if not examples.batch_first else [*order, "n_steps"]), *map(str, port.value.type.dims)])
+    dims = ", ".join(
+        [*(["n_steps", *order] if not examples.batch_first else [*order, "n_steps"]), *map(str, port.value.type.dims)]
+    )
     shape = f"X[0] has shape {X[0].shape}" if examples.ragged else f"X has shape {X.shape}"
     hint = ""
     if not examples.ragged and X.shape[1:] == wanted:
@@ -125,6 +130,7 @@ def _with_target(examples: Examples, loss: Loss, out: int) -> Examples:
 
 def _finite(name: str, values: Any, examples: Examples, limit: float, owner: str, dtype: str, *, has_steps: bool) -> None:
     """Refuse what is no finite number of the dtype where it is read; behind the end of a sequence nothing is."""
+    blocks: Iterable[tuple[int, Array]]
     if isinstance(values, list):
         blocks = enumerate(values)
     elif not has_steps:

@@ -12,6 +12,7 @@ at one step. `Loss(my_cell)` makes a loss of your own. `LOSSES` has those that a
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from types import MappingProxyType
 from typing import Any
 
@@ -216,8 +217,8 @@ class Loss:
         """
         leading, n_outputs = shape[:-1], shape[-1]
         if T.dtype.kind not in "fiub":
-            self._refuse_kind(T, name)
-        if T.shape == shape and not (self.labels and n_outputs == 1):
+            T = self._numbers_of(T, name)
+        if T.shape == shape:
             return self._shares(T, name, counts) if self.shares else T
         if self.labels and T.shape in (leading, (*leading, 1)):
             return self._labels(T.reshape(leading), n_outputs, name, counts)
@@ -228,13 +229,15 @@ class Loss:
         whole = T.dtype.kind in "iu" and T.shape == leading and not self.labels
         raise DataError(lay_out(headline, hint="cross_entropy takes the labels of classes" if whole else ""))
 
-    def _refuse_kind(self, T: Array, name: str) -> None:
-        first = next(iter(T.flat), None)
-        kind = "text" if T.dtype.kind in "US" or isinstance(first, str | bytes) else T.dtype.name
+    def _numbers_of(self, T: Array, name: str) -> Array:
+        """An array of objects that are all numbers, as numbers; whatever else is refused."""
+        first = next((value for value in T.flat if not isinstance(value, Real | np.bool_)), None)
+        if T.dtype == object and first is None:
+            return numbers(name, T, np.float64, self.name)
         hint = ""
-        if self.labels:
-            hint = "classes, labels = numpy.unique(names, return_inverse=True); an estimator does this by itself"
-        raise DataError(lay_out(f"{self.name}: the {name} holds {kind}, and must hold numbers: {first!r:.40}", hint=hint))
+        if self.labels and isinstance(first, str | bytes):
+            hint = "classes, labels = numpy.unique(names, return_inverse=True)"
+        raise DataError(lay_out(f"{self.name}: the {name} holds {first!r:.60}, and must hold numbers", hint=hint))
 
     def _labels(self, T: Array, n_classes: int, name: str, counts: Array | None) -> Array:
         """Whole numbers from 0 to n_classes - 1 where it counts; truth values are 0 and 1, and 2.0 is 2."""
