@@ -19,12 +19,13 @@ ORDER = [
     "errors", "forking", "pickling",
     "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
     "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
-    "interpret", "rewrite", "simplify", "differentiate", "schedule", "fuse", "compiler", "views", "phases", "products",
-    "plan", "moves", "places", "planner", "work", "cores", "threads", "machine", "tiling", "cost_model", "planned", "timing",
-    "native", "backends", "sequences", "masks", "files", "beginning", "weights", "descriptions", "pullback", "stream",
-    "explain", "plan_text", "layer", "conversion", "layers", "network_stream", "composite", "network", "losses", "updates",
-    "examples", "history", "progress", "training", "samples", "cells", "loading", "estimator_stream", "estimators", "commands",
-    "cli",
+    "interpret", "rewrite", "simplify", "elementwise", "differentiate", "schedule", "fuse", "compiler", "views", "phases",
+    "products", "plan", "moves", "places", "planner", "work", "cores", "threads", "machine", "tiling", "cost_model", "planned",
+    "timing", "native", "backends", "frames", "sequences", "masks", "files", "beginning", "weights", "descriptions", "pullback",
+    "stream", "explain", "plan_text", "layer", "conversion", "layers", "network_stream", "composite", "network", "losses",
+    "rules", "clipping", "recycling", "rule_state", "updates", "examples", "fitting", "history", "progress", "schedules",
+    "arguments", "checkpoint", "training", "scaling", "samples", "supervision", "cells", "loading", "estimator_stream",
+    "estimator", "classifier", "regressor", "estimators", "commands", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}

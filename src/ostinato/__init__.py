@@ -3,15 +3,17 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import initialise, ops
+from . import initialise, ops, schedules
 from .cell import Cell, cell
 from .circulant import BlockCirculant
 from .conversion import to_structure
 from .declarations import Bias, Context, Input, Output, State, Weight
 from .diagonal import BlockDiagonal, Diagonal
 from .errors import (
+    ArgumentError,
     CellError,
     DataError,
+    DataTypeError,
     DimensionError,
     FileError,
     InternalError,
@@ -43,7 +45,7 @@ from .functions import (
 )
 from .layer import Gradients, Layer, Stream
 from .loading import load
-from .losses import Loss, cross_entropy, mean_squared_error
+from .losses import Loss, binary_cross_entropy, cross_entropy, huber, mean_absolute_error, mean_squared_error
 from .network import Bidirectional, Dropout, LastStep, Network
 from .network_stream import NetworkStream
 from .ops import (
@@ -87,6 +89,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "ArgumentError",
     "Bias",
     "Bidirectional",
     "BlockCirculant",
@@ -95,6 +98,7 @@ __all__ = [
     "CellError",
     "Context",
     "DataError",
+    "DataTypeError",
     "Diagonal",
     "DimensionError",
     "Dropout",
@@ -125,6 +129,7 @@ __all__ = [
     "UpdateRule",
     "Weight",
     "affine",
+    "binary_cross_entropy",
     "cell",
     "cells",
     "clip_by_global_norm",
@@ -137,6 +142,7 @@ __all__ = [
     "explain_product",
     "get_threads",
     "hard_sigmoid",
+    "huber",
     "identity",
     "initialise",
     "layer_norm",
@@ -148,6 +154,7 @@ __all__ = [
     "logical_or",
     "maximum",
     "mean",
+    "mean_absolute_error",
     "mean_squared_error",
     "minimum",
     "norm",
@@ -158,6 +165,7 @@ __all__ = [
     "relu",
     "reshape",
     "scaled_tanh",
+    "schedules",
     "set_threads",
     "sigmoid",
     "sign",

@@ -6,7 +6,9 @@
     |   `-- SymbolError      a symbolic value used as if it were a number (also a TypeError)
     |-- DimensionError       a dimension unknown, unbound or of impossible size (also a ValueError)
     |-- DataError            arrays given to a layer that do not fit it         (also a ValueError)
+    |   `-- DataTypeError    what no array of numbers can be made of            (also a TypeError)
     |-- OptionError          an option, a name or a setting that does not exist (also a ValueError)
+    |   `-- ArgumentError    a call with arguments that do not exist            (also a TypeError)
     |-- FileError            a file that can not be read or written             (also an OSError)
     |-- MissingExtraError    an optional dependency is not installed            (also an ImportError)
     |-- PicklingError        something that can not go to another process so    (also a pickle.PicklingError)
@@ -51,8 +53,16 @@ class DataError(OstinatoError, ValueError):
     """Arrays given to a layer that do not fit it: shapes, dtypes, lengths, states, weights."""
 
 
+class DataTypeError(DataError, TypeError):
+    """What no array of numbers can be made of: sparse matrices, dictionaries, names that are not all text."""
+
+
 class OptionError(OstinatoError, ValueError):
     """An option, a name or a setting that does not exist."""
+
+
+class ArgumentError(OptionError, TypeError):
+    """A call with an argument that does not exist, given by place, or missing, where Python itself raises TypeError."""
 
 
 class FileError(OstinatoError, OSError):
@@ -71,7 +81,7 @@ class InternalError(OstinatoError):
     """A bug of Ostinato itself: the message names the stage and prints the graph."""
 
 
-for _error in (OstinatoError, *OstinatoError.__subclasses__(), ShapeError, SymbolError):
+for _error in (OstinatoError, *OstinatoError.__subclasses__(), ShapeError, SymbolError, DataTypeError, ArgumentError):
     _error.__module__ = "ostinato"  # so that a traceback says `ostinato.ShapeError`, the public name
 
 

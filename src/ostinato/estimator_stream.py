@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from copy import copy
 from typing import Any
 
 import numpy as np
 
 from .errors import DataError, OptionError, known_names, lay_out
+from .frames import order_of
 from .sequences import numbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
-METHODS = ("predict", "predict_proba", "decision_function")
+METHODS = ("predict", "predict_proba", "predict_log_proba", "decision_function")
 
 
 class EstimatorStream:
@@ -116,13 +117,15 @@ class EstimatorStream:
 class Streaming:
     """What makes an estimator stream; it says by `answers_to(method, outputs)` what a method makes of the network's outputs."""
 
+    _check_fitted: Any  # of the estimator
+
     def stream(
         self, method: str | tuple[str, ...] = "predict", *, state: Any = None, n_instances: int | None = None
     ) -> EstimatorStream:  # fmt: skip
         """One step after another: `answer = stream(x)` is what the method answers to the sequence as far as it has come.
 
         Args:
-            method: "predict"; of a classifier "predict_proba" and "decision_function" too. A tuple of them gives a tuple.
+            method: "predict"; of a classifier "predict_proba", "predict_log_proba" and "decision_function" too. A tuple of them gives a tuple.
             state: where the network begins, by prefixed name; as `network_.run` has it.
             n_instances: how many sequences at once; None for one, without the axis.
 
@@ -130,29 +133,6 @@ class Streaming:
             NotFittedError: it has not been fitted.
             OptionError: no such method, or the network is bidirectional.
         """
-        from sklearn.utils.validation import check_is_fitted  # where there is an estimator, it is there
-
-        check_is_fitted(self, "network_")
+        self._check_fitted()
         return EstimatorStream(self, method, state, n_instances)
 
-
-def order_of(names: Sequence[str], wanted: Sequence[str], what: str) -> list[int] | None:
-    """The places of the wanted names among these; None where they stand in that order already.
-
-    Raises:
-        DataError: they are not the same names; in scikit-learn's words.
-    """
-    if list(names) == list(wanted):
-        return None
-    unseen, missing = sorted(set(names) - set(wanted)), sorted(set(wanted) - set(names))
-    if unseen or missing:
-        lines = [f"The feature names should match those that were passed during fit. {what} has others."]
-        for title, some in (
-            ("Feature names unseen at fit time:", unseen),
-            ("Feature names seen at fit time, yet now missing:", missing),
-        ):
-            if some:
-                lines += [title, *(f"- {name}" for name in some[:5]), *(["- ..."] if len(some) > 5 else [])]
-        raise DataError(lay_out("\n".join(lines)))
-    places = {name: i for i, name in enumerate(names)}
-    return [places[name] for name in wanted]

@@ -94,6 +94,17 @@ class Weights(Mapping[str, Array]):
         self._assign({name: self._fitting(name, value) for name, value in arrays.items()})
 
     @property
+    def adopts(self) -> bool:
+        """Whether arrays can become the weights as they are; else they are rounded to the weight format."""
+        return self.weight_format is None
+
+    def adopt(self, arrays: Mapping[str, Array]) -> None:
+        """Make arrays the weights themselves, without a copy: of the right shapes and dtype, and nobody writes to them any more."""
+        for array in arrays.values():
+            array.setflags(write=False)
+        self._assign(arrays)
+
+    @property
     def snapshot(self) -> Mapping[str, Array]:
         """All weights as they are now; the same object until one is assigned."""
         pending = self._pending  # a local name: another thread may settle them first
