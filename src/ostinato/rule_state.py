@@ -15,7 +15,7 @@ class Kind(NamedTuple):
     """The shape and dtype of a weight."""
 
     shape: tuple[int, ...]
-    dtype: str
+    dtype: np.dtype[Any]
 
     @property
     def size(self) -> int:

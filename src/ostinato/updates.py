@@ -101,6 +101,7 @@ class UpdateRule:
         self._made: dict[str, Array] = {}  # the weights as the last step made them
         self._spares = Spares()
         self._kernel: Any = None  # a native.flat.FlatStep, for the layer it was made of
+        self._run: Any = None  # a native.flat.FlatRun, for the arrays of `_own`
 
     @property
     def settings(self) -> Weights:
@@ -152,8 +153,8 @@ class UpdateRule:
             if part.shape != current[name].shape:
                 headline = f"{self.name}: the gradient of `{name}` has shape {part.shape}, and the weight {current[name].shape}"
                 raise DataError(lay_out(headline))
-        kinds = {name: Kind(array.shape, array.dtype.name) for name, array in current.items()}
-        if kinds != self._remembered:
+        if not self._remembered or any(self._remembered[n] != (a.shape, a.dtype) for n, a in current.items()):
+            kinds = {name: Kind(array.shape, array.dtype) for name, array in current.items()}
             self._check_weights(kinds)
             self._begin(kinds, layer)
         kernel = self._flat_step()
@@ -174,7 +175,7 @@ class UpdateRule:
             name: {s: beginning(s, kind.size) for s, shared in self._states.items() if not shared} for name, kind in kinds.items()
         }
         self._shared = {s: beginning(s) for s, shared in self._states.items() if shared}
-        self._layer, self._remembered, self._kernel = layer, dict(kinds), None
+        self._layer, self._remembered, self._kernel, self._run = layer, dict(kinds), None, None
 
     def _flat_step(self) -> Any:
         """The rule as one walk over memory; None where it is not one, or where NumPy runs it."""
@@ -190,20 +191,26 @@ class UpdateRule:
         self, kernel: Any, weights: AssignableWeights, current: dict[str, Array], parts: Mapping[str, Array], scale: float
     ) -> None:  # fmt: skip
         dtype = np.dtype(self._layer.dtype)
-        safe = _takes_everything(weights)
+        own = self._own
+        if _takes_everything(weights):  # nothing can be refused any more: states change in place
+            run = self._run = self._run or self._flat_run(kernel, own)
+        else:
+            own = {name: {s: np.empty_like(a) for s, a in kept.items()} for name, kept in own.items()}
+            run = self._flat_run(kernel, own)
         new = {name: self._spares.take(name, array.shape, dtype) for name, array in current.items()}
-        # in place only where nothing can be refused any more
-        own = self._own if safe else {n: {s: np.empty_like(a) for s, a in kept.items()} for n, kept in self._own.items()}
-        rows = []
-        for name, array in current.items():
-            before = np.ascontiguousarray(array, dtype)
-            rows.append((parts[name], before, *self._own[name].values(), new[name], *own[name].values()))
-        call = kernel.call(rows, scale, self._settings, self._shared)
+        before = [numbers(name, array, dtype, self.name) for name, array in current.items()]
+        run.prepare(parts.values(), before, new.values(), scale, self._settings.snapshot, self._shared)
         try:
-            call.run()
+            run.run()
         finally:  # an interrupt may come when the work is done, and then the step is made
-            if call.done:
-                self._commit(weights, current, new, own, call.shared)
+            if run.done:
+                self._commit(weights, current, new, own, run.shared)
+
+    def _flat_run(self, kernel: Any, after: Mapping[str, Mapping[str, Array]]) -> Any:
+        from .native.flat import FlatRun
+
+        before, after_ = ([list(kept.values()) for kept in group.values()] for group in (self._own, after))
+        return FlatRun(kernel, [kind.size for kind in self._remembered.values()], before, after_)
 
     def _step_as_layer(
         self, weights: AssignableWeights, current: dict[str, Array], parts: Mapping[str, Array], scale: float
@@ -236,7 +243,9 @@ class UpdateRule:
             weights.adopt(new)  # type: ignore[attr-defined]
         else:
             weights.update(new)
-        self._own, self._shared = own, shared
+        if own is not self._own:
+            self._own, self._run = own, None
+        self._shared = shared
         self.n_updates += 1
         for name, array in old.items():
             if array is self._made.get(name):  # of our own making, so that whoever has it is known to Python
@@ -310,7 +319,7 @@ class UpdateRule:
             raise DataError(lay_out(f"{self.name}: it remembers {found[1]}, and the state holds {found[0]}"))
         if self._remembered:
             self._check_weights(given.weights)
-        dtype = next((array.dtype.name for array in given.values()), next(iter(given.weights.values())).dtype)
+        dtype = next((array.dtype.name for array in given.values()), next(iter(given.weights.values())).dtype.name)
         self._check_dtype(dtype)
         mixed = [s for s, shared in self._states.items() if shared and not _is_one(given[s])]
         if mixed:
@@ -342,7 +351,7 @@ class UpdateRule:
             "dtype": self._dtype,
             "settings": {name: value.tolist() for name, value in self._settings.items()},
             "n_updates": self.n_updates,
-            "weights": {name: {"shape": list(kind.shape), "dtype": kind.dtype} for name, kind in self._remembered.items()},
+            "weights": {name: {"shape": list(kind.shape), "dtype": kind.dtype.name} for name, kind in self._remembered.items()},
         }
 
     @property
@@ -372,10 +381,10 @@ class UpdateRule:
         other = UpdateRule(self._rule, dtype=self._dtype, **self._options)
         try:
             other.settings.update(description["settings"])
-            kinds = {name: Kind(tuple(map(int, one["shape"])), str(one["dtype"])) for name, one in description["weights"].items()}
+            kinds = {name: Kind(tuple(map(int, one["shape"])), np.dtype(one["dtype"])) for name, one in description["weights"].items()}
             if kinds:
                 other._check_weights(kinds)
-                other._begin(kinds, other._layer if self._dtype else other._layer_in(next(iter(kinds.values())).dtype))
+                other._begin(kinds, other._layer if self._dtype else other._layer_in(next(iter(kinds.values())).dtype.name))
         except (OstinatoError, KeyError, TypeError, ValueError) as error:
             raise FileError(lay_out(f"{self.name}: the description of the saved rule says something impossible: {error}")) from None
         other._fill(arrays)
@@ -404,7 +413,7 @@ class UpdateRule:
     def __getstate__(self) -> dict[str, Any]:
         """A pickle, or a copy, has no code, and states of its own: a step changes them in place."""
         own = {name: {s: a.copy() for s, a in kept.items()} for name, kept in self._own.items()}
-        return {**self.__dict__, "_own": own, "_kernel": None, "_spares": Spares()}
+        return {**self.__dict__, "_own": own, "_kernel": None, "_run": None, "_spares": Spares()}
 
 
 def _takes_everything(weights: AssignableWeights) -> bool:
