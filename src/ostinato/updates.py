@@ -145,6 +145,7 @@ class UpdateRule:
         if not names:  # a network without weights has nothing to change
             return
         current = {name: weights[name] for name in names}
+        before = self._layer
         layer = self._layer if self._dtype or self._remembered else self._layer_in(current[names[0]].dtype.name)
         dtype = np.dtype(layer.dtype)
         parts = {}
@@ -158,10 +159,16 @@ class UpdateRule:
             self._check_weights(kinds)
             self._begin(kinds, layer)
         kernel = self._flat_step()
-        if kernel is None:
-            self._step_as_layer(weights, current, parts, float(scale))
-        else:
-            self._step_at_once(kernel, weights, current, parts, float(scale))
+        try:
+            if kernel is None:
+                self._step_as_layer(weights, current, parts, float(scale))
+            else:
+                self._step_at_once(kernel, weights, current, parts, float(scale))
+        except BaseException:
+            if not self._made:  # the first step was refused: it was none
+                self._forget()
+                self._layer = before
+            raise
 
     def _begin(self, kinds: Mapping[str, Kind], layer: Layer) -> None:
         """Before the first step: what is remembered, as the states were declared to begin."""
@@ -198,8 +205,8 @@ class UpdateRule:
             own = {name: {s: np.empty_like(a) for s, a in kept.items()} for name, kept in own.items()}
             run = self._flat_run(kernel, own)
         new = {name: self._spares.take(name, array.shape, dtype) for name, array in current.items()}
-        before = [numbers(name, array, dtype, self.name) for name, array in current.items()]
-        run.prepare(parts.values(), before, new.values(), scale, self._settings.snapshot, self._shared)
+        old = [numbers(name, array, dtype, self.name) for name, array in current.items()]
+        run.prepare(parts.values(), old, new.values(), scale, self._settings.snapshot, self._shared)
         try:
             run.run()
         finally:  # an interrupt may come when the work is done, and then the step is made

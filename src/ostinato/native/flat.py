@@ -15,6 +15,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -139,7 +141,7 @@ class _Writer:
 
 
 class FlatStep:
-    """A step of numbers, compiled for arrays of instances.
+    """A step of numbers, for arrays of instances; made by `of`.
 
     Attributes:
         input: its one input. own: the states that every instance has of its own; shared_states: the others.
@@ -149,7 +151,6 @@ class FlatStep:
     """
 
     def __init__(self, graph: Graph, own: Sequence[str], target: Target | None = None) -> None:
-        """`fits(graph)` must hold."""
         self.graph, self.own, self.target = graph, tuple(own), target or host()
         self.shared = shared_values(graph, own)
         self.input = graph.with_role("input")[0].name
@@ -160,9 +161,6 @@ class FlatStep:
         n = 1 + len(self.own)
         self.fields = ((0, n), (n, n - 1))
         self.size = FIRST + 2 * n - 1
-        text = f"flat {', '.join(self.own)}\n{graph}"
-        self.code = code_for(text, self.target, graph.name, self.module)
-        self.function = FUNCTION(self.code.address("ostinato_flat"))
         self.dtype = np.dtype(DTYPES[graph.dtype])
 
     @classmethod
@@ -171,6 +169,13 @@ class FlatStep:
         values = [p.value for p in graph.ports] + [node.value for node in graph.nodes]
         numbers = all(not value.type.dims for value in values) and all(n.op in (*KNOWN, "constant") for n in graph.nodes)
         return cls(graph, own) if numbers else None
+
+    @cached_property
+    def function(self) -> Any:
+        """What runs a table; compiled when it is first asked for."""
+        text = f"flat {', '.join(self.own)}\n{self.graph}"
+        self._code = code_for(text, self.target, self.graph.name, self.module)  # kept: with it goes its memory
+        return FUNCTION(self._code.address("ostinato_flat"))
 
     def module(self) -> ir.Module:
         """All jobs of a table, one after another."""
