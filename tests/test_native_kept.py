@@ -145,7 +145,7 @@ def test_results_of_networks_and_of_last_steps(backend, batch_first):
         Y, pullback = part.vjp(x)
         assert_each_keeps_itself(part.run(x), Y, pullback.state, pullback(Y))
     held = [c.cell_contents for c in pullback._back.__closure__]
-    assert not any(isinstance(value, np.ndarray) and value.shape == X.shape[:2] + (2 * N,) for value in held)
+    assert not any(isinstance(value, np.ndarray) and value.shape == (*X.shape[:2], 2 * N) for value in held)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -18,11 +18,11 @@ ROOT = PACKAGE.parent.parent
 ORDER = [
     "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
     "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
-    "interpret", "rewrite", "simplify", "elementwise", "differentiate", "schedule", "fuse", "compiler", "views", "phases", "products",
-    "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
-    "native", "backends", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text", "layer",
-    "conversion", "composite", "network", "losses", "rules", "clipping", "recycling", "rule_state", "updates", "training", "samples", "cells", "loading", "estimators",
-    "commands", "cli",
+    "interpret", "rewrite", "simplify", "elementwise", "differentiate", "schedule", "fuse", "compiler", "views", "phases",
+    "products", "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
+    "recycling", "native", "backends", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text",
+    "layer", "conversion", "composite", "network", "losses", "rules", "clipping", "rule_state", "restoring", "updates",
+    "training", "samples", "cells", "loading", "estimators", "commands", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}

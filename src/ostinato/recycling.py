@@ -1,5 +1,7 @@
-"""Memory that is used again when nobody else has it: new memory comes from the system page by page, which costs more than
-many a walk over it."""
+"""Memory that is used again when nobody else has it.
+
+New memory comes from the system page by page, which costs more than many a walk over it.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from .errors import DataError, FileError, MissingExtraError, OptionError, lay_ou
 from .layer import Layer
 from .losses import Loss
 from .masks import generator_of
-from .updates import UpdateRule, clip_by_global_norm, global_norm
+from .updates import UpdateRule, clip_factor, global_norm
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -212,11 +212,8 @@ def _one_epoch(
         Y, pullback = network.vjp(batch.X, lengths=batch.lengths, training=True, rng=generator)
         value, dY = loss_of(loss, Y, batch)
         gradients = pullback(dY).weights
-        if clip_norm is None:
-            norm = global_norm(gradients)
-        else:
-            gradients, norm = clip_by_global_norm(gradients, clip_norm)
-        update.step(network.weights, gradients)
+        factor, norm = (1.0, global_norm(gradients)) if clip_norm is None else clip_factor(gradients, clip_norm)
+        update.step(network.weights, gradients, scale=factor)
         total += value * batch.n_answers
         norms.append(norm)
     return total / max(1, examples.n_answers), float(np.mean(norms))

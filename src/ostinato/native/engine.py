@@ -384,7 +384,8 @@ class NativeProgram:
 def _in_pieces(results: Iterable[tuple[_New, int]]) -> tuple[tuple[int, tuple[_New, ...]], ...]:
     """Small results share a piece of memory, since each piece takes a microsecond to get; a large one has its own."""
     pieces: list[tuple[int, tuple[_New, ...]]] = []
-    size, shared = 0, []
+    shared: list[_New] = []
+    size = 0
     for (name, place, shape, dtype, _), n_bytes in results:
         if n_bytes > PIECE:
             pieces.append((n_bytes, ((name, place, shape, dtype, 0),)))

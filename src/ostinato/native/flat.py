@@ -132,8 +132,10 @@ class _Writer:
         self.b.call(function, [value, pointer, ir.Constant(ir.I32, align), mask])
 
     def splat(self, value: ir.Value, n: int) -> ir.Value:
-        if n == 1 or isinstance(value, ir.Constant):
-            return value if n == 1 else ir.Constant(ir.VectorType(value.type, n), value.constant)  # type: ignore[union-attr]
+        if n == 1:
+            return value
+        if isinstance(value, ir.Constant):
+            return ir.Constant(ir.VectorType(value.type, n), value.constant)
         kind = ir.VectorType(value.type, n)
         poison = ir.Word(kind, "poison")
         one = self.b.insert_element(poison, value, ir.Constant(ir.I32, 0))

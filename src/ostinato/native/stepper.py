@@ -40,7 +40,8 @@ class Stepper:
         fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
         layout = native._layout(self._timeline)  # noqa: SLF001
         memory, start = block(rounded(layout.handed_out) + layout.internal)
-        arrays, here = {}, start  # all in one piece: they are copied when they go out
+        arrays: dict[str, Array] = {}
+        here = start  # all in one piece: they are copied when they go out
         for n_bytes, results in layout.results:
             arrays |= {name: np.ndarray(shape, dtype, memory, here + at) for name, _, shape, dtype, at in results}
             here += n_bytes
