@@ -144,7 +144,8 @@ class UpdateRule(Restorable):
             raise DataError(lay_out(f"{self.name}: gradients are given for {found}, and the weights are {wanted}"))
         if not names:  # a network without weights has nothing to change
             return
-        current = {name: weights[name] for name in names}
+        arrays = weights.snapshot if isinstance(weights, Weights) else weights  # without a look at every name
+        current = {name: arrays[name] for name in names}
         before = self._layer
         layer = self._layer if self._dtype or self._remembered else self._layer_in(current[names[0]].dtype.name)
         dtype = np.dtype(layer.dtype)
@@ -254,8 +255,10 @@ class UpdateRule(Restorable):
         own: dict[str, dict[str, Array]], shared: dict[str, Array],
     ) -> None:  # fmt: skip
         """Everything is computed: now it holds."""
-        with np.errstate(over="ignore"):  # where the rule computes in another dtype
-            changed = {name: array.astype(old[name].dtype, copy=False) for name, array in new.items()}
+        changed, dtype = new, next(iter(old.values())).dtype
+        if dtype != self._layer.dtype:
+            with np.errstate(over="ignore"):  # beyond float32 is infinity, as IEEE says
+                changed = {name: array.astype(dtype) for name, array in new.items()}
         if isinstance(weights, Weights | NetworkWeights) and weights.adopts:
             weights.adopt(changed)
         else:
