@@ -240,6 +240,13 @@ def test_a_rule_that_is_restored_goes_on_with_the_same_bits(name, dtype):
         assert_equal(turned[key], array)
 
 
+def test_an_option_that_is_given_as_it_is_anyway_makes_no_other_rule():
+    rule, other = UpdateRule("sgd", nesterov=False), UpdateRule("sgd")
+    stepped(rule, some_weights())
+    other.restore(rule.description, rule.arrays)
+    assert other.description == rule.description
+
+
 def test_arrays_have_the_shape_of_the_weights_and_what_is_the_same_for_all_is_one_number():
     rule = UpdateRule("adam")
     assert rule.arrays == {}

@@ -40,7 +40,7 @@ class Restorable:
         return {
             "rule": self.name,
             "graph": self._text,
-            "options": {name: repr(value) for name, value in self._options.items()},
+            "options": {name: _written(value) for name, value in self._layer.options.items()},
             "dtype": self._dtype,
             "settings": {name: value.tolist() for name, value in self._settings.items()},
             "n_updates": self.n_updates,
@@ -65,14 +65,8 @@ class Restorable:
         Raises:
             FileError: they are of another rule, or not complete. Nothing is changed then.
         """
-        for key, kind in (
-            ("rule", str),
-            ("graph", str),
-            ("options", dict),
-            ("settings", dict),
-            ("n_updates", int),
-            ("weights", dict),
-        ):
+        kinds_of_fields = {"rule": str, "graph": str, "options": dict, "settings": dict, "n_updates": int, "weights": dict}
+        for key, kind in kinds_of_fields.items():
             files.field(description, key, kind)
         mine = self.description
         for key in ("rule", "options", "dtype", "graph"):
@@ -82,9 +76,12 @@ class Restorable:
                 )
                 raise FileError(lay_out(f"{self.name}: the saved rule has {what}"))
         other: Any = type(self)(self._rule, dtype=self._dtype, **self._options)  # type: ignore[call-arg]
+        saved, known = (", ".join(f"`{name}`" for name in one["settings"]) or "none" for one in (description, mine))
+        if set(description["settings"]) != set(mine["settings"]):
+            raise FileError(lay_out(f"{self.name}: the saved rule has the settings {saved}, and this one has {known}"))
+        if description["n_updates"] < 0:
+            raise FileError(lay_out(f"{self.name}: the saved rule has made {description['n_updates']} updates"))
         try:
-            if set(description["settings"]) != set(mine["settings"]) or description["n_updates"] < 0:
-                raise ValueError("other settings, or less than no updates")
             other.settings.update(description["settings"])
             kinds = {
                 name: Kind(tuple(map(int, one["shape"])), np.dtype(one["dtype"]))
@@ -92,7 +89,7 @@ class Restorable:
             }
             if kinds:
                 other.expect(kinds)
-        except (OstinatoError, KeyError, TypeError, ValueError) as error:
+        except (OstinatoError, KeyError, TypeError, ValueError, MemoryError) as error:
             raise FileError(
                 lay_out(f"{self.name}: the description of the saved rule says something impossible: {error}")
             ) from None
@@ -118,3 +115,8 @@ class Restorable:
             for state, array in kept.items():
                 array[...] = given[f"{state}.{name}"].reshape(array.shape)
         self._shared = {state: given[state].copy() for state in self._shared}
+
+
+def _written(option: Any) -> str:
+    """An option as text that is the same in every process: of a function its name."""
+    return option if isinstance(option, str) else str(getattr(option, "__name__", repr(option)))
