@@ -21,11 +21,12 @@ ORDER = [
     "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
     "interpret", "rewrite", "simplify", "elementwise", "differentiate", "schedule", "fuse", "compiler", "views", "phases",
     "products", "plan", "moves", "places", "planner", "work", "cores", "threads", "machine", "tiling", "cost_model", "planned",
-    "timing", "native", "backends", "frames", "sequences", "masks", "files", "beginning", "weights", "descriptions", "pullback",
-    "stream", "explain", "plan_text", "layer", "conversion", "layers", "network_stream", "composite", "network", "losses",
-    "rules", "clipping", "recycling", "rule_state", "updates", "examples", "fitting", "history", "progress", "schedules",
-    "arguments", "checkpoint", "training", "scaling", "samples", "supervision", "cells", "loading", "estimator_stream",
-    "estimator", "classifier", "regressor", "estimators", "commands", "cli",
+    "timing", "recycling", "native", "backends", "frames", "sequences", "masks", "files", "beginning", "weights",
+    "descriptions", "pullback", "stream", "explain", "plan_text", "layer", "conversion", "layers", "network_stream",
+    "composite", "network", "losses", "rules", "clipping", "rule_state", "restoring", "updates", "padding", "examples",
+    "fitting", "history", "progress", "schedules", "arguments", "checkpoint", "training", "scaling", "samples",
+    "supervision", "cells", "loading", "estimator_stream", "estimator", "classifier", "regressor", "estimators",
+    "commands", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 NAMES = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}

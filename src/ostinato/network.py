@@ -191,12 +191,13 @@ class LastStep(Composite):
         Y, back_part = through(self.part, X, call, prefix)
         steps_first = partial(np.swapaxes, axis1=0, axis2=1) if self.batch_first else _as_it_is
         places = self._places(steps_first(Y).shape, call.lengths)
+        shape, dtype = Y.shape, Y.dtype  # the way back needs no more of it
         last = np.zeros((1, *steps_first(Y).shape[1:]), Y.dtype)
         for part, steps, instances in places:
             last[0, instances, ..., part] = steps_first(Y)[steps, instances, ..., part]
 
         def back(dlast: Array, state: Mapping[str, Any], into: Gradients) -> Array:
-            dY = np.zeros(Y.shape, Y.dtype)
+            dY = np.zeros(shape, dtype)
             for part, steps, instances in places:
                 steps_first(dY)[steps, instances, ..., part] = steps_first(dlast)[0, instances, ..., part]
             return back_part(dY, state, into)

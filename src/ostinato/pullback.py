@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import prod
 from typing import Any, ClassVar
@@ -100,7 +100,10 @@ class Pullback:
     def __init__(
         self, sequences: Sequences, backward: Executable, weights: Mapping[str, Array], call: Call, outcome: Outcome
     ) -> None:  # fmt: skip
-        self._sequences, self._backward, self._call, self._outcome = sequences, backward, call, outcome
+        self._sequences, self._backward, self._call = sequences, backward, call
+        # of outputs and states nothing but what they looked like: who keeps a pullback keeps what it recorded
+        shown = {name: np.broadcast_to(np.zeros((), y.dtype), y.shape) for name, y in outcome.outputs.items()}
+        self._outcome = replace(outcome, outputs=shown, states={})
         self._routes = Routes.of(sequences, backward.program)
         self._weights = weights  # a snapshot: as they were in the forward pass
         self.state = sequences.given_states(outcome.states, call)
@@ -165,7 +168,7 @@ class Pullback:
         result = {}
         for name, rows in outputs.items():
             if name not in given:
-                result[name] = np.zeros_like(rows)
+                result[name] = np.zeros(rows.shape, rows.dtype)
                 continue
             array = numbers("dY" if len(outputs) == 1 else f"dY[{name!r}]", given[name], rows.dtype, name_of_cell)
             shape = sequences.as_given(rows, call.n_leading).shape

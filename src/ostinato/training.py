@@ -32,7 +32,7 @@ from .losses import Loss, as_loss
 from .masks import generator_of
 from .progress import Progress
 from .schedules import Schedule, as_schedule, rate_of
-from .updates import UpdateRule, clip_by_global_norm, global_norm
+from .updates import UpdateRule, clip_factor, global_norm
 
 __all__ = ["Epoch", "Examples", "History", "Progress", "outputs", "split", "train"]
 
@@ -273,11 +273,8 @@ def _one_epoch(
         places = order[start : start + batch_size]
         n_answers = int(answers[places].sum())
         value, gradients = _gradients(network, examples, places, loss, n_answers * mean_weight, generator)
-        if clip_norm is None:
-            norm = global_norm(gradients)
-        else:
-            gradients, norm = clip_by_global_norm(gradients, clip_norm)
-        update.step(network.weights, gradients)
+        factor, norm = (1.0, global_norm(gradients)) if clip_norm is None else clip_factor(gradients, clip_norm)
+        update.step(network.weights, gradients, scale=factor)
         total += value * n_answers
         norms.append(norm)
     return total / max(1, examples.n_answers), float(np.mean(norms))

@@ -99,7 +99,7 @@ class Weights(Mapping[str, Array]):
         return self.weight_format is None
 
     def adopt(self, arrays: Mapping[str, Array]) -> None:
-        """Make arrays the weights themselves, without a copy: of the right shapes and dtype, and nobody writes to them any more."""
+        """Make arrays the weights themselves, without a copy: right in shape and dtype, and written to by nobody any more."""
         for array in arrays.values():
             array.setflags(write=False)
         self._assign(arrays)
