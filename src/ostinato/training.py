@@ -91,8 +91,9 @@ def train(
     standing = Standing.beginning(network, rule, generator_of(rng, OWNER), asked, max_epochs)
     training = _Training(standing, as_loss(loss, OWNER), settings, written)
     training.take(arguments.as_examples(examples, target, network, OWNER), validation)
+    progress = Progress(max_epochs, score_name) if verbose else None
     training.begin(read, rng)
-    with Progress(max_epochs, score_name) if verbose else contextlib.nullcontext() as progress:
+    with progress or contextlib.nullcontext():
         training.run(progress)
     return standing.history
 
@@ -130,6 +131,7 @@ class _Training:
     settings: _Settings
     written: Path | None
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    fresh: bool = False  # whether the file is of this call alone
 
     def take(self, examples: Examples, validation: Any) -> None:
         """The data: what is learned from, and what is looked at."""
@@ -143,7 +145,7 @@ class _Training:
             self.validation = arguments.as_examples(validation, None, network, OWNER, "validation examples")
             if not len(self.validation):
                 raise DataError(lay_out(f"{OWNER}: there are no validation examples"))
-            self.validation = belonging(network, self.validation, self.loss, OWNER)
+            self.validation = belonging(network, self.validation, self.loss, f"{OWNER}, validation")
         elif validation is not None:
             standing.held_out = arguments.drawn_for_validation(validation, examples, self.loss, standing.generator, OWNER)
             self.fraction = validation
@@ -169,6 +171,7 @@ class _Training:
             standing.history.stopped_early = self._waited_enough
             self._part()
         if self.written is not None and self.written != read:
+            self.fresh = read is None
             standing.save(self.written, self.fingerprint)
 
     @property
@@ -195,6 +198,8 @@ class _Training:
             changed = bool(len(history)) or not standing.kept.is_now(standing.network, standing.rule)
             _surely(partial(standing.end, best=True))
             history.best_epoch, history.stopped_early = standing.kept.epoch, True
+            if self.fresh and not len(history) and self.written is not None:
+                self.written.unlink(missing_ok=True)  # nothing is lost with it, and the same call may be made again
             self._tell(error, changed=changed)
             raise
         if progress is not None:
@@ -237,7 +242,7 @@ class _Training:
             weights = f"of epoch {epoch}" if epoch else "that it began with"
             note = f"{OWNER}: {counted(len(history), 'epoch')} of {self.settings.max_epochs}"
             notes.append(f"{note}; the network has the weights {weights} again, and this error the attribute `history`")
-            if self.written is not None:
+            if self.written is not None and len(history):
                 notes.append(f'{OWNER}: resume="{self.written}" goes on')
         with contextlib.suppress(Exception):  # an exception of the user's own making may take no attributes
             error.history = history  # type: ignore[attr-defined]

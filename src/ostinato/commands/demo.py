@@ -16,7 +16,7 @@ import numpy as np
 from .. import cells, loading
 from ..errors import MissingExtraError, OptionError, lay_out
 from ..explain import explain
-from .training import LEARN, estimators
+from .training import INTERRUPTED, LEARN, estimators, fitted
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SHADES = " ░▒▓█"
@@ -46,7 +46,7 @@ def demo_command(model: str, *, seed: int, epochs: int | None, quick: bool) -> i
     say(f"{explain(cells.lstm, n_inputs=digits.X_train.shape[2], n_neurons=n_neurons).short()}\n")
     say(f"{len(digits.X_train):,} images to learn from, {len(digits.X_test):,} held out: 8 steps of 8 pixels each\n")
     started = time.perf_counter()
-    estimator.fit(digits.X_train, digits.y_train)
+    whole = fitted(estimator, digits.X_train, digits.y_train)
     seconds = time.perf_counter() - started
     layer, readout = layers_of(estimator)
     right = float(estimator.score(digits.X_test, digits.y_test))
@@ -55,7 +55,8 @@ def demo_command(model: str, *, seed: int, epochs: int | None, quick: bool) -> i
     say(f"One of them, a {digits.y_test[number]}, going through the unrolled network:\n")
     say("\n".join(unrolled_lines(layer, readout, digits.X_test[number], estimator.classes_)))
     say("")
-    return saved_and_loaded(estimator, digits.X_test, model)
+    same = saved_and_loaded(estimator, digits.X_test, model)
+    return same if whole else INTERRUPTED
 
 
 def say(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from ..errors import DataError, FileError, MissingExtraError, OptionError, lay_o
 from .tables import Samples, predictions_text, read_samples, write_predictions
 
 LEARN = 'pip install "ostinato[learn]"'
+INTERRUPTED = 130  # the exit code of what Ctrl-C has ended, as shells have it
 
 
 def estimators() -> Any:
@@ -42,7 +44,7 @@ def train_command(arguments: argparse.Namespace) -> int:
     if test is not None:
         _check_same_features(samples, test, arguments)
     estimator = _estimator(task, arguments)
-    estimator.fit(samples.X, _answers_for(task, samples, arguments.data))
+    whole = fitted(estimator, samples.X, _answers_for(task, samples, arguments.data))
     if samples.named:
         estimator.feature_names_in_ = np.array(samples.features, object)  # scikit-learn's name for it
     estimator.save(arguments.model)
@@ -60,7 +62,27 @@ def train_command(arguments: argparse.Namespace) -> int:
     rows.append(("saved to", arguments.model))
     width = max(len(name) for name, _ in rows)
     sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in rows))
-    return 0
+    return 0 if whole else INTERRUPTED
+
+
+def fitted(estimator: Any, X: Any, y: Any) -> bool:  # noqa: N803 - scikit-learn's names
+    """Fit an estimator; False if Ctrl-C has ended that. What it keeps then, or after it diverged, is told in one line.
+
+    An interrupt before there is anything to keep goes on as it is.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        estimator.fit(X, y)
+    whole = True
+    for warning in told:
+        if issubclass(warning.category, ConvergenceWarning):
+            sys.stderr.write(f"ostinato: {warning.message}\n")
+            whole = whole and "interrupted" not in str(warning.message)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return whole
 
 
 def _estimator(task: str, arguments: argparse.Namespace) -> Any:
