@@ -1,10 +1,9 @@
 """RecurrentClassifier: which class a sequence is of."""
 
-# ruff: noqa: N803, N806 - X and y are scikit-learn's names
+# ruff: noqa: N803 - X and y are scikit-learn's names
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -13,13 +12,14 @@ import numpy as np
 from . import files
 from .cell import Cell
 from .errors import DataError, FileError, lay_out
-from .estimator import RecurrentEstimator, exceptions
+from .estimator import RecurrentEstimator, warn
 from .losses import cross_entropy
 from .samples import samples_of
 from .supervision import hits, labels_of, weights_of, weights_of_classes
 from .training import Examples
 
-from sklearn.base import ClassifierMixin  # isort: skip - estimator.py says what to install where it is missing
+from sklearn import exceptions  # isort: skip - estimator.py says what to install where it is missing
+from sklearn.base import ClassifierMixin  # isort: skip
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Plain = str | bool | int | float
@@ -91,7 +91,7 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):  # type: ignore[
         samples.check_numbers(self._dtype())
         if is_column:
             message = f"A column-vector y was passed when a 1d array was expected. {owner} takes it as y.ravel()"
-            warnings.warn(message, exceptions.DataConversionWarning, stacklevel=2)
+            warn(message, exceptions.DataConversionWarning)
         kept = np.arange(len(samples)) if weights is None else np.flatnonzero(weights)
         classes, places = np.unique(labels[kept], return_inverse=True)
         if len(classes) < 2:

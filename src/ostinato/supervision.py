@@ -1,6 +1,4 @@
-"""What a network is to answer, and how much each sample counts: labels, targets and weights as scikit-learn's users give them."""
-
-# ruff: noqa: N803 - y is scikit-learn's name
+"""What a network is to answer, and how much each sample counts: labels, targets and weights of scikit-learn's users."""
 
 from __future__ import annotations
 
@@ -191,8 +189,8 @@ def weights_of(given: Any, n_samples: int, owner: str) -> Array | None:
         raise DataError(lay_out(headline))
     wrong = np.flatnonzero(weights < 0)
     if len(wrong):
-        headline = f"Negative values in data passed to `sample_weight`. {owner}: sample_weight[{wrong[0]}] is {weights[wrong[0]]:g}"
-        raise DataError(lay_out(headline))
+        which = f"{owner}: sample_weight[{wrong[0]}] is {weights[wrong[0]]:g}"
+        raise DataError(lay_out(f"Negative values in data passed to `sample_weight`. {which}"))
     if not weights.any():
         raise DataError(lay_out(f"{owner}: Sample weights must contain at least one non-zero number."))
     return weights
@@ -219,7 +217,7 @@ def weights_of_classes(class_weight: Any, classes: Array, places: Array, weights
         balanced: Array = sums.sum() / (len(classes) * sums)
         return balanced
     if not isinstance(class_weight, Mapping):
-        headline = f"{owner}: `class_weight` is None, \"balanced\" or a dictionary of labels, not {class_weight!r}"
+        headline = f'{owner}: `class_weight` is None, "balanced" or a dictionary of labels, not {class_weight!r}'
         raise OptionError(lay_out(headline))
     known = classes.tolist()
     unnamed = [label for label in known if label not in class_weight]
@@ -228,6 +226,6 @@ def weights_of_classes(class_weight: Any, classes: Array, places: Array, weights
             listing = ", ".join(map(repr, known))
             headline = f"{owner}: `class_weight` names the label {label!r}, and the classes of y are {listing}"
             raise OptionError(lay_out(headline))
-        if isinstance(weight, str) or not np.isscalar(weight) or not 0 <= weight < np.inf:
+        if not isinstance(weight, int | float | np.integer | np.floating) or not 0 <= weight < np.inf:
             raise OptionError(lay_out(f"{owner}: the `class_weight` of {label!r} is a number from 0 up, not {weight!r}"))
     return np.array([float(class_weight.get(label, 1.0)) for label in known])
