@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -149,6 +150,14 @@ except MissingExtraError as error:
 def test_everything_but_the_estimators_is_there_without_scikit_learn():
     result = subprocess.run([sys.executable, "-c", WITHOUT_SKLEARN], capture_output=True, text=True, check=False)
     assert result.stdout.strip() == 'the estimators need scikit-learn: pip install "ostinato[learn]"', result.stderr
+
+
+def test_what_the_readme_shows_first_needs_no_extra():
+    """A layer is made, run, saved and loaded with what every installation has."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.match(r"[\w-]+", text).group() for text in project["dependencies"]}
+    assert needed == {"llvmlite", "numpy", "safetensors"}
+    assert project["optional-dependencies"]["files"] == []  # `pip install ostinato[files]` goes on working
 
 
 def test_help_shows_what_to_call_first_and_where_things_are():

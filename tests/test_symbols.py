@@ -193,15 +193,17 @@ def test_every_name_of_an_array_is_there_or_refused_in_words(name):
         asking.trace()
 
 
-OF_CLASSES = {"__annotations__", "__class__", "__doc__", "__firstlineno__", "__init__", "__init_subclass__", "__module__", "__new__",
-              "__slots__", "__static_attributes__", "__subclasshook__", "__reduce__", "__torch_function__"}  # fmt: skip
+OF_CLASSES = {"__annotations__", "__class__", "__doc__", "__firstlineno__", "__init__", "__init_subclass__",
+              "__module__", "__new__", "__slots__", "__static_attributes__", "__subclasshook__", "__reduce__",
+              "__torch_function__"}  # fmt: skip
 OTHERS = {
     "__array_function__": (np.cumsum, (), (1.0,), {}), "__array_ufunc__": (np.sin, "__call__", 1.0), "__contains__": (1.0,),
     "__deepcopy__": ({},), "__delattr__": ("a",), "__delitem__": (0,), "__format__": (".2f",), "__getattr__": ("foo",),
-    "__getattribute__": ("shape",), "__getitem__": (0,), "__reduce_ex__": (4,), "__setattr__": ("a", 1), "__setitem__": (0, 1.0),
+    "__getattribute__": ("shape",), "__getitem__": (0,), "__reduce_ex__": (4,), "__setattr__": ("a", 1),
+    "__setitem__": (0, 1.0),
 }  # fmt: skip
 BINARY = ("add", "sub", "mul", "truediv", "floordiv", "mod", "divmod", "pow", "and", "or", "xor", "lshift", "rshift", "matmul")
-BINARY += tuple(f"r{name}" for name in BINARY) + ("lt", "le", "gt", "ge", "eq", "ne")
+BINARY = (*BINARY, *(f"r{name}" for name in BINARY), "lt", "le", "gt", "ge", "eq", "ne")
 
 
 @pytest.mark.parametrize("name", [n for n in dir(Symbol) if n.startswith("__") and n not in OF_CLASSES])
@@ -219,8 +221,9 @@ def test_every_special_method_answers_or_refuses_in_words(name):
 
 def test_the_data_model_is_there():
     """What Python would otherwise answer itself: `'Symbol' object is not callable`."""
-    asked = (*BINARY, "neg", "pos", "abs", "invert", "round", "floor", "ceil", "trunc", "bool", "int", "float", "complex", "index",
-             "bytes", "format", "len", "iter", "next", "reversed", "contains", "getitem", "setitem", "delitem", "call", "enter",
+    asked = (*BINARY, "neg", "pos", "abs", "invert", "round", "floor", "ceil", "trunc", "bool", "int", "float", "complex",
+             "index", "bytes", "format", "len", "iter", "next", "reversed", "contains", "getitem", "setitem", "delitem", "call",
+             "enter",
              "exit", "aenter", "aexit", "await", "aiter", "anext", "copy", "deepcopy", "reduce_ex", "array")  # fmt: skip
     assert [name for name in asked if f"__{name}__" not in vars(Symbol)] == []
 
@@ -236,7 +239,8 @@ def test_pytorch_is_refused_in_words():
 
 
 SPELLINGS = ["x @ W", "x.dot(W)", "np.dot(x, W)", "np.matmul(x, W)", "W.T @ x", "W.transpose() @ x", "W.swapaxes(0, 1) @ x",
-             "W.mT @ x", "W.copy().T @ x", "np.transpose(W) @ x", "x @ W * (W.size / W.shape[0] / len(W) * W.ndim / 2)"]  # fmt: skip
+             "W.mT @ x", "W.copy().T @ x", "np.transpose(W) @ x",
+             "x @ W * (W.size / W.shape[0] / len(W) * W.ndim / 2)"]  # fmt: skip
 REFUSED = ["W.sum()", "W[0]", "np.tanh(W)", "W % 2.0", "W * 2.0", "W.flatten()", "softmax(W)", "W ** 2", "-W", "W.astype(bool)",
            "W > 0", "np.concatenate([W, W])", "np.outer(x, W)"]  # fmt: skip
 

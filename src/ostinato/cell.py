@@ -9,7 +9,9 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -334,6 +336,25 @@ def _unmarked(returned: Any) -> Any:
     for item in items:
         flat += list(item.named().values()) if isinstance(item, Output) else [item]
     return flat[0] if len(flat) == 1 else tuple(flat)
+
+
+LIBRARY = ".cells"  # the module of ready cells; it stands below this one, and is asked for their names alone
+
+
+def refuse_no_cell(given: Any) -> NoReturn:
+    """Say what a layer is made of, to whoever gave something else: the name of a cell, a class, a plain function."""
+    headline = f"Layer: the first argument is a cell, not {given!r}" if isinstance(given, str) else ""
+    headline = headline or f"Layer: the first argument is a cell, not {type(given).__name__}"
+    hint = "decorate the function of one step with @cell"
+    if isinstance(given, str):
+        library = import_module(LIBRARY, __package__)
+        known = [name for name in library.__all__ if isinstance(getattr(library, name), Cell)]
+        name = given.strip().lower()
+        close = [name] if name in known else get_close_matches(name, known, n=1)
+        hint = f"`ostinato.cells.{close[0]}`" if close else "the cells of the library are in `ostinato.cells`"
+    elif isinstance(given, type):
+        hint = "a cell is a function of one step with @cell; those of the library are in `ostinato.cells`"
+    raise OptionError(lay_out(headline, hint=hint))
 
 
 def cell(function: Callable[..., Any]) -> Cell:

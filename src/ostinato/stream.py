@@ -73,7 +73,7 @@ class Stream:
         self._state = self._begin
         self._stepper = None
 
-    def __call__(self, *inputs: Any, **named: Any) -> Any:
+    def __call__(self, *inputs: Any, **named: Any) -> Array | Any:
         """One step: inputs (n_instances, ...), or (...) for one instance; the output likewise."""
         stepper = self._stepper
         if stepper is None or stepper.snapshot is not self._layer.weights.snapshot:
