@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from . import files
 from .errors import FileError, MissingExtraError, OstinatoError, lay_out
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ESTIMATORS = {"classifier": "RecurrentClassifier", "regressor": "RecurrentRegressor"}
 
 
-def load(path: str | os.PathLike[str]) -> Part | RecurrentClassifier | RecurrentRegressor | Any:
+def load(path: str | os.PathLike[str]) -> Part | RecurrentClassifier | RecurrentRegressor:
     """The layer, network or estimator that was saved.
 
     Raises:
