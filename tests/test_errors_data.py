@@ -47,6 +47,26 @@ KEYS, MEMORY = np.ones((7, 4, 2)), np.ones((4, 6, 5))
 
 
 @case(OptionError)
+def layer_of_a_name():
+    Layer("LSTM", n_inputs=3, n_neurons=5)
+
+
+@case(OptionError)
+def layer_of_a_misspelt_name():
+    Layer("grru", n_inputs=3, n_neurons=5)
+
+
+@case(OptionError)
+def layer_of_a_strange_name():
+    Layer("transformer", n_inputs=3, n_neurons=5)
+
+
+@case(OptionError)
+def layer_of_a_class():
+    Layer(dict, n_inputs=3, n_neurons=5)
+
+
+@case(OptionError)
 def layer_of_a_function():
     Layer(lambda x: x, n_inputs=3)
 

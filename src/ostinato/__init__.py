@@ -1,6 +1,35 @@
-"""Ostinato: a compiler for recurrent neural networks. Write one step; it is checked, explained, differentiated and run."""
+"""Ostinato: a compiler for recurrent neural networks. Write one step; it is checked, explained, differentiated and run.
 
-from importlib import import_module
+    import numpy as np
+    import ostinato
+    from ostinato import Bias, Input, Layer, State, Weight, cell, tanh
+
+    @cell
+    def recurrent(x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs", "n_neurons"),
+                  U=Weight("n_neurons", "n_neurons"), b=Bias("n_neurons")):
+        return tanh(x @ W + h @ U + b)
+
+    layer = Layer(recurrent, n_inputs=3, n_neurons=5)
+    Y = layer(np.zeros((7, 2, 3)))      # (n_steps, n_instances, n_inputs) -> (n_steps, n_instances, n_neurons)
+    print(layer.explain())              # its equation, shapes, products and cost
+
+Where things are:
+
+    writing a step   cell, Input, State, Context, Weight, Bias, Output; in it: @ + - * / ** % < ==, tanh, sigmoid, softmax,
+                     layer_norm, concat, split, where, dropout, ...; what arrays have: x.sum(), x.T, x[..., 1:], np.exp(x)
+    ready cells      ostinato.cells: lstm, gru, recurrent, dense, attention and more; Layer(cells.lstm, n_inputs=3, n_neurons=5)
+    running          Layer: layer(X), layer.run(X, lengths=...), layer.stream(), layer.vjp(X); Network, Bidirectional, LastStep
+    training         train, Examples, cross_entropy, mean_squared_error, UpdateRule, clip_by_global_norm
+    scikit-learn     RecurrentClassifier, RecurrentRegressor
+    explaining       layer.explain(), layer.program, explain_product("A @ B", ...)
+    files            layer.save(path), load(path)
+    structure        BlockCirculant, BlockDiagonal, Diagonal; to_structure
+    errors           every one is an OstinatoError
+
+In a shell: ostinato demo, ostinato explain lstm, ostinato train data.csv, ostinato bench.
+"""
+
+from importlib import import_module, util
 from typing import TYPE_CHECKING, Any
 
 from . import initialise, ops, schedules
@@ -51,6 +80,7 @@ from .network_stream import NetworkStream
 from .ops import (
     concat,
     exp,
+    floor,
     log,
     logical_and,
     logical_not,
@@ -59,6 +89,7 @@ from .ops import (
     minimum,
     patches,
     relu,
+    remainder,
     reshape,
     sigmoid,
     sign,
@@ -72,7 +103,7 @@ from .ops import (
 from .piecewise import piecewise_sigmoid, piecewise_tanh
 from .structure import Structure
 from .threads import get_threads, set_threads
-from .training import train
+from .training import Examples, Progress, train
 from .updates import UpdateRule, clip_by_global_norm
 
 from . import cells  # isort: skip - the cells of the library are written with the names above
@@ -84,11 +115,12 @@ sum = ops.sum_  # noqa: A001
 
 
 if TYPE_CHECKING:
-    from .estimators import RecurrentClassifier, RecurrentRegressor
+    from .estimators import RecurrentClassifier as RecurrentClassifier
+    from .estimators import RecurrentRegressor as RecurrentRegressor
 
 __version__ = "0.1.0"
 
-__all__ = [
+__all__ = [  # and the estimators, where scikit-learn can be imported: see below
     "ArgumentError",
     "Bias",
     "Bidirectional",
@@ -103,6 +135,7 @@ __all__ = [
     "DimensionError",
     "Dropout",
     "EstimatorStream",
+    "Examples",
     "Explanation",
     "FileError",
     "Gradients",
@@ -119,8 +152,7 @@ __all__ = [
     "Output",
     "PicklingError",
     "ProductExplanation",
-    "RecurrentClassifier",
-    "RecurrentRegressor",
+    "Progress",
     "ShapeError",
     "State",
     "Stream",
@@ -140,6 +172,7 @@ __all__ = [
     "exp",
     "explain",
     "explain_product",
+    "floor",
     "get_threads",
     "hard_sigmoid",
     "huber",
@@ -163,6 +196,7 @@ __all__ = [
     "piecewise_sigmoid",
     "piecewise_tanh",
     "relu",
+    "remainder",
     "reshape",
     "scaled_tanh",
     "schedules",
@@ -184,8 +218,18 @@ __all__ = [
 ]
 
 
+if util.find_spec("sklearn") is not None:  # found, and not imported
+    __all__ += ["RecurrentClassifier", "RecurrentRegressor"]
+    __all__.sort()
+
+
 def __getattr__(name: str) -> Any:
     """The estimators, loaded when asked for: importing ostinato does not import scikit-learn."""
     if name in ("RecurrentClassifier", "RecurrentRegressor"):
         return getattr(import_module(".estimators", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public list: what `import *` gives, and the names that it must not take from the builtins."""
+    return sorted({*__all__, "abs", "max", "sum", *(name for name in globals() if name.startswith("__"))})

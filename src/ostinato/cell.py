@@ -10,13 +10,26 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NoReturn
 
 import numpy as np
 
-from .boundary import Symbolic, sizes_known, user_source
+from .boundary import Symbolic, raised_by_the_text, sizes_known, source_of, type_of, user_source
 from .declarations import Declaration, Output
-from .errors import CellError, DataError, DimensionError, OptionError, OstinatoError, ShapeError, known_names, lay_out
+from .errors import (
+    CellError,
+    DataError,
+    DimensionError,
+    OptionError,
+    OstinatoError,
+    ShapeError,
+    first_line,
+    known_names,
+    lay_out,
+)
+from .functions import ACTIVATIONS
 from .graph import Graph
 from .pickling import by_value, leads_to, pickler_of_functions, refuse
 from .shapes import Dim, Type, names_in, parse_dim
@@ -86,6 +99,10 @@ class Cell:
         return list({name: None for d in self.declarations.values() for name in d.names})
 
     def __repr__(self) -> str:
+        """Its name and dimensions; `print(cell)` and `str(cell)` show every parameter."""
+        return f"<cell {self.name}({', '.join(self.dimensions)})>"
+
+    def __str__(self) -> str:
         parts = []
         for role in ("input", "context", "state", "weight", "bias"):
             names = self.with_role(role)
@@ -176,7 +193,15 @@ class Cell:
                 if dim.size < 1:
                     headline = f"{self.name}: the dimension `{dim.expression}` of `{name}` would be {dim.size}"
                     raise DimensionError(lay_out(headline + _sum_of(dim, sizes)))
-        return sizes, {name: given.get(name, default) for name, default in self.options.items()}
+        return sizes, {name: self._option(name, given.get(name, default)) for name, default in self.options.items()}
+
+    def _option(self, name: str, given: Any) -> Any:
+        """The value of an option: a function where the default is one."""
+        if callable(self.options[name]) and not callable(given):
+            headline = f"{self.name}: the option `{name}` is a function, and {given!r} is none"
+            known = isinstance(given, str) and given in ACTIVATIONS
+            raise OptionError(lay_out(headline, hint=f"`{name}=ostinato.{given}`" if known else ""))
+        return given
 
     def trace(self, *, dtype: str = "f32", training: bool = False, **sizes_and_options: Any) -> Graph:
         """The graph of one step at the given sizes, as it was written: no pass has touched it."""
@@ -210,9 +235,12 @@ class Cell:
                 returned = self.function(**arrays, **options)
             except OstinatoError:
                 raise
-            except Exception:
+            except Exception as error:
                 self.trace_with_meanings("f64", False, {**sizes, **options})  # if it is the cell, in our own words
-                raise
+                if raised_by_the_text(error):
+                    raise
+                headline = f"{self.name}: a layer can be made of it, but NumPy can not compute this step: {first_line(error)}"
+                raise CellError(lay_out(headline, source=source_of(error))) from error
         return _unmarked(returned)
 
     def _inside(self, values: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
@@ -220,18 +248,17 @@ class Cell:
         known: dict[str, Dim] = {}
         symbols = {name: value for name, value in values.items() if isinstance(value, Symbolic)}
         for name, symbol in symbols.items():
-            for dim, meant in zip(self.declarations[name].dims, symbol.type.dims, strict=False):
+            for dim, meant in zip(self.declarations[name].dims, type_of(symbol).dims, strict=False):
                 if isinstance(dim, str) and names_in(dim) == [dim.strip()]:
                     known.setdefault(dim.strip(), meant)
         for name, symbol in symbols.items():
             declared = self.declarations[name].dims
-            fits = len(declared) == len(symbol.type.dims)
-            for dim, meant in zip(declared, symbol.type.dims, strict=False):
+            fits = len(declared) == len(type_of(symbol).dims)
+            for dim, meant in zip(declared, type_of(symbol).dims, strict=False):
                 fits = fits and (not set(names_in(dim)) <= set(known) or parse_dim(dim, known).agrees(meant))
             if not fits:
-                headline = (
-                    f"{self.name}: `{name}` is {symbol.type.one_instance}, and was declared [{', '.join(map(str, declared))}]"
-                )
+                found = type_of(symbol).one_instance
+                headline = f"{self.name}: `{name}` is {found}, and was declared [{', '.join(map(str, declared))}]"
                 meanings = {n: (d.size, f"`{d.expression}`") for n, d in known.items()}
                 raise ShapeError(lay_out(headline, source=user_source(), sizes=meanings))
         with sizes_known(known):
@@ -262,7 +289,8 @@ class Cell:
             raise DataError(lay_out(f"{self.name}: `{name}` is no array: its rows have different lengths")) from None
         if array.dtype.kind not in "fiub":
             raise DataError(lay_out(f"{self.name}: `{name}` holds no real numbers: its dtype is {array.dtype}"))
-        return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+        dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.float64
+        return np.array(array, dtype)  # a copy: `h += x` in the cell changes it, as `h = h + x` does on symbols
 
     def _sizes_of(self, arrays: Mapping[str, Any]) -> dict[str, int]:
         """The sizes of the dimensions, each fixed by the first argument that has it alone; all arguments are checked."""
@@ -344,6 +372,25 @@ def _unmarked(returned: Any) -> Any:
     return flat[0] if len(flat) == 1 else tuple(flat)
 
 
+LIBRARY = ".cells"  # the module of ready cells; it stands below this one, and is asked for their names alone
+
+
+def refuse_no_cell(given: Any) -> NoReturn:
+    """Say what a layer is made of, to whoever gave something else: the name of a cell, a class, a plain function."""
+    headline = f"Layer: the first argument is a cell, not {given!r}" if isinstance(given, str) else ""
+    headline = headline or f"Layer: the first argument is a cell, not {type(given).__name__}"
+    hint = "decorate the function of one step with @cell"
+    if isinstance(given, str):
+        library = import_module(LIBRARY, __package__)
+        known = [name for name in library.__all__ if isinstance(getattr(library, name), Cell)]
+        name = given.strip().lower()
+        close = [name] if name in known else get_close_matches(name, known, n=1)
+        hint = f"`ostinato.cells.{close[0]}`" if close else "the cells of the library are in `ostinato.cells`"
+    elif isinstance(given, type):
+        hint = "a cell is a function of one step with @cell; those of the library are in `ostinato.cells`"
+    raise OptionError(lay_out(headline, hint=hint))
+
+
 def cell(function: Callable[..., Any]) -> Cell:
     """Make a cell of a function of one step; see the module and the language in the documentation.
 
@@ -361,4 +408,9 @@ def cell(function: Callable[..., Any]) -> Cell:
     """
     if not inspect.isfunction(function):
         raise CellError(lay_out(f"cell: it decorates a function of one step, and was given {function!r}"))
+    if function.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        headline = (
+            f"{function.__name__}: it is asynchronous or yields, and a cell is a plain function that returns its new states"
+        )
+        raise CellError(lay_out(headline))
     return Cell(function)

@@ -3,7 +3,8 @@
     OstinatoError
     |-- CellError            what a cell says has no meaning          (also a ValueError)
     |   |-- ShapeError       shapes that do not fit each other
-    |   `-- SymbolError      a symbolic value used as if it were a number (also a TypeError)
+    |   `-- SymbolError      a symbolic value used as if it were a number (also a TypeError; asked for an attribute that it
+    |                        does not have, an AttributeError too)
     |-- DimensionError       a dimension unknown, unbound or of impossible size (also a ValueError)
     |-- DataError            arrays given to a layer that do not fit it         (also a ValueError)
     |   `-- DataTypeError    what no array of numbers can be made of            (also a TypeError)
@@ -42,7 +43,11 @@ class ShapeError(CellError):
 
 
 class SymbolError(CellError, TypeError):
-    """A symbolic value was used as if it were a number or an array: `if h > 0`, `np.tanh(h)`, `h[0] = 1`."""
+    """A symbolic value was used as if it were a number or an array: `if h > 0`, `math.tanh(h)`, `h[0] = 1`."""
+
+
+class SymbolAttributeError(SymbolError, AttributeError):
+    """A symbolic value was asked for an attribute that it does not have; so `hasattr` can ask."""
 
 
 class DimensionError(OstinatoError, ValueError):
@@ -101,10 +106,15 @@ class Source:
     @classmethod
     def of_frame(cls, frame: FrameType) -> Source:
         """The expression that `frame` is evaluating at this moment."""
+        return cls.of_instruction(frame, frame.f_lasti, frame.f_lineno)
+
+    @classmethod
+    def of_instruction(cls, frame: FrameType, instruction: int, line_number: int) -> Source:
+        """The expression to which an instruction of `frame` belongs."""
         code = frame.f_code
         positions = list(code.co_positions())
-        line, end_line, column, end_column = positions[frame.f_lasti // 2]
-        line = line or frame.f_lineno
+        line, end_line, column, end_column = positions[instruction // 2]
+        line = line or line_number
         text = linecache.getline(code.co_filename, line)
         if column is not None and end_column is not None and text:
             encoded = text.encode()  # Python counts columns in UTF-8 bytes
@@ -187,6 +197,15 @@ def known_names(unknown: str, known: Iterable[str], what: str) -> str:
     if not known:
         return f"there are no {what}"
     return f"{question}{'The' if question else 'the'} {what} are {listing}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line; its class, where it says nothing.
+
+    >>> first_line(ValueError("a reason")), first_line(ZeroDivisionError())
+    ('a reason', 'ZeroDivisionError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def counted(number: int, one: str, several: str = "") -> str:

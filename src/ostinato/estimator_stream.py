@@ -125,7 +125,8 @@ class Streaming:
         """One step after another: `answer = stream(x)` is what the method answers to the sequence as far as it has come.
 
         Args:
-            method: "predict"; of a classifier "predict_proba", "predict_log_proba" and "decision_function" too. A tuple of them gives a tuple.
+            method: "predict"; of a classifier "predict_proba", "predict_log_proba" and "decision_function" too. A tuple of them
+                gives a tuple.
             state: where the network begins, by prefixed name; as `network_.run` has it.
             n_instances: how many sequences at once; None for one, without the axis.
 
@@ -135,4 +136,3 @@ class Streaming:
         """
         self._check_fitted()
         return EstimatorStream(self, method, state, n_instances)
-

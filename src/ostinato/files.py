@@ -26,7 +26,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.numpy as library
     except ImportError:
-        headline = 'saving and loading need safetensors: pip install "ostinato[files]"'
+        headline = "saving and loading need safetensors, which is installed with Ostinato and is gone: pip install safetensors"
         raise MissingExtraError(lay_out(headline)) from None
     return library
 

@@ -15,7 +15,7 @@ from . import files
 from .backends import BACKENDS, PLANS, Executable, chosen, executable
 from .beginning import NOT_GIVEN, Beginning, NotGiven
 from .boundary import DTYPES
-from .cell import Cell, fitting
+from .cell import Cell, fitting, refuse_no_cell
 from .compiler import Compiled, compile_graph
 from .descriptions import described_graphs, described_structures
 from .errors import DataError, FileError, OptionError, known_names, lay_out
@@ -79,8 +79,7 @@ class Layer:
         structure: Any = None, weight_format: str | None = None, **sizes_and_options: Any,
     ) -> None:  # fmt: skip
         if not isinstance(cell, Cell):
-            headline = f"Layer: the first argument is a cell, not {type(cell).__name__}"
-            raise OptionError(lay_out(headline, hint="decorate the function of one step with @cell"))
+            refuse_no_cell(cell)
         cell = cell if structure is None else cell.with_structure(structure)
         self.cell: Cell | None = cell
         self.sizes, self.options = cell.settle(sizes_and_options)
@@ -185,8 +184,8 @@ class Layer:
 
     # --- running
 
-    def __call__(self, *inputs: Any, **more: Any) -> Any:
-        """The outputs over whole sequences; see `run`, which gives the final state too."""
+    def __call__(self, *inputs: Any, **more: Any) -> Array | Any:
+        """The output over whole sequences, a dictionary of several; see `run`, which gives the final state too."""
         again = None if more else self._rerun(inputs)
         outputs = None if again is None else again.outputs(inputs)
         return self.run(*inputs, **more)[0] if outputs is None else outputs

@@ -77,7 +77,7 @@ class Stream:
         instances = f", n_instances={self._count}" if self._batched else ""
         return f"<stream of {self._layer.name}{instances}>"
 
-    def __call__(self, *inputs: Any, **named: Any) -> Any:
+    def __call__(self, *inputs: Any, **named: Any) -> Array | Any:
         """One step: inputs (n_instances, ...), or (...) for one instance; the output likewise."""
         stepper = self._stepper
         if stepper is None or stepper.snapshot is not self._layer.weights.snapshot:

@@ -2,17 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NoReturn
 
 import numpy as np
 
 from .beginning import Beginning
+from .boundary import user_source
 from .errors import DataError, FileError, OptionError, known_names, lay_out
 from .sequences import numbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
 WEIGHT_FORMATS = ("bfloat16",)
+
+
+class ReadOnly(np.ndarray[Any, np.dtype[Any]]):
+    """A weight as a layer gives it away: an array that says what to do when it is written to.
+
+    It looks at the array that the layer holds; nothing is copied. What is computed with it is an ordinary array again, and so
+    is what comes out of a pickle.
+    """
+
+    __slots__ = ()
+
+    def __array_wrap__(self, array: Any, context: Any = None, return_scalar: bool = False) -> Any:
+        del context
+        plain = np.asarray(array)
+        return plain[()] if return_scalar else plain
+
+    def _refuse(self, *_: Any) -> NoReturn:
+        headline = "the arrays of weights are read-only, so that a layer always knows when one of them changes"
+        hint = "assign another one: `b = layer.weights['b'].copy()`, change b, and then `layer.weights['b'] = b`"
+        raise DataError(lay_out(headline, source=user_source(), hint=hint))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if not self.flags.writeable:
+            self._refuse()
+        super().__setitem__(index, value)
+
+    def fill(self, value: Any) -> None:
+        self[...] = value
+
+    def copy(self, order: Any = "C") -> Any:
+        return np.array(self, order=order)
+
+    def __repr__(self) -> str:
+        return repr(np.asarray(self))
+
+    def __reduce__(self) -> Any:
+        return np.asarray(self).__reduce__()
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return np.asarray(self).__reduce_ex__(protocol)
+
+    def __deepcopy__(self, memo: Any, /) -> Any:
+        del memo
+        return np.array(self)
+
+
+def _in_place(name: str) -> Callable[[ReadOnly, Any], Any]:
+    """`layer.weights["b"] += 1`: refused, where an array that only looks like one may be changed."""
+    inner = getattr(np.ndarray, name)
+
+    def method(self: ReadOnly, other: Any) -> Any:
+        if not self.flags.writeable:
+            self._refuse()
+        return inner(self, other)
+
+    return method
+
+
+for _name in ("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul"):
+    setattr(ReadOnly, f"__i{_name}__", _in_place(f"__i{_name}__"))
 
 
 class Weights(Mapping[str, Array]):
@@ -60,7 +121,7 @@ class Weights(Mapping[str, Array]):
 
     def __getitem__(self, name: str) -> Array:
         self.check_name(name)
-        return self.snapshot[name]
+        return self.snapshot[name].view(ReadOnly)
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.check_name(name)

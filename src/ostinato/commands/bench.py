@@ -6,8 +6,8 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
@@ -39,7 +39,9 @@ class Row:
         runs: the plan that "automatic" takes.
         predicted: plan -> what the cost model says of native code alone; the call from Python is not in it.
         operations: of the call, a multiply-add counted as two.
-        share: operations per second of the fastest plan, as a part of what all threads together could do at most.
+        share: operations per second of the fastest plan, as a part of what all threads together could do at most: of `peak`.
+        peak: operations per second of multiply-adds alone on so many cores: the most that was reached in this run, by them or
+            by a call; so no share is above 1.
     """
 
     passes: str
@@ -49,6 +51,7 @@ class Row:
     predicted: dict[str, float]
     operations: float
     share: float
+    peak: float
 
 
 def bench_command(
@@ -92,8 +95,9 @@ def bench_command(
 
 def measure(layer: Layer, steps: int, batches: Iterable[int], seconds: float) -> list[Row]:
     """A row for each number of instances, forward and both ways."""
-    found = []
-    peak = threads.get_threads() * this_machine().peak(layer.graph.dtype)
+    found: list[Row] = []
+    meter = _peak_meter(layer.graph.dtype)  # in turn with the plans: the clock of the processor is the same then
+    peak = meter()
     for passes in PASSES:
         names = ("forward",) if passes == "forward" else ("recording", "backward")
         for n_instances in batches:
@@ -101,10 +105,20 @@ def measure(layer: Layer, steps: int, batches: Iterable[int], seconds: float) ->
             reports = [layer.plan_of(name, n_steps=steps, n_instances=n_instances) for name in names]
             predicted = {plan: sum(r.costs[plan].seconds for r in reports) for plan in CHOICES}
             operations = sum(r.costs[r.choice].operations for r in reports)
-            share = operations / min(measured.values()) / peak
             choice = " + ".join(dict.fromkeys(r.choice for r in reports))
-            found.append(Row(passes, n_instances, measured, choice, predicted, operations, share))
-    return found
+            found.append(Row(passes, n_instances, measured, choice, predicted, operations, 0.0, 0.0))
+            peak = max(peak, meter())
+    rates = [row.operations / min(row.seconds.values()) for row in found]
+    peak = max(threads.get_threads() * peak, *rates)
+    return [replace(row, share=rate / peak, peak=peak) for row, rate in zip(found, rates, strict=True)]
+
+
+def _peak_meter(dtype: str) -> Callable[[], float]:
+    """What measures the operations per second of one core at this moment, a multiply-add counted as two."""
+    from ..native.roofs import peak_meter  # native code is loaded for a command that measures it, and for no other
+
+    lanes, rate = this_machine().lanes(dtype), peak_meter()
+    return lambda: 2 * lanes * rate()
 
 
 # --- what is shown ------------------------------------------------------------------------------------------------------------
@@ -142,6 +156,10 @@ def page(layer: Layer, machine: Machine, steps: int, n_threads: int, rows: Seque
     blocks = (
         Table(headings, tuple(body), (1, 2, 3, 4, 6, 7)),
         Sentence("Medians of a whole call, the plans in turn; * the fastest. Every plan gives the same bits."),
+        Sentence(
+            f"The peak is {max(row.peak for row in rows) / 1e9:.0f} GFLOP/s: the most that was reached in this run, by "
+            f"multiply-adds alone on {n_threads} core{'s'[: n_threads != 1]} or by a call."
+        ),
         Sentence(conditions(machine, n_threads)),
     )
     return Page(title(layer, steps), "", (Section("Times by plan", blocks),))

@@ -126,7 +126,7 @@ def shades(row: Array) -> str:
 def saved_and_loaded(estimator: Any, X: Array, model: str) -> int:  # noqa: N803 - the name in the formula
     """Save, load, predict again. Returns 0 if every prediction and every probability is the same."""
     estimator.save(model)
-    again = loading.load(model)
+    again: Any = loading.load(model)
     before, after = estimator.predict_proba(X), again.predict_proba(X)
     same = np.array_equal(before, after) and np.array_equal(estimator.predict(X), again.predict(X))
     say(f"Saved to {model}, loaded back: {len(X)} predictions, {'all the same, bit for bit' if same else 'NOT the same'}.")

@@ -6,7 +6,7 @@ import importlib.util
 import shutil
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +45,22 @@ def explain_command(
     given = read_settings(cell, settings)
     graph = _traced(cell, given)
     if program or backward:
-        wanted = [*(FORWARD_STAGES if program else ()), *(BACKWARD_STAGES if backward else ())]
         stages = compile_graph(graph).stages
-        sys.stdout.write("\n\n".join(f"--- {name} ---\n{stages[name]}" for name in wanted) + "\n")
+        wanted = [*([FORWARD_STAGES] if program else []), *([BACKWARD_STAGES] if backward else [])]
+        told = [text for names in wanted for text in _told({name: str(stages[name]) for name in names})]
+        sys.stdout.write("\n\n".join(told) + "\n")
         return 0
     _finish(explain(cell, **given), output=output, plain=plain)
     return 0
+
+
+def _told(stages: Mapping[str, str]) -> Iterator[str]:
+    """Each stage under its name; one that changed nothing is not printed once more."""
+    shown: dict[str, str] = {}
+    for name, text in stages.items():
+        same = f"the same as after {shown[text]}" if text in shown else text
+        shown.setdefault(text, name)
+        yield f"--- {name} ---\n{same}"
 
 
 def is_product(text: str) -> bool:
