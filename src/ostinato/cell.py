@@ -6,6 +6,7 @@ through with a debugger; called inside another cell it becomes part of it.
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -119,11 +120,12 @@ class Cell:
         module, name = self.__module__, self.__qualname__
         if leads_to(module, name) is self and not (pickler is not None and by_value(pickler, module)):
             return name
+        new = copyreg.__newobj__  # type: ignore[attr-defined]  # what pickles call for objects of ordinary classes
         if self.base is not self:
-            return Cell.__new__, (Cell,), {"base": self.base, "chosen": self.chosen}
+            return new, (Cell,), {"base": self.base, "chosen": self.chosen}
         if pickler is None:
             refuse(f"the cell {self.name}", module, name)
-        return Cell.__new__, (Cell,), dict(vars(self))
+        return new, (Cell,), dict(vars(self))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # the function may not be whole yet, where it speaks of its own cell: nothing is read from it
