@@ -21,9 +21,9 @@ ORDER = [
     "interpret", "rewrite", "simplify", "elementwise", "differentiate", "schedule", "fuse", "compiler", "views", "phases",
     "products", "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
     "native", "backends", "frames", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text",
-    "layer", "conversion", "composite", "network", "losses", "rules", "clipping", "recycling", "rule_state", "updates", "examples",
-    "fitting", "history", "progress", "schedules", "arguments", "checkpoint", "training", "samples", "cells", "loading",
-    "estimators",
+    "layer", "conversion", "composite", "network", "losses", "rules", "clipping", "recycling", "rule_state", "updates",
+    "examples", "fitting", "history", "progress", "schedules", "arguments", "checkpoint", "training", "samples", "cells",
+    "loading", "estimators",
     "commands", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
