@@ -88,8 +88,8 @@ def test_a_regressor_answers_to_the_sequence_as_far_as_it_has_come(target, optio
 
 def test_steps_are_read_by_the_names_of_the_features():
     pandas = pytest.importorskip("pandas")
-    model = named()
-    expected = model.predict_proba(X[:1, :1])[0]
+    model, nameless = named(), classifier()
+    expected = nameless.predict_proba(X[:1, :1])[0]
     turned = pandas.DataFrame(X[0], columns=NAMES)[["noise", "speed", "height"]]
     for frame in (
         dict(zip(NAMES, X[0, 0], strict=True)),
@@ -101,8 +101,7 @@ def test_steps_are_read_by_the_names_of_the_features():
     ):
         assert_equal(model.stream("predict_proba")(frame), expected)
     rows = model.stream("predict_proba", n_instances=6)
-    assert_equal(rows(turned), model.predict_proba(X[0][:, None]))
-    nameless = classifier()
+    assert_equal(rows(turned), nameless.predict_proba(X[0][:, None]))
     assert_equal(nameless.stream("predict_proba")(pandas.Series(X[0, 0], NAMES)), expected)
 
 
