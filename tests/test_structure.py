@@ -21,7 +21,7 @@ ORDER = [
     "interpret", "rewrite", "simplify", "differentiate", "schedule", "fuse", "compiler", "views", "phases", "products",
     "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
     "native", "backends", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text", "layer",
-    "conversion", "composite", "network", "losses", "updates", "examples", "fitting", "history", "progress",
+    "conversion", "composite", "network", "losses", "updates", "padding", "examples", "fitting", "history", "progress",
     "training", "samples", "cells", "loading", "estimators",
     "commands", "cli",
 ]  # fmt: skip

@@ -64,6 +64,7 @@ from .ops import (
     transpose,
     where,
 )
+from .padding import pad_sequences, unpad_sequences
 from .piecewise import piecewise_sigmoid, piecewise_tanh
 from .structure import Structure
 from .threads import get_threads, set_threads
@@ -149,6 +150,7 @@ __all__ = [
     "mean_absolute_error",
     "mean_squared_error",
     "minimum",
+    "pad_sequences",
     "patches",
     "piecewise_sigmoid",
     "piecewise_tanh",
@@ -169,6 +171,7 @@ __all__ = [
     "to_structure",
     "train",
     "transpose",
+    "unpad_sequences",
     "where",
 ]
 

@@ -234,6 +234,7 @@ class Loss:
         first = next((value for value in T.flat if not isinstance(value, Real | np.bool_)), None)
         if T.dtype == object and first is None:
             return numbers(name, T, np.float64, self.name)
+        first = first.item() if isinstance(first, np.generic) else first
         hint = ""
         if self.labels and isinstance(first, str | bytes):
             hint = "classes, labels = numpy.unique(names, return_inverse=True)"
@@ -246,7 +247,7 @@ class Loss:
             broken = read[~(read == np.floor(read))]
             if broken.size:
                 headline = f"{self.name}: the {name} has {broken[0]:g}, and a label is a whole number"
-                raise DataError(lay_out(headline, hint="mean_squared_error is for numbers"))
+                raise DataError(lay_out(headline, hint="mean_squared_error is for numbers" if np.isfinite(broken[0]) else ""))
         wrong = read[(read < 0) | (read >= n_classes)]
         if wrong.size:
             raise DataError(lay_out(f"{self.name}: the label {wrong[0]:g} is no class; there are {n_classes}, from 0"))
