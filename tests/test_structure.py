@@ -20,9 +20,9 @@ ORDER = [
     "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
     "interpret", "rewrite", "simplify", "differentiate", "schedule", "fuse", "compiler", "views", "phases", "products",
     "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
-    "native", "backends", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text", "layer",
+    "native", "backends", "frames", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text", "layer",
     "conversion", "composite", "network", "losses", "updates", "padding", "examples", "fitting", "history", "progress",
-    "training", "samples", "cells", "loading", "estimators",
+    "training", "scaling", "samples", "supervision", "cells", "loading", "estimator", "classifier", "regressor", "estimators",
     "commands", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))

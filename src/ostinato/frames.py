@@ -85,7 +85,7 @@ def _what(dtype: str) -> str:
 
 def labels_of_columns(value: Any) -> list[Any] | None:
     """The names of the columns of a frame, of whatever type; None where `value` is no frame."""
-    if isinstance(value, PLAIN):
+    if isinstance(value, PLAIN) or (hasattr(value, "collect") and not hasattr(value, "__len__")):  # polars: not computed yet
         return None
     if hasattr(value, "schema") and isinstance(getattr(value, "column_names", None), list):  # pyarrow: `columns` are arrays
         return list(value.column_names)
@@ -272,12 +272,12 @@ def numbers_of_objects(array: Array, where: Callable[[tuple[int, ...]], str]) ->
         try:
             return array.astype(np.float64)
         except OverflowError:
-            places = (p for p in np.ndindex(array.shape) if abs(array[p]) > np.finfo(np.float64).max)
+            places = (p for p in np.ndindex(array.shape) if abs(array[p]) > sys.float_info.max)
             raise DataError(lay_out(f"{where(next(places))} is too large for float64")) from None
     place = next(p for p in np.ndindex(array.shape) if not _is_number(type(array[p])))
     value, at = array[place], where(place)
     if is_missing(value):
-        raise DataError(lay_out(f"{at} has no value: {value!r}", hint=MISSING))
+        raise DataError(lay_out(f"{at} has no value: {value!r}", hint=MISSING if place else ""))
     if isinstance(value, Complex):
         raise DataError(lay_out(f"Complex data not supported. {at} is {value!r}"))
     if isinstance(value, str | bytes) or hasattr(value, "isoformat"):
@@ -299,3 +299,17 @@ def is_missing(value: Any) -> bool:
         return isinstance(value, float | np.floating | np.datetime64 | np.timedelta64) and bool(value != value)  # noqa: PLR0124
     except (TypeError, ValueError):
         return False
+
+
+def only_column(frame: Any) -> Any:
+    """The column of a frame that has one, as a series; any other frame as it is."""
+    if len(labels_of_columns(frame) or []) != 1:
+        return frame
+    match _library(frame):
+        case "pandas":
+            return frame.iloc[:, 0]
+        case "polars":
+            return frame.to_series(0)
+        case "pyarrow":
+            return frame.column(0)
+    return frame

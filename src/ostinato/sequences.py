@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 
 from .boundary import DTYPES
-from .errors import DataError, known_names, lay_out
+from .errors import DataError, DataTypeError, OstinatoError, known_names, lay_out
+from .frames import column_names, is_frame, numbers_of_frame, numbers_of_objects, series_as_array
 from .graph import Graph, Port
 from .timeline import Timeline
 
 Array = np.ndarray[Any, np.dtype[Any]]
+NUMBERS = {float, int, bool, np.float64, np.float32, np.int64, np.bool_, str, bytes}  # lists of which hold nothing else
 
 
 @dataclass
@@ -45,13 +47,13 @@ def numbers(name: str, value: Any, dtype: Any, owner: str) -> Array:
     """An array of the dtype the layer computes in; a copy only if it has to be.
 
     Raises:
-        DataError: it holds no numbers, or rows of different lengths; or there is no memory for a copy.
+        DataError: it holds no numbers, or rows of different lengths, or a value is missing; or there is no memory for a copy.
     """
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous:
         return value  # nothing to do, and nothing to be found out
     array = as_array(name, value, owner, hint="pad the sequences and give their `lengths`")
     if array.dtype.kind not in "fiub":
-        raise DataError(lay_out(f"{owner}: `{name}` holds no real numbers: its dtype is {array.dtype}"))
+        array = _only_numbers(name, array, owner)
     try:
         with np.errstate(over="ignore"):  # beyond float32 is infinity, as IEEE says
             return np.ascontiguousarray(array, dtype).reshape(array.shape)
@@ -63,19 +65,70 @@ def numbers(name: str, value: Any, dtype: Any, owner: str) -> Array:
         raise DataError(lay_out(headline, hint=f"give an array of {np.dtype(dtype)} whose elements lie row by row")) from None
 
 
+def _only_numbers(name: str, array: Array, owner: str) -> Array:
+    """An array of objects that are all numbers, as numbers; whatever else is refused."""
+    if array.dtype == object:
+        return numbers_of_objects(array, lambda place: f"{owner}: `{name}`{list(place) if place else ''}")
+    if array.dtype.kind == "c":
+        raise DataError(lay_out(f"Complex data not supported. {owner}: `{name}` has dtype {array.dtype}"))
+    raise DataError(lay_out(f"{owner}: `{name}` holds no real numbers: its dtype is {array.dtype}"))
+
+
 def as_array(name: str, value: Any, owner: str, hint: str = "") -> Array:
-    """Anything that NumPy makes an array of.
+    """Anything that NumPy makes an array of, and nothing less: a frame gives its numbers, and a masked element is refused.
 
     Raises:
-        DataError: its rows have different lengths.
+        DataError: its rows have different lengths; an element is masked or missing; a column of a frame holds no numbers.
     """
+    if type(value) is np.ndarray:
+        return value
     try:
-        return np.asarray(value)
+        return _array_of(name, value, owner)
+    except OstinatoError:
+        raise
     except ValueError:
         headline = f"{owner}: `{name}` is no array: its rows have different lengths"
         raise DataError(lay_out(headline, hint=hint)) from None
     except Exception as error:  # noqa: BLE001 - whatever an object says that will not be an array
         raise DataError(lay_out(f"{owner}: `{name}` can not be made an array: {error}")) from None
+
+
+def _array_of(name: str, value: Any, owner: str) -> Array:
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            place = np.argwhere(np.ma.getmaskarray(value))[0].tolist()
+            headline = f"{owner}: `{name}` is masked{f' at {place}' if place else ''}: a masked element has no value"
+            raise DataError(lay_out(headline, hint="fill it, as array.filled(value) does, or leave it out"))
+        return np.asarray(value)
+    if isinstance(value, list | tuple) and not set(map(type, value)) <= NUMBERS:
+        found = [_array_of(f"{name}[{i}]", part, owner) if _is_inside(part) else part for i, part in enumerate(value)]
+        _same_columns(name, value)
+        # what is no array stays itself: pandas.NA as an array of nothing could no more be told from one
+        return np.asarray([part if np.ndim(array) == 0 else array for part, array in zip(value, found, strict=True)])
+    if hasattr(value, "toarray") and hasattr(value, "nnz"):
+        headline = f"Sparse data was passed for {name}, but dense data is required."
+        raise DataTypeError(lay_out(f"{headline} Use '.toarray()' to convert to a dense numpy array."))
+    if hasattr(value, "collect") and not hasattr(value, "__len__"):
+        headline = f"{owner}: `{name}` is a {type(value).__name__}, which has not been computed"
+        raise DataError(lay_out(headline, hint="give what its .collect() returns"))
+    if is_frame(value):
+        return numbers_of_frame(value, name, owner)
+    return series_as_array(value, name, owner)
+
+
+def _is_inside(part: Any) -> bool:
+    """Whether a part of a list may hold what NumPy would drop in silence: a mask, or the names of columns."""
+    plain = str | bytes | int | float | complex | np.generic | np.ndarray
+    return not isinstance(part, plain) or isinstance(part, np.ma.MaskedArray)
+
+
+def _same_columns(name: str, parts: Sequence[Any]) -> None:
+    """Refuse frames side by side whose columns do not stand in the same order."""
+    found = [(i, names) for i, part in enumerate(parts) if (names := column_names(part, f"{name}[{i}]"))]
+    for i, names in found:
+        if names != found[0][1]:
+            first, other = (", ".join(f"`{n}`" for n in some) for some in (found[0][1], names))
+            raise DataError(lay_out(f"the columns of {name}[{found[0][0]}] are {first}, and those of {name}[{i}] {other}"))
 
 
 def whole_lengths(lengths: Any, n_steps: int, n_instances: int, owner: str) -> Array:
