@@ -16,7 +16,7 @@ PACKAGE = Path(ostinato.__file__).parent
 ROOT = PACKAGE.parent.parent
 # a module imports only what stands above it; a name without dots is a package where it is one
 ORDER = [
-    "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
+    "errors", "calls", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
     "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
     "interpret", "rewrite", "simplify", "differentiate", "schedule", "fuse", "compiler", "views", "phases", "products",
     "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",

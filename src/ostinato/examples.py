@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .calls import answering
 from .errors import DataError, OptionError, counted, lay_out
 from .losses import check_weights
 from .padding import checked, is_list, n_rows, parts_by_length, sequences_of, stacked
@@ -233,6 +234,9 @@ def _cut(X: list[Array], lengths: Any) -> tuple[list[Array], Array]:
         i = int(np.flatnonzero(said > own)[0])
         raise DataError(lay_out(f"{OWNER}: lengths[{i}] is {said[i]}, and X[{i}] has {counted(int(own[i]), 'step')}"))
     return [x[:n] for x, n in zip(X, said.tolist(), strict=True)], said
+
+
+Examples.__init__ = answering(Examples.__init__)  # type: ignore[method-assign]
 
 
 def split(

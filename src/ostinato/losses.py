@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .calls import answering
 from .cell import Cell, cell
 from .declarations import Input
 from .errors import DataError, OptionError, known_names, lay_out
@@ -86,6 +87,7 @@ class Loss:
         OptionError: the cell is none of this kind, or has no such option.
     """
 
+    @answering
     def __init__(
         self, of_one: Cell, *, labels: bool = False, shares: bool = False, name: str | None = None, **options: Any
     ) -> None:  # fmt: skip
@@ -115,6 +117,7 @@ class Loss:
             self._layers[size, dtype] = layer
         return self._layers[size, dtype]
 
+    @answering
     def __call__(
         self, output: Any, target: Any, *, lengths: Any = None, mask: Any = None, weights: Any = None, batch_first: bool = False
     ) -> tuple[float, Array]:  # fmt: skip
@@ -190,8 +193,9 @@ class Loss:
         W = numbers("weights", weights, np.float64, self.name)
         instances = counts.ndim - 1 if not batch_first else 0
         if W.shape not in ((counts.shape[instances : instances + 1],) if counts.ndim else ()) + (counts.shape,):
-            n_instances = "" if not counts.ndim else f"(n_instances={counts.shape[instances]},) or "
-            headline = f"{self.name}: `weights` has shape {W.shape}, and must be {n_instances}{counts.shape}"
+            n_instances = f"(n_instances={counts.shape[instances]},)" if counts.ndim else ""
+            wanted = " or ".join(filter(None, [n_instances, str(counts.shape) if counts.ndim != 1 else ""]))
+            headline = f"{self.name}: `weights` has shape {W.shape}, and must be {wanted}"
             raise DataError(lay_out(headline))
         check_weights(W, self.name)
         if W.ndim == 1 and counts.ndim == 2:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .calls import answering
 from .errors import DataError, OptionError, lay_out
 from .frames import column_names, is_frame, order_of
 from .sequences import as_array, numbers, whole_lengths
@@ -16,6 +17,7 @@ from .sequences import as_array, numbers, whole_lengths
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+@answering
 def pad_sequences(sequences: Any, *, batch_first: bool = False, value: float = 0.0) -> tuple[Array, Array]:
     """Sequences of any lengths side by side in one array, as a layer and `Examples` take them.
 
@@ -50,6 +52,7 @@ def pad_sequences(sequences: Any, *, batch_first: bool = False, value: float = 0
     return stacked(arrays, lengths, batch_first=batch_first, value=value), lengths
 
 
+@answering
 def unpad_sequences(X: Any, lengths: Any, *, batch_first: bool = False) -> list[Array]:
     """The sequences of a padded array, each as long as it is: what `pad_sequences` was given.
 
@@ -137,7 +140,7 @@ def stacked(sequences: Sequence[Array], lengths: Array, *, batch_first: bool, va
     """Sequences (n_steps_i, ...) side by side: (n_steps, n_samples, ...), or samples first; `value` behind their ends."""
     longest, tail = int(lengths.max(initial=0)), sequences[0].shape[1:] if len(sequences) else ()
     dtype = np.result_type(*{s.dtype for s in sequences}) if len(sequences) else np.dtype(np.float64)
-    if dtype.kind in "iub" and np.array(value).astype(dtype) != value:
+    if dtype.kind in "iub" and not (np.isfinite(value) and int(value) == value):
         dtype = np.dtype(np.float64)
     X = np.full((len(sequences), longest, *tail) if batch_first else (longest, len(sequences), *tail), value, dtype)
     by_sample = X if batch_first else X.swapaxes(0, 1)
