@@ -147,7 +147,7 @@ def test_what_can_not_be_streamed():
     with pytest.raises(NotFittedError):
         RecurrentClassifier().stream()
     start = "did you mean `predict`? The methods that answer step by step are `predict`"
-    more = ", `predict_proba`, `decision_function`"
+    more = ", `predict_proba`, `predict_log_proba`, `decision_function`"
     for model, method, known in (
         (classifier(), "predct", start + more),
         (regressor(X[:, 0, 0]), "predict_proba", start),

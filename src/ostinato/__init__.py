@@ -100,6 +100,7 @@ from .ops import (
     transpose,
     where,
 )
+from .padding import pad_sequences, unpad_sequences
 from .piecewise import piecewise_sigmoid, piecewise_tanh
 from .structure import Structure
 from .threads import get_threads, set_threads
@@ -192,6 +193,7 @@ __all__ = [  # and the estimators, where scikit-learn can be imported: see below
     "minimum",
     "norm",
     "normalize",
+    "pad_sequences",
     "patches",
     "piecewise_sigmoid",
     "piecewise_tanh",
@@ -214,6 +216,7 @@ __all__ = [  # and the estimators, where scikit-learn can be imported: see below
     "to_structure",
     "train",
     "transpose",
+    "unpad_sequences",
     "where",
 ]
 

@@ -21,6 +21,7 @@ import numpy as np
 
 from . import files
 from .boundary import DTYPES
+from .calls import answering
 from .errors import DataError, OptionError, known_names, lay_out
 from .graph import Port
 from .layer import SHORT, Gradients, Layer, Pullback
@@ -128,6 +129,8 @@ class NetworkPullback:
         state: the final states by prefixed name.
     """
 
+    name = "pullback"
+
     def __init__(self, network: Composite, call: Passage, back: Back, Y: Array, n_leading: int) -> None:
         self._network, self._back, self._n_leading = network, back, n_leading
         self._shape, self._dtype = Y.shape, Y.dtype
@@ -139,6 +142,7 @@ class NetworkPullback:
         """Bytes kept for the backward pass."""
         return sum(pullback.recorded_bytes for pullback in self._pullbacks)
 
+    @answering
     def __call__(self, dY: Any = None, *, state: Any = None) -> Gradients:
         """Back-propagation through all parts.
 
@@ -259,10 +263,12 @@ class Composite(ABC):
 
     # --- running
 
+    @answering
     def __call__(self, X: Any, **options: Any) -> Array:
         """The output; see `run`, which gives the final states too."""
         return self.run(X, **options)[0]
 
+    @answering
     def run(
         self, X: Any, *, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False, rng: Any = None
     ) -> tuple[Array, dict[str, Array]]:  # fmt: skip
@@ -287,6 +293,7 @@ class Composite(ABC):
         Y, call, _, n_leading = self._started(X, False, state, lengths, reset, training, rng)
         return self.as_given(Y, n_leading), self.states_as_given(call.final, n_leading)
 
+    @answering
     def vjp(
         self, X: Any, *, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False, rng: Any = None
     ) -> tuple[Array, NetworkPullback]:  # fmt: skip

@@ -25,6 +25,7 @@ import numpy as np
 
 from . import files
 from .beginning import give_directions, give_places, opposite
+from .calls import answering
 from .cell import Cell, cell
 from .composite import Array, Back, Composite, Passage, check_layer, input_port, output_dims, through
 from .declarations import Input
@@ -89,6 +90,7 @@ class Bidirectional(Composite):
         DimensionError: they differ in their input, or their outputs can not stand side by side.
     """
 
+    @answering
     def __init__(self, forward: Cell | Layer, reverse: Layer | None = None, **options: Any) -> None:
         if isinstance(forward, Cell):
             if reverse is not None or "reverse" in options:
@@ -161,6 +163,7 @@ class LastStep(Composite):
 
     gives_steps = False
 
+    @answering
     def __init__(self, part: Layer | Bidirectional) -> None:
         if not isinstance(part, Layer | Bidirectional):
             headline = f"LastStep: it takes a layer or a Bidirectional, not {type(part).__name__}"
@@ -230,12 +233,13 @@ class Network(Composite):
         DimensionError: a part takes other sizes than the part before it gives.
     """
 
+    @answering
     def __init__(self, *parts: Part | Dropout) -> None:
         self.name = "network"
         flat: list[Part | Dropout] = []
-        for part in parts:
+        for part in parts[0] if len(parts) == 1 and isinstance(parts[0], list | tuple) else parts:
             if not isinstance(part, Layer | Composite | Dropout):
-                raise OptionError(lay_out(f"Network: a part is a layer, not {type(part).__name__}"))
+                raise OptionError(_no_part(part))
             flat += list(part.parts.values()) if isinstance(part, Network) else [part]
         if all(isinstance(part, Dropout) for part in flat):
             raise OptionError(lay_out("Network: it has no layer"))
@@ -359,6 +363,18 @@ def _by_part(arrays: Mapping[str, Array], keys: Sequence[str]) -> dict[str, dict
             raise FileError(lay_out(f"the file holds a weight `{name}` that belongs to no part"))
         parts[key][rest] = array
     return parts
+
+
+def _no_part(given: Any) -> str:
+    """What is said to one who gives something else for a part."""
+    if isinstance(given, Cell):
+        sizes = "".join(f", {name}=..." for name in given.dimensions)
+        return lay_out(f"Network: a part is a layer, not the cell {given.name}", hint=f"Layer({given.name}{sizes})")
+    if isinstance(given, type):
+        return lay_out(f"Network: a part is a layer, not the class {given.__name__}", hint=f"{given.__name__}(...) makes one")
+    hint = f"Dropout({given})" if isinstance(given, float) and 0 <= given < 1 else ""
+    shown = f"{given!r:.40}" if isinstance(given, str | int | float | None) else type(given).__name__
+    return lay_out(f"Network: a part is a layer, not {shown}", hint=hint)
 
 
 def _with_layers_of_dropout(parts: Sequence[Part | Dropout]) -> list[Part]:

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .backends import Executable
+from .calls import answering
 from .errors import DataError, PicklingError, known_names, lay_out
 from .graph import Graph, Program
 from .interpret import Outcome
@@ -97,6 +98,8 @@ def _size(part: Slices) -> int:
 class Pullback:
     """Takes adjoints of the outputs back to the inputs, the initial state and the weights. May be called again and again."""
 
+    name = "pullback"
+
     def __init__(
         self, sequences: Sequences, backward: Executable, weights: Mapping[str, Array], call: Call, outcome: Outcome
     ) -> None:  # fmt: skip
@@ -122,6 +125,7 @@ class Pullback:
         """Bytes kept for the backward pass."""
         return sum(array.nbytes for array in self._outcome.records.values())
 
+    @answering
     def __call__(self, dY: Any = None, *, state: Any = None) -> Gradients:  # noqa: N803 - the name in the formula
         """Back-propagation through time.
 

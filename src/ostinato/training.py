@@ -22,7 +22,7 @@ import numpy as np
 
 from . import arguments
 from .checkpoint import Kept, Standing, fingerprint_of, name_of
-from .composite import Composite
+from .composite import Composite, input_port
 from .errors import DataError, OptionError, counted, lay_out
 from .examples import Examples, split
 from .fitting import belonging
@@ -391,6 +391,7 @@ def _together(network: Layer | Composite, examples: Examples, parts: Iterable[tu
         (result if examples.batch_first else result.swapaxes(0, 1))[places, : by_sample.shape[1]] = by_sample
     if result is not None:
         return result
-    empty = examples.padded(batch_first=network.batch_first)
-    Y = np.asarray(network(empty.X, lengths=empty.lengths))
-    return [] if examples.ragged and examples.per_step else Y
+    if examples.ragged and examples.per_step:
+        return []
+    X = np.zeros((0, 0, *input_port(network).value.type.sizes)) if examples.ragged else examples.padded().X
+    return np.asarray(network(X))
