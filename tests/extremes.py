@@ -38,7 +38,7 @@ from ostinato import (
     softmax,
 )
 from ostinato.cell import Cell
-from ostinato.losses import cross_entropy_of_logits, mean_of_squares
+from ostinato.losses import LOSSES
 from ostinato.updates import RULES
 
 SCALES = (1e-30, 1.0, 1e2, 1e4, 1e6)
@@ -134,8 +134,7 @@ OPTIONS = {
 CELLS = {
     **{name: (getattr(cells, name), {}) for name in cells.__all__ if isinstance(getattr(cells, name), Cell)},
     **{name: (getattr(cells, of), options) for name, (of, options) in OPTIONS.items()},
-    "mean_of_squares": (mean_of_squares, {}),
-    "cross_entropy_of_logits": (cross_entropy_of_logits, {}),
+    **{loss.of_one.name: (loss.of_one, {}) for loss in LOSSES.values()},
     **{name: (rule, {}) for name, rule in RULES.items()},
 }
 N_STEPS = 2  # unbounded cells grow by 1e6 at each step, and are to stay within float32

@@ -23,7 +23,8 @@ def as_tensor(x):
 
 
 TORCH = {
-    "abs": torch.abs, "sign": torch.sign, "relu": torch.relu, "leaky_relu": F.leaky_relu, "elu": F.elu, "softsign": F.softsign,
+    "abs": torch.abs, "sign": torch.sign, "floor": torch.floor, "remainder": torch.remainder,
+    "relu": torch.relu, "leaky_relu": F.leaky_relu, "elu": F.elu, "softsign": F.softsign,
     "thresholded_relu": lambda a: F.threshold(a, 1.0, 0.0), "hard_sigmoid": lambda a: torch.clamp(0.2 * a + 0.5, 0.0, 1.0),
     "maximum": lambda a, b: torch.maximum(a, as_tensor(b)), "minimum": torch.minimum, "max": lambda a: torch.amax(a, -1),
     "where": torch.where, "stop_gradient": torch.Tensor.detach, "log": torch.log, "sqrt": torch.sqrt, "exp": torch.exp,
