@@ -18,11 +18,13 @@ ROOT = PACKAGE.parent.parent
 ORDER = [
     "errors", "calls", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
     "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
-    "interpret", "rewrite", "simplify", "differentiate", "schedule", "fuse", "compiler", "views", "phases", "products",
+    "interpret", "rewrite", "simplify", "elementwise", "differentiate", "schedule", "fuse", "compiler", "views", "phases",
+    "products",
     "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
-    "native", "backends", "frames", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text", "layer",
-    "conversion", "composite", "network", "losses", "updates", "padding", "examples", "fitting", "history", "progress",
-    "training", "scaling", "samples", "supervision", "cells", "loading", "estimator", "classifier", "regressor", "estimators",
+    "native", "backends", "frames", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text",
+    "layer", "conversion", "composite", "network", "losses", "rules", "clipping", "recycling", "rule_state", "updates",
+    "padding", "examples", "fitting", "history", "progress", "schedules", "arguments", "checkpoint", "training", "scaling",
+    "samples", "supervision", "cells", "loading", "estimator", "classifier", "regressor", "estimators",
     "commands", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -170,7 +170,10 @@ def test_progress_is_a_plain_line_where_there_is_no_terminal():
     with Progress(20, "accuracy", file) as callback:
         callback(EPOCH)
         callback(Epoch(12, 0.125, None, None, 1.5, None, 2.0))
-    assert file.getvalue() == ("epoch  7/20  loss 0.2500  validation loss 0.5000  accuracy 0.8750\nepoch 12/20  loss 0.1250\n")
+    assert file.getvalue() == (
+        "epoch  7/20  loss 0.2500  validation loss 0.5000  accuracy 0.8750  rate 0.01  at most 26 s left\n"
+        "epoch 12/20  loss 0.1250  at most 16 s left\n"
+    )
 
 
 def test_progress_is_a_bar_in_a_terminal():

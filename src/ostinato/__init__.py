@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from . import initialise, ops
+from . import initialise, ops, schedules
 from .cell import Cell, cell
 from .circulant import BlockCirculant
 from .conversion import to_structure
@@ -157,6 +157,7 @@ __all__ = [
     "relu",
     "reshape",
     "scaled_tanh",
+    "schedules",
     "set_threads",
     "sigmoid",
     "sign",

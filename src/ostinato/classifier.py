@@ -1,10 +1,9 @@
 """RecurrentClassifier: which class a sequence is of."""
 
-# ruff: noqa: N803, N806 - X and y are scikit-learn's names
+# ruff: noqa: N803 - X and y are scikit-learn's names
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, Self
 
@@ -13,15 +12,17 @@ import numpy as np
 from . import files
 from .cell import Cell
 from .errors import DataError, FileError, lay_out
-from .estimator import RecurrentEstimator, exceptions
+from .estimator import RecurrentEstimator, warn
 from .losses import cross_entropy
 from .samples import samples_of
 from .supervision import hits, labels_of, weights_of, weights_of_classes
 from .training import Examples
 
-from sklearn.base import ClassifierMixin  # isort: skip - estimator.py says what to install where it is missing
+from sklearn import exceptions  # isort: skip - estimator.py says what to install where it is missing
+from sklearn.base import ClassifierMixin  # isort: skip
 
 Array = np.ndarray[Any, np.dtype[Any]]
+Plain = str | bool | int | float
 SAVED = {"b": bool, "i": int, "u": int, "f": float, "t": str}
 
 
@@ -89,12 +90,12 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):  # type: ignore[
         weights = weights_of(sample_weight, len(samples), owner)
         samples.check_numbers(self._dtype())
         if is_column:
-            message = f"{owner}: A column-vector y was passed when a 1d array was expected; it is taken as y.ravel()"
-            warnings.warn(message, exceptions.DataConversionWarning, stacklevel=2)
+            message = f"A column-vector y was passed when a 1d array was expected. {owner} takes it as y.ravel()"
+            warn(message, exceptions.DataConversionWarning)
         kept = np.arange(len(samples)) if weights is None else np.flatnonzero(weights)
         classes, places = np.unique(labels[kept], return_inverse=True)
         if len(classes) < 2:
-            raise DataError(lay_out(f"{owner}: y has only the class `{classes[0]}`, and two are needed"))
+            raise DataError(lay_out(f"{owner}: y has only 1 class, `{classes[0]}`, and two are needed"))
         counts = None if weights is None else weights[kept]
         of_classes = weights_of_classes(self.class_weight, classes, places, counts, owner)
         if of_classes is not None:
@@ -139,7 +140,8 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):  # type: ignore[
             NotFittedError: it has not been fitted.
             DataError: X of another form than in `fit`.
         """
-        return np.asarray(self.classes_[self._logits(X).argmax(axis=1)])
+        places = self._logits(X).argmax(axis=1)
+        return np.asarray(self.classes_[places])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of sequences whose label is predicted; with weights, of their sum."""
@@ -165,7 +167,7 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):  # type: ignore[
             headline = f"{type(self).__name__}: classes of type {type(labels[0]).__name__} can not be saved"
             raise FileError(lay_out(headline, hint="learn from text or whole numbers"))
         weights = list(self.class_weight.items()) if isinstance(self.class_weight, Mapping) else None
-        of_classes = None if weights is None else [[_saved(label), float(weight)] for label, weight in weights]
+        of_classes = None if weights is None else [_saved(label, weight) for label, weight in weights]
         return {"classes": {"dtype": dtype, "labels": labels, "boxed": boxed}, "class_weight": of_classes}
 
     def _restore(self, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:  # noqa: ARG002
@@ -181,17 +183,16 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):  # type: ignore[
         self.classes_ = np.array(labels, object if boxed else {"text": str, "bytes": bytes}.get(dtype, dtype))
         if description.get("class_weight") is not None:
             pairs = files.field(description, "class_weight", list)
-            self.class_weight = {_loaded(label): weight for label, weight in pairs}
+            if not all(isinstance(pair, list) and len(pair) == 3 and isinstance(pair[0], Plain) for pair in pairs):
+                raise FileError(lay_out("the file has a `class_weight` that is no list of labels and weights"))
+            self.class_weight = {label.encode("latin-1") if kind == "bytes" else label: w for label, kind, w in pairs}
 
 
-def _saved(label: Any) -> Any:
-    """A label as JSON can hold it: bytes in a list, so that they are not text."""
+def _saved(label: Any, weight: float) -> list[Any]:
+    """An entry of `class_weight` as JSON can hold it."""
     label = label.item() if isinstance(label, np.generic) else label
-    return [label.decode("latin-1")] if isinstance(label, bytes) else label
-
-
-def _loaded(label: Any) -> Any:
-    return label[0].encode("latin-1") if isinstance(label, list) else label
+    kind = type(label).__name__
+    return [label.decode("latin-1") if isinstance(label, bytes) else label, kind, float(weight)]
 
 
 def _accuracy(Y: Array, examples: Examples) -> float:

@@ -80,6 +80,20 @@ class NetworkWeights(Mapping[str, Array]):
             home, own_name = self._homes[name]
             home[own_name] = array
 
+    @property
+    def adopts(self) -> bool:
+        """As `Weights.adopts`: whether those of all parts do."""
+        return all(home.adopts for home, _ in self._homes.values())
+
+    def adopt(self, arrays: Mapping[str, Array]) -> None:
+        """As `Weights.adopt`, for any of them."""
+        homes: dict[int, tuple[Any, dict[str, Array]]] = {}
+        for name, array in arrays.items():
+            home, own_name = self._homes[name]
+            homes.setdefault(id(home), (home, {}))[1][own_name] = array
+        for home, own in homes.values():
+            home.adopt(own)
+
     def check_name(self, name: str) -> None:
         """Refuse the name of a weight that does not exist."""
         if name not in self._homes:

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import inspect
 import os
+import sys
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from .losses import Loss
 from .network import Bidirectional, Dropout, LastStep, Network, Part
 from .samples import Samples, answers, samples_of
 from .scaling import Scale
-from .training import Epoch, Examples, History, Progress, split, train
+from .training import Examples, History, outputs, split, train
 from .updates import UpdateRule
 
 try:
@@ -55,7 +55,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
     def __new__(cls, *arguments: Any, **settings: Any) -> Self:
         """Refuse settings that do not exist, before Python does so in its own words."""
         if not arguments and not settings:  # as pickle makes one, too
-            return super().__new__(cls)
+            return cast("Self", super().__new__(cls))
         signature = inspect.signature(cls.__init__)
         try:
             signature.bind(None, *arguments, **settings)
@@ -66,7 +66,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
             if unknown is not None:
                 headline = f"{cls.__name__}: there is no setting `{unknown}`; {known_names(unknown, known, 'settings')}"
             raise ArgumentError(lay_out(headline)) from None
-        return super().__new__(cls)
+        return cast("Self", super().__new__(cls))
 
     def set_params(self, **params: Any) -> Self:
         """Change settings. Returns itself.
@@ -101,7 +101,9 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
         The target, the weights and the labels are of those samples alone. What is interrupted or diverges keeps its best epoch.
         """
         rng = np.random.default_rng(self._seed())
-        learned, held_out = split(len(places), self.validation_fraction, rng, labels)
+        learned, held_out = np.arange(len(places)), places[:0]
+        if self.validation_fraction:  # otherwise nothing is drawn: the first weights do not depend on the number of samples
+            learned, held_out = split(len(places), self.validation_fraction, rng, labels)
         scale = Scale.none(samples.n_features)
         if self.scale_inputs:
             of_rows = samples.blocks(places[learned], None if weights is None else weights[learned])
@@ -116,38 +118,27 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
                 own = np.stack(own, axis=1)
             return Examples(X, own, per_step=per_step, weights=None if weights is None else weights[chosen])
 
-        showing: AbstractContextManager[Callable[[Epoch], Any] | None] = (
-            Progress(self.max_epochs, score_name) if self.verbose else nullcontext()
-        )
-        with showing as callback:
-            history = self._kept(
-                lambda: train(
-                    network, examples(learned), loss=loss,
-                    update=UpdateRule(self.update, dtype=dtype, learning_rate=self.learning_rate),
-                    validation=examples(held_out) if len(held_out) else None, batch_size=self.batch_size,
-                    max_epochs=self.max_epochs, patience=self.patience, clip_norm=self.clip_norm, score=score, rng=rng,
-                    callback=callback,
-                )
+        learning = examples(learned)
+        try:
+            history = train(
+                network, learning, loss=loss, update=UpdateRule(self.update, dtype=dtype, learning_rate=self.learning_rate),
+                validation=examples(held_out) if len(held_out) else None, batch_size=self.batch_size,
+                max_epochs=self.max_epochs, patience=self.patience, clip_norm=self.clip_norm, score=score,
+                score_name=score_name, rng=rng, verbose=self.verbose,
             )  # fmt: skip
+        except (DataError, KeyboardInterrupt) as error:
+            history = getattr(error, "history", None) or History()
+            if not history.best_epoch or not _answers_numbers(network, learning):
+                raise
+            reason = "Training interrupted by user." if isinstance(error, KeyboardInterrupt) else f"{_first_line(error)}."
+            message = f"{type(self).__name__}: {reason} It keeps the weights of epoch {history.best_epoch}, the best so far."
+            warn(message, exceptions.ConvergenceWarning)
         self.network_, self.history_, self.input_scale_ = network, history, scale
         self.n_features_in_ = samples.n_features
         if samples.names is not None:
             self.feature_names_in_ = np.array(samples.names, object)
         elif hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-
-    def _kept(self, training: Callable[[], History]) -> History:
-        """The history of a training; of one that was interrupted or diverged too, if an epoch of it is worth keeping."""
-        try:
-            return training()
-        except (DataError, KeyboardInterrupt) as error:
-            history = getattr(error, "history", None)
-            if history is None or not history.best_epoch:
-                raise
-            reason = "Training interrupted by user." if isinstance(error, KeyboardInterrupt) else str(error).splitlines()[0]
-            headline = f"{type(self).__name__}: {reason} It keeps the weights of epoch {history.best_epoch}, the best so far."
-            warnings.warn(headline, exceptions.ConvergenceWarning, stacklevel=5)
-            return history  # type: ignore[no-any-return]
 
     def _seed(self) -> int:
         given = self.random_state
@@ -246,9 +237,9 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
         samples = samples_of(X, owner, None if learned is None else tuple(learned), self.n_features_in_)
         if samples.names is None and learned is not None and samples.lengths.any():
             message = f"X does not have valid feature names, but {owner} was fitted with feature names"
-            warnings.warn(message, UserWarning, stacklevel=4)
+            warn(message, UserWarning)
         if samples.names is not None and learned is None:
-            warnings.warn(f"X has feature names, but {owner} was fitted without feature names", UserWarning, stacklevel=4)
+            warn(f"X has feature names, but {owner} was fitted without feature names", UserWarning)
         if samples.n_features != self.n_features_in_:
             headline = f"X has {samples.n_features} features, but {owner} is expecting {self.n_features_in_} features as input"
             raise DataError(lay_out(headline))
@@ -290,7 +281,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
         """
         parameters = files.field(description, "parameters", dict)
         known = set(cls._get_param_names())
-        if set(parameters) | {"class_weight"} != known | {"class_weight"}:  # which files of version 0.1 do not have
+        if not known - {"class_weight"} <= set(parameters) <= known:  # files of version 0.1 have no class_weight
             headline = f"the parameters in the file are not those of {cls.__name__}: {sorted(set(parameters) ^ known)}"
             raise FileError(lay_out(headline))
         estimator = cls(**parameters)
@@ -320,6 +311,24 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
     @abstractmethod
     def _restore(self, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
         """What a subclass keeps besides the network."""
+
+
+def warn(message: str, category: type[Warning]) -> None:
+    """A warning that shows the line of whoever called the estimator, however deep in it this is."""
+    level, frame = 1, sys._getframe(0)  # noqa: SLF001 - as the module warnings does itself
+    while frame.f_back is not None and frame.f_globals.get("__package__") == __package__:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, category, stacklevel=level)
+
+
+def _answers_numbers(network: Network, examples: Examples) -> bool:
+    """Whether the network answers some of the examples by finite numbers."""
+    Y = outputs(network, examples.take(slice(0, 256)))
+    return bool(np.isfinite(np.concatenate(Y) if isinstance(Y, list) else Y).all())
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).partition("\n")[0]
 
 
 def _plain(value: Any) -> Any:

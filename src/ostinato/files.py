@@ -62,10 +62,12 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         os.umask(umask)
         Path(temporary).chmod(0o666 & ~umask)  # as a plain open() would have it; mkstemp is private
         Path(temporary).replace(target)
-    except OSError as error:
-        if temporary:
+    except BaseException as error:
+        if temporary:  # an interrupt leaves nothing lying about either
             with contextlib.suppress(OSError):
                 Path(temporary).unlink()
+        if not isinstance(error, OSError):
+            raise
         raise FileError(lay_out(f"`{path}` can not be written: {error.strerror or error}")) from None
 
 

@@ -6,7 +6,7 @@ import importlib
 import os
 from typing import Any
 
-from . import files
+from . import checkpoint, files
 from .errors import FileError, MissingExtraError, OstinatoError, lay_out
 from .network import part_from_description
 
@@ -14,7 +14,7 @@ ESTIMATORS = {"classifier": "RecurrentClassifier", "regressor": "RecurrentRegres
 
 
 def load(path: str | os.PathLike[str]) -> Any:
-    """The layer, network or estimator that was saved.
+    """The layer, network or estimator that was saved; of a checkpoint of training the network with its best weights.
 
     Raises:
         FileError: it can not be read, was not written by Ostinato, or is damaged.
@@ -27,6 +27,9 @@ def load(path: str | os.PathLike[str]) -> Any:
             # by name, so that scikit-learn is loaded only for a file that asks for it
             estimators = importlib.import_module(".estimators", __package__)
             return getattr(estimators, ESTIMATORS[kind]).from_description(description, arrays)
+        if kind == checkpoint.KIND:
+            network = files.field(description, "network", dict)
+            return part_from_description(network, checkpoint.network_arrays(description, arrays))
         return part_from_description(description, arrays)
     except MissingExtraError:
         raise

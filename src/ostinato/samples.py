@@ -16,8 +16,8 @@ import numpy as np
 
 from .composite import Composite
 from .errors import DataError, lay_out
-from .examples import parts_by_length
 from .frames import column_names, is_frame, order_of
+from .padding import parts_by_length
 from .scaling import Scale
 from .sequences import as_array, numbers
 
@@ -224,7 +224,7 @@ def _of_array(array: Array, owner: str) -> Samples:
     if array.ndim != 3:
         hints = {
             1: "Reshape your data: X[None, :, None] is one sequence of one feature",
-            2: "Reshape your data: X[:, :, None] has one feature at each step, X[None] is one sequence; or give a list of arrays",
+            2: "Reshape your data: X[:, :, None] has one feature at each step, X[None] is one sequence; or give a list",
         }
         headline = f"{owner}: X has shape {array.shape}, and must be (n_samples, n_steps, n_features)"
         raise DataError(lay_out(headline, hint=hints.get(array.ndim, "")))

@@ -1,6 +1,4 @@
-"""What a network is to answer, and how much each sample counts: labels, targets and weights as scikit-learn's users give them."""
-
-# ruff: noqa: N803 - y is scikit-learn's name
+"""What a network is to answer, and how much each sample counts: labels, targets and weights of scikit-learn's users."""
 
 from __future__ import annotations
 
@@ -135,9 +133,11 @@ def targets_of_steps(y: Any, samples: Samples) -> tuple[list[Array], bool]:
         DataError: shapes that do not fit X, or what is no finite number.
     """
     owner = samples.owner
-    y = _given(y, owner) if isinstance(y, list | tuple) else as_array("y", _given(y, owner), owner)
-    if np.ndim(y) == 0 and not isinstance(y, list | tuple):
-        raise DataError(lay_out(f"{owner}: y is a single value, and must have an answer for every step"))
+    y = _given(y, owner)
+    if not isinstance(y, list | tuple):
+        y = as_array("y", y, owner)
+        if not y.ndim:
+            raise DataError(lay_out(f"{owner}: y is a single value, and must have an answer for every step"))
     if len(y) != len(samples):
         raise DataError(lay_out(f"{owner}: y has {len(y)} sequences, and X {len(samples)}"))
     arrays = [finite(f"y[{i}]", part, owner) for i, part in enumerate(y)]
@@ -189,10 +189,8 @@ def weights_of(given: Any, n_samples: int, owner: str) -> Array | None:
         raise DataError(lay_out(headline))
     wrong = np.flatnonzero(weights < 0)
     if len(wrong):
-        headline = (
-            f"Negative values in data passed to `sample_weight`. {owner}: sample_weight[{wrong[0]}] is {weights[wrong[0]]:g}"
-        )
-        raise DataError(lay_out(headline))
+        which = f"{owner}: sample_weight[{wrong[0]}] is {weights[wrong[0]]:g}"
+        raise DataError(lay_out(f"Negative values in data passed to `sample_weight`. {which}"))
     if not weights.any():
         raise DataError(lay_out(f"{owner}: Sample weights must contain at least one non-zero number."))
     return weights
@@ -228,6 +226,6 @@ def weights_of_classes(class_weight: Any, classes: Array, places: Array, weights
             listing = ", ".join(map(repr, known))
             headline = f"{owner}: `class_weight` names the label {label!r}, and the classes of y are {listing}"
             raise OptionError(lay_out(headline))
-        if isinstance(weight, str) or not np.isscalar(weight) or not 0 <= weight < np.inf:
+        if not isinstance(weight, int | float | np.integer | np.floating) or not 0 <= weight < np.inf:
             raise OptionError(lay_out(f"{owner}: the `class_weight` of {label!r} is a number from 0 up, not {weight!r}"))
     return np.array([float(class_weight.get(label, 1.0)) for label in known])

@@ -1,28 +1,37 @@
 """Training: mini-batches in a fresh order, clipped gradients, a validation set, and the best weights at the end.
 
-history = train(network, Examples(X, labels), loss=cross_entropy, update=UpdateRule("adam"), validation=Examples(...))
+    history = train(network, (X, y), loss="cross_entropy", update="adam", learning_rate=1e-3, validation=0.1, verbose=1)
+
+Training that fails or is interrupted leaves the best weights too; with a `checkpoint` it goes on where it stopped.
 """
 
 # ruff: noqa: N803, N806 - X and Y are the symbols of the equations
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from math import isfinite
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf, isfinite
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import arguments
+from .checkpoint import Kept, Standing, fingerprint_of, name_of
 from .composite import Composite, input_port
-from .errors import DataError, OptionError, lay_out
+from .errors import DataError, OptionError, counted, lay_out
 from .examples import Examples, split
 from .fitting import belonging
 from .history import Epoch, History
 from .layer import Layer
-from .losses import Loss
+from .losses import Loss, as_loss
 from .masks import generator_of
 from .progress import Progress
+from .schedules import Schedule, as_schedule, rate_of
 from .updates import UpdateRule, clip_by_global_norm, global_norm
 
 __all__ = ["Epoch", "Examples", "History", "Progress", "outputs", "split", "train"]
@@ -32,68 +41,222 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 Callback = Callable[[Epoch], Any]
 Score = Callable[[Any, Examples], float]
+OWNER, RATE = "train", "learning_rate"
 
 
+@arguments.answering
 def train(
-    network: Layer | Composite, examples: Examples, *, loss: Loss, update: UpdateRule, validation: Examples | None = None,
-    batch_size: int = 32, max_epochs: int = 50, patience: int = 10, clip_norm: float | None = 1.0,
-    schedule: Callable[[int], float] | None = None, score: Score | None = None, rng: Any = 0, callback: Callback | None = None,
+    network: Layer | Composite, examples: Any, target: Any = None, *, loss: Any, update: Any = "adam",
+    learning_rate: float | None = None, validation: Any = None, batch_size: int = 32, max_epochs: int = 50,
+    patience: int | None = 10, clip_norm: float | None = 1.0, schedule: Any = None, score: Score | None = None,
+    score_name: str = "score", rng: Any = 0, callback: Callback | None = None, checkpoint: Any = None, resume: Any = None,
+    verbose: int = 0,
 ) -> History:  # fmt: skip
     """Train a network, or a layer.
 
     Args:
-        validation: examples that are only looked at. With them, training stops when their loss has not fallen for `patience`
-            epochs, and the weights of the best epoch are put back.
+        examples: Examples, or (X, y), or X with y as `target`: X (n_steps, n_samples, ...), or a list of sequences.
+        loss: a Loss, its name ("cross_entropy", "mse") or a cell of output and target.
+        update: an UpdateRule, its name ("adam", "sgd") with a `learning_rate` beside it, or a cell.
+        validation: examples that are only looked at, or the fraction of the examples to draw for that (0.1). With them,
+            training stops when their loss has not fallen for `patience` epochs (None: never), and the weights of the best epoch
+            are put back, with what the rule remembered then. Without them the last weights stay.
         clip_norm: the length to which all gradients of a batch together are cut; None for no limit.
-        schedule: epoch number, from 1 -> learning rate.
-        score: (output, examples) -> a figure of the validation examples, for the history.
+        schedule: of the learning rate: one of `ostinato.schedules`, its name ("cosine", "on_plateau", "warm_up"), or a function
+            epoch number, from 1 -> learning rate. The setting of the rule itself is put back at the end.
+        score: (output, examples) -> a figure of the validation examples, for the history; `score_name` is shown with it.
         rng: seed or generator, for the order of the examples and the masks of dropout.
         callback: is called after every epoch; training ends if it returns True.
+        checkpoint: a file that is replaced after every epoch, with all that training needs to go on. One that is there already
+            is refused, unless `resume` names it too, or is True: then training goes on from it, and begins if there is none.
+        resume: a file to go on from, with the same bits as if it had never stopped; it is written on after every epoch unless
+            `checkpoint` is another one. Everything else is given as before; `max_epochs` may be larger.
+        verbose: 1 shows progress on the standard error output.
 
     Returns:
         the history.
 
     Raises:
-        OptionError: a setting of an impossible value.
+        OptionError: an argument that does not exist, or of an impossible value.
         DataError: no examples, data that do not fit, or a loss that is no longer finite.
+        FileError: a checkpoint that can not be read or written, or is of another training.
+
+        What ends training too early, be it an interrupt, puts back the weights of the best epoch first (without validation: of
+        the lowest loss), and what the rule remembered then. It has the attribute `history`.
     """
-    _check(batch_size=batch_size, max_epochs=max_epochs, patience=patience)
-    if not len(examples) or (validation is not None and not len(validation)):
-        raise DataError(
-            lay_out("train: there are no examples" if not len(examples) else "train: there are no validation examples")
-        )
-    examples = belonging(network, examples, loss, "train")
-    validation = None if validation is None else belonging(network, validation, loss, "train")
-    generator = generator_of(rng, "train")
-    history = History()
-    best, best_weights = np.inf, dict(network.weights)
-    for number in range(1, max_epochs + 1):
+    arguments.check_network(network, OWNER)
+    settings = _Settings(batch_size, max_epochs, patience, clip_norm, score, score_name, callback, verbose)
+    read, written = arguments.check_files(checkpoint, resume, OWNER)
+    rule, asked = arguments.as_rule(update, learning_rate, OWNER), as_schedule(schedule, OWNER)
+    standing = Standing.beginning(network, rule, generator_of(rng, OWNER), asked, max_epochs)
+    training = _Training(standing, as_loss(loss, OWNER), settings, written)
+    training.take(arguments.as_examples(examples, target, network, OWNER), validation)
+    training.begin(read, rng)
+    with Progress(max_epochs, score_name) if verbose else contextlib.nullcontext() as progress:
+        training.run(progress)
+    return standing.history
+
+
+@dataclass(frozen=True)
+class _Settings:
+    batch_size: int
+    max_epochs: int
+    patience: int | None
+    clip_norm: float | None
+    score: Score | None
+    score_name: str
+    callback: Callback | None
+    verbose: int
+
+    def __post_init__(self) -> None:
+        for name in ("batch_size", "max_epochs", *(["patience"] if self.patience is not None else [])):
+            arguments.check_whole(OWNER, name, getattr(self, name))
+        if self.clip_norm is not None:
+            arguments.check_number(OWNER, "clip_norm", self.clip_norm)
+        arguments.check_function(OWNER, "score", self.score, "lambda Y, examples: ...")
+        arguments.check_function(OWNER, "callback", self.callback, "lambda epoch: print(epoch.loss)")
+        if not isinstance(self.score_name, str):
+            raise OptionError(lay_out(f"{OWNER}: `score_name` is a text, not {self.score_name!r:.80}"))
+        if not isinstance(self.verbose, bool):
+            arguments.check_whole(OWNER, "verbose", self.verbose, low=0)
+
+
+@dataclass
+class _Training:
+    """One call of `train`."""
+
+    standing: Standing
+    loss: Loss
+    settings: _Settings
+    written: Path | None
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+
+    def take(self, examples: Examples, validation: Any) -> None:
+        """The data: what is learned from, and what is looked at."""
+        network, standing = self.standing.network, self.standing
+        if not len(examples):
+            raise DataError(lay_out(f"{OWNER}: there are no examples"))
+        examples = belonging(network, examples, self.loss, OWNER)
+        self.whole, self.examples, self.fraction = examples, examples, None
+        self.validation: Examples | None = None
+        if isinstance(validation, Examples | tuple):
+            self.validation = arguments.as_examples(validation, None, network, OWNER, "validation examples")
+            if not len(self.validation):
+                raise DataError(lay_out(f"{OWNER}: there are no validation examples"))
+            self.validation = belonging(network, self.validation, self.loss, OWNER)
+        elif validation is not None:
+            standing.held_out = arguments.drawn_for_validation(validation, examples, self.loss, standing.generator, OWNER)
+            self.fraction = validation
+        self._part()
+
+    def _part(self) -> None:
+        if self.standing.held_out is not None:
+            self.examples, self.validation = arguments.parted(self.whole, self.standing.held_out)
+
+    def begin(self, read: Path | None, rng: Any) -> None:
+        """Where the file stands that is gone on from; and the first write of the one that is written, which may be refused."""
+        standing, settings = self.standing, self.settings
+        if read is None and self.written is None:
+            return
+        told = {
+            "batch_size": settings.batch_size, "patience": settings.patience, "clip_norm": settings.clip_norm,
+            "schedule": name_of(standing.schedule), "score": name_of(settings.score), "rng": _seed(rng),
+        }  # fmt: skip
+        looked_at = self.fraction if self.fraction is not None else self.validation
+        self.fingerprint = fingerprint_of(standing.network, standing.rule, self.loss, told, self.whole, looked_at)
+        if read is not None:
+            standing.load(read, self.fingerprint, settings.max_epochs)
+            standing.history.stopped_early = self._waited_enough
+            self._part()
+        if self.written is not None and self.written != read:
+            standing.save(self.written, self.fingerprint)
+
+    @property
+    def _waited_enough(self) -> bool:
+        standing = self.standing
+        patience = inf if self.settings.patience is None else self.settings.patience
+        return self.validation is not None and len(standing.history) - standing.kept.epoch >= patience
+
+    def run(self, progress: Progress | None) -> None:
+        """All epochs, and the weights that are to stay."""
+        standing, settings = self.standing, self.settings
+        history = standing.history
+        try:
+            while len(history) < settings.max_epochs and not history.stopped_early:
+                epoch = self._epoch(len(history) + 1)
+                if progress is not None:
+                    progress(epoch)
+                stopped = settings.callback is not None and settings.callback(epoch) is True
+                history.stopped_early = stopped or self._waited_enough
+                if self.written is not None:
+                    standing.save(self.written, self.fingerprint)
+            standing.end(best=self.validation is not None)
+        except BaseException as error:
+            changed = bool(len(history)) or not standing.kept.is_now(standing.network, standing.rule)
+            _surely(partial(standing.end, best=True))
+            history.best_epoch, history.stopped_early = standing.kept.epoch, True
+            self._tell(error, changed=changed)
+            raise
+        if progress is not None:
+            progress.finish(history)
+
+    def _epoch(self, number: int) -> Epoch:
         started = time.perf_counter()
-        if schedule is not None:
-            update.settings["learning_rate"] = schedule(number)
-        average, norm = _one_epoch(network, examples, loss, update, batch_size, clip_norm, generator)
-        checked, figure = (None, None) if validation is None else _looked_at(network, validation, loss, score)
+        standing, settings = self.standing, self.settings
+        network, rule, history = standing.network, standing.rule, standing.history
+        if standing.schedule is not None:
+            rule.settings[RATE] = rate_of(standing.schedule, number, OWNER)
+        average, norm = _one_epoch(
+            network, self.examples, self.loss, rule, settings.batch_size, settings.clip_norm, standing.generator
+        )
+        checked, figure = (None, None)
+        if self.validation is not None:
+            checked, figure = _looked_at(network, self.validation, self.loss, settings.score)
+            figure = None if figure is None else arguments.figure_of(figure, OWNER)
+        rate = float(rule.settings[RATE]) if RATE in rule.settings else None
+        epoch = Epoch(number, average, checked, figure, norm, rate, time.perf_counter() - started)
+        history.epochs.append(epoch)
         for value in (average, checked):
             if value is not None and not isfinite(value):
-                headline = f"train: the loss of epoch {number} is {value}"
+                headline = f"{OWNER}: the loss of epoch {number} is {value}"
                 raise DataError(lay_out(headline, hint="a smaller learning_rate, or a smaller clip_norm"))
-        rate = float(update.settings["learning_rate"]) if "learning_rate" in update.settings else None
-        history.epochs.append(Epoch(number, average, checked, figure, norm, rate, time.perf_counter() - started))
-        if checked is None or checked < best:
-            best, history.best_epoch = np.inf if checked is None else checked, number
-            best_weights = dict(network.weights)
-        stopped = callback is not None and callback(history.epochs[-1]) is True
-        history.stopped_early = stopped or number - history.best_epoch >= patience
-        if history.stopped_early:
-            break
-    network.weights.update(best_weights)
-    return history
+        watched = average if checked is None else checked
+        if isinstance(standing.schedule, Schedule):
+            standing.schedule.observe(watched)
+        if watched < standing.kept.loss:
+            standing.kept = Kept.of(network, rule, number, watched)
+        history.best_epoch = number if checked is None else standing.kept.epoch
+        return epoch
+
+    def _tell(self, error: BaseException, *, changed: bool) -> None:
+        """What became of the network, on the error that goes on to the caller."""
+        history = self.standing.history
+        notes = []
+        if changed:
+            epoch = self.standing.kept.epoch
+            weights = f"of epoch {epoch}" if epoch else "that it began with"
+            note = f"{OWNER}: {counted(len(history), 'epoch')} of {self.settings.max_epochs}"
+            notes.append(f"{note}; the network has the weights {weights} again, and this error the attribute `history`")
+            if self.written is not None:
+                notes.append(f'{OWNER}: resume="{self.written}" goes on')
+        with contextlib.suppress(Exception):  # an exception of the user's own making may take no attributes
+            error.history = history  # type: ignore[attr-defined]
+            for note in notes:
+                error.add_note(note)
 
 
-def _check(**settings: int) -> None:
-    for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise OptionError(lay_out(f"train: `{name}` is a whole number from 1 up, not {value!r}"))
+def _surely(action: Callable[[], None]) -> None:
+    """Do it, and again if an interrupt comes between: a second Ctrl-C must not leave half of it."""
+    while True:
+        try:
+            return action()
+        except KeyboardInterrupt:
+            continue
+
+
+def _seed(rng: Any) -> Any:
+    """A seed as it was given; the state of a generator is in the file."""
+    return np.asarray(rng).tolist() if isinstance(rng, int | np.integer | list | tuple | np.ndarray) else None
 
 
 def _one_epoch(

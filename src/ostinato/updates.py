@@ -1,81 +1,43 @@
-"""How weights change: update rules, written as cells. One instance is one parameter, one step is one update.
+"""How weights change: an update rule is a cell (rules.py), and `UpdateRule` is one with what it remembers.
 
 The input of such a cell is the gradient g, its first state the parameter w, its other states what the rule remembers, and its
 weights are the rule's own settings: numbers that may be assigned between updates, as a schedule does with `learning_rate`.
 
     rule = UpdateRule("adam", learning_rate=1e-3)
     rule.step(layer.weights, gradients.weights)
+
+A rule of numbers, which all usual ones are, is one native walk over memory: it reads gradients, weights and states where they
+are, changes the states in place, and writes the weights into memory that nobody else has. Other rules, and other backends, run
+as the layer of a cell whose instances are the parameters. Both give the same bits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite, prod, sqrt
+from dataclasses import replace
 from typing import Any, Protocol
 
 import numpy as np
 
-from .cell import Cell, cell
-from .declarations import Input, State, Weight
-from .errors import DataError, OptionError, known_names, lay_out
+from . import files
+from .cell import Cell
+from .clipping import clip_by_global_norm, clip_factor, global_norm
+from .composite import NetworkWeights
+from .elementwise import shared_values
+from .errors import DataError, FileError, OptionError, OstinatoError, known_names, lay_out
 from .layer import Layer
-from .ops import sqrt as square_root
+from .recycling import Spares
+from .rule_state import Kind, RuleState
+from .rules import RULES, adagrad, adam, adamw, nadam, rmsprop, sgd
 from .sequences import numbers
 from .weights import Weights
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
-
-@cell
-def sgd(
-    g=Input(), w=State(), v=State(),
-    learning_rate=Weight(init=0.01), momentum=Weight(init=0.0), weight_decay=Weight(init=0.0),
-    *, nesterov=False,
-):  # fmt: skip
-    """Gradient descent with momentum: v = momentum v + g;  w = w - learning_rate v.
-
-    The momentum of Polyak 1964; with `nesterov`, that of Nesterov as Sutskever et al. 2013 write it. `weight_decay` adds
-    weight_decay w to the gradient.
-    """
-    g = g + weight_decay * w
-    v = momentum * v + g
-    return w - learning_rate * (g + momentum * v if nesterov else v), v
-
-
-@cell
-def adam(
-    g=Input(), w=State(), m=State(), v=State(), p=State(initial=1.0), q=State(initial=1.0),
-    learning_rate=Weight(init=0.001), beta_1=Weight(init=0.9), beta_2=Weight(init=0.999), epsilon=Weight(init=1e-8),
-):  # fmt: skip
-    """Adam (Kingma and Ba 2015, algorithm 1); p and q are the powers of beta_1 and beta_2.
-
-    m = beta_1 m + (1 - beta_1) g;  v = beta_2 v + (1 - beta_2) g²;
-    w = w - learning_rate (m / (1 - p)) / (sqrt(v / (1 - q)) + epsilon).
-    """
-    m = beta_1 * m + (1 - beta_1) * g
-    v = beta_2 * v + (1 - beta_2) * (g * g)
-    p, q = p * beta_1, q * beta_2
-    return w - learning_rate * (m / (1 - p)) / (square_root(v / (1 - q)) + epsilon), m, v, p, q
-
-
-@cell
-def adamw(
-    g=Input(), w=State(), m=State(), v=State(), p=State(initial=1.0), q=State(initial=1.0),
-    learning_rate=Weight(init=0.001), beta_1=Weight(init=0.9), beta_2=Weight(init=0.999), epsilon=Weight(init=1e-8),
-    weight_decay=Weight(init=0.01),
-):  # fmt: skip
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2); the decay is scaled by the learning rate.
-
-    w = w - learning_rate weight_decay w, and then as Adam.
-    """
-    m = beta_1 * m + (1 - beta_1) * g
-    v = beta_2 * v + (1 - beta_2) * (g * g)
-    p, q = p * beta_1, q * beta_2
-    decayed = w - learning_rate * weight_decay * w
-    return decayed - learning_rate * (m / (1 - p)) / (square_root(v / (1 - q)) + epsilon), m, v, p, q
-
-
-RULES: dict[str, Cell] = {rule.name: rule for rule in (sgd, adam, adamw)}
+__all__ = [
+    "RULES", "RuleState", "UpdateRule", "adagrad", "adam", "adamw", "clip_by_global_norm", "clip_factor", "global_norm",
+    "nadam", "rmsprop", "sgd",
+]  # fmt: skip
 
 
 class AssignableWeights(Protocol):
@@ -91,13 +53,12 @@ class UpdateRule:
     """A rule with what it remembers of all parameters, which it sees as one long batch of instances.
 
     Args:
-        rule: "sgd", "adam", "adamw", or a cell of your own: one Input (the gradient), the first State the parameter, and no
-            dimensions.
+        rule: "sgd", "adam", "adamw", "nadam", "rmsprop", "adagrad", or a cell of your own: one Input (the gradient), the first
+            State the parameter, and no dimensions.
         dtype: in what the rule computes, "float32" or "float64". None: the dtype of the weights at the first step.
         options_and_settings: keyword-only options of the cell, and values of its weights, such as learning_rate.
 
     Attributes:
-        state: what it remembers, name -> (n_parameters,).
         n_updates: how many updates it has made.
 
     Raises:
@@ -125,9 +86,21 @@ class UpdateRule:
                 known = known_names(name, [*self.settings, *rule.options], "settings")
                 raise OptionError(lay_out(f"{self.name}: there is no setting `{name}`; {known}"))
         self.settings.update(given)
-        self.state: dict[str, Array] = {}
         self.n_updates = 0
-        self._remembered: dict[str, tuple[tuple[int, ...], str]] = {}  # weight name -> shape and dtype at the first step
+        graph = self._layer.graph
+        self._text = str(replace(graph, nodes=tuple(replace(node, source=None) for node in graph.nodes)))
+        shared = shared_values(graph, states[:1])
+        self._states = {name: name in shared for name in states[1:]}  # state -> whether all parameters have the same
+        self._forget()
+
+    def _forget(self) -> None:
+        """As before the first step."""
+        self._remembered: dict[str, Kind] = {}  # the weights of the first step
+        self._own: dict[str, dict[str, Array]] = {}  # weight -> state -> (size, ...); nobody else has these arrays
+        self._shared: dict[str, Array] = {}  # state -> what is the same for all parameters
+        self._made: dict[str, Array] = {}  # the weights as the last step made them
+        self._spares = Spares()
+        self._kernel: Any = None  # a native.flat.FlatStep, for the layer it was made of
 
     @property
     def settings(self) -> Weights:
@@ -146,42 +119,129 @@ class UpdateRule:
         settings = ", ".join(f"{name}={float(value):g}" for name, value in self.settings.items())
         return f"<update {self.name}({settings}), {self.n_updates} updates>"
 
-    def step(self, weights: AssignableWeights, gradients: Mapping[str, Any]) -> None:
+    # --- a step
+
+    def step(self, weights: AssignableWeights, gradients: Mapping[str, Any], *, scale: float = 1.0) -> None:
         """Change all weights once; nothing is changed if anything does not fit.
+
+        What holds the weights of before (`dict(layer.weights)`, a pullback, a stream) keeps their values.
 
         Args:
             weights: `layer.weights` or `network.weights`.
             gradients: of each weight, of its shape: `pullback(dY).weights`.
+            scale: what the gradients are multiplied by on the way, as `clip_factor` gives it.
 
         Raises:
+            OptionError: `scale` is no number.
             DataError: gradients of other names or shapes, or weights of other names, shapes or dtype than at the first step.
         """
+        if isinstance(scale, bool) or not isinstance(scale, int | float | np.integer | np.floating):
+            raise OptionError(lay_out(f"{self.name}: `scale` is a number, not {scale!r}"))
         names = list(self._remembered) if set(weights) == set(self._remembered) else list(weights)
         if set(gradients) != set(names):
             found, wanted = (", ".join(f"`{n}`" for n in sorted(group)) or "none" for group in (gradients, names))
             raise DataError(lay_out(f"{self.name}: gradients are given for {found}, and the weights are {wanted}"))
         if not names:  # a network without weights has nothing to change
             return
-        found_dtype = weights[names[0]].dtype.name
-        layer = self._layer if self._dtype or self._remembered else self._layer_in(found_dtype)
+        current = {name: weights[name] for name in names}
+        layer = self._layer if self._dtype or self._remembered else self._layer_in(current[names[0]].dtype.name)
         dtype = np.dtype(layer.dtype)
-        parts = []
+        parts = {}
         for name in names:
-            part = numbers(f"gradient of {name}", gradients[name], dtype, self.name)
-            if part.shape != weights[name].shape:
-                headline = f"{self.name}: the gradient of `{name}` has shape {part.shape}, and the weight {weights[name].shape}"
+            part = parts[name] = numbers(f"gradient of {name}", gradients[name], dtype, self.name)
+            if part.shape != current[name].shape:
+                headline = f"{self.name}: the gradient of `{name}` has shape {part.shape}, and the weight {current[name].shape}"
                 raise DataError(lay_out(headline))
-            parts.append(part.ravel())
-        self._check_weights({name: (weights[name].shape, weights[name].dtype.name) for name in names})
-        g = np.concatenate(parts)
-        w = np.concatenate([weights[name].ravel().astype(dtype) for name in names])
-        _, state = self._set(layer).run(g[None], state={**self.state, self._parameter: w})
-        ends = np.cumsum([part.size for part in parts])[:-1]
-        pieces = np.split(state[self._parameter], ends)
-        weights.update({name: piece.reshape(weights[name].shape) for name, piece in zip(names, pieces, strict=True)})
-        self._layer, self.state = layer, state
-        self._remembered = {name: (weights[name].shape, found_dtype) for name in names}
+        kinds = {name: Kind(array.shape, array.dtype.name) for name, array in current.items()}
+        if kinds != self._remembered:
+            self._check_weights(kinds)
+            self._begin(kinds, layer)
+        kernel = self._flat_step()
+        if kernel is None:
+            self._step_as_layer(weights, current, parts, float(scale))
+        else:
+            self._step_at_once(kernel, weights, current, parts, float(scale))
+
+    def _begin(self, kinds: Mapping[str, Kind], layer: Layer) -> None:
+        """Before the first step: what is remembered, as the states were declared to begin."""
+        dtype = np.dtype(layer.dtype)
+        ports = {p.name: p for p in layer.graph.states}
+
+        def beginning(state: str, *leading: int) -> Array:
+            return np.full((*leading, *ports[state].value.type.sizes), ports[state].initial, dtype)
+
+        self._own = {
+            name: {s: beginning(s, kind.size) for s, shared in self._states.items() if not shared} for name, kind in kinds.items()
+        }
+        self._shared = {s: beginning(s) for s, shared in self._states.items() if shared}
+        self._layer, self._remembered, self._kernel = layer, dict(kinds), None
+
+    def _flat_step(self) -> Any:
+        """The rule as one walk over memory; None where it is not one, or where NumPy runs it."""
+        layer = self._layer
+        if self._kernel is None and layer.backend == "native":
+            from .native.flat import FlatStep  # llvmlite is loaded when it is needed
+
+            own = [self._parameter, *(s for s, shared in self._states.items() if not shared)]
+            self._kernel = FlatStep.of(layer.compiled().stages["simplify"], own) or False
+        return self._kernel or None
+
+    def _step_at_once(
+        self, kernel: Any, weights: AssignableWeights, current: dict[str, Array], parts: Mapping[str, Array], scale: float
+    ) -> None:  # fmt: skip
+        dtype = np.dtype(self._layer.dtype)
+        safe = _takes_everything(weights)
+        new = {name: self._spares.take(name, array.shape, dtype) for name, array in current.items()}
+        # in place only where nothing can be refused any more
+        own = self._own if safe else {n: {s: np.empty_like(a) for s, a in kept.items()} for n, kept in self._own.items()}
+        rows = []
+        for name, array in current.items():
+            before = np.ascontiguousarray(array, dtype)
+            rows.append((parts[name], before, *self._own[name].values(), new[name], *own[name].values()))
+        call = kernel.call(rows, scale, self._settings, self._shared)
+        try:
+            call.run()
+        finally:  # an interrupt may come when the work is done, and then the step is made
+            if call.done:
+                self._commit(weights, current, new, own, call.shared)
+
+    def _step_as_layer(
+        self, weights: AssignableWeights, current: dict[str, Array], parts: Mapping[str, Array], scale: float
+    ) -> None:  # fmt: skip
+        layer = self._set(self._layer)
+        dtype = np.dtype(layer.dtype)
+
+        def run(g: Array, own: Mapping[str, Array]) -> dict[str, Array]:
+            shared = {s: np.broadcast_to(a, (len(g), *a.shape)) for s, a in self._shared.items()}
+            return layer.run(g[None], state={**own, **shared})[1]
+
+        new, remembered = {}, {}
+        for name, array in current.items():
+            g = parts[name].ravel()
+            g = g if scale == 1.0 else (g * scale).astype(dtype, copy=False)
+            own = run(g, {self._parameter: array.ravel().astype(dtype), **self._own[name]})
+            new[name] = own[self._parameter].reshape(array.shape)
+            remembered[name] = {s: own[s] for s in self._own[name]}
+        shared = run(np.zeros(1, dtype), {})  # of one parameter more: what is the same for all is so for this one
+        self._commit(weights, current, new, remembered, {s: shared[s][0].copy() for s in self._shared})
+
+    def _commit(
+        self, weights: AssignableWeights, old: Mapping[str, Array], new: dict[str, Array],
+        own: dict[str, dict[str, Array]], shared: dict[str, Array],
+    ) -> None:  # fmt: skip
+        """Everything is computed: now it holds."""
+        adopted = isinstance(weights, Weights | NetworkWeights) and weights.adopts
+        adopted = adopted and all(array.dtype == old[name].dtype for name, array in new.items())
+        if adopted:
+            weights.adopt(new)  # type: ignore[attr-defined]
+        else:
+            weights.update(new)
+        self._own, self._shared = own, shared
         self.n_updates += 1
+        for name, array in old.items():
+            if array is self._made.get(name):  # of our own making, so that whoever has it is known to Python
+                self._spares.put(name, array)
+        self._made = new
 
     def _layer_in(self, dtype: str) -> Layer:
         return self._layer if self._layer.dtype == dtype else Layer(self._rule, dtype=dtype, **self._options)
@@ -192,49 +252,166 @@ class UpdateRule:
             layer.weights.update(self._settings)
         return layer
 
-    def _check_weights(self, given: Mapping[str, tuple[tuple[int, ...], str]]) -> None:
+    def _check_weights(self, given: Mapping[str, Kind]) -> None:
         """Refuse weights that are not those of the first step; all have one dtype."""
         hint = "make one UpdateRule for each network"
-        known = self._remembered or {name: (shape, next(iter(given.values()))[1]) for name, (shape, _) in given.items()}
-        sizes = [sum(prod(shape) for shape, _ in group.values()) for group in (known, given)]
+        first = next(iter(given.values())).dtype
+        known = self._remembered or {name: Kind(kind.shape, first) for name, kind in given.items()}
+        sizes = [sum(kind.size for kind in group.values()) for group in (known, given)]
         if sizes[0] != sizes[1]:
             headline = f"{self.name}: it remembers {sizes[0]} parameters, and is given {sizes[1]}"
             raise DataError(lay_out(headline, hint=hint))
         if set(known) != set(given):
             names = [", ".join(f"`{name}`" for name in group) for group in (known, given)]
             raise DataError(lay_out(f"{self.name}: it remembers the weights {names[0]}, and is given {names[1]}", hint=hint))
-        for name, (shape, dtype) in known.items():
-            if given[name][0] != shape:
-                headline = f"{self.name}: it remembers `{name}` of shape {shape}, and is given the shape {given[name][0]}"
+        for name, kind in known.items():
+            if given[name].shape != kind.shape:
+                headline = f"{self.name}: it remembers `{name}` of shape {kind.shape}, and is given the shape {given[name].shape}"
                 raise DataError(lay_out(headline, hint=hint))
-            if given[name][1] != dtype:
-                headline = f"{self.name}: it changes weights in {dtype}, and `{name}` is given in {given[name][1]}"
+            if given[name].dtype != kind.dtype:
+                headline = f"{self.name}: it changes weights in {kind.dtype}, and `{name}` is given in {given[name].dtype}"
                 raise DataError(lay_out(headline, hint=hint))
 
+    # --- what it remembers
 
-def global_norm(gradients: Mapping[str, Array]) -> float:
-    """The length of all gradients together, as one vector."""
-    largest = max((float(np.abs(g).max()) for g in gradients.values() if g.size), default=0.0)
-    if not largest or not isfinite(largest):
-        return largest
-    return largest * sqrt(sum(float(np.square(g / largest, dtype=np.float64).sum()) for g in gradients.values()))
+    @property
+    def state(self) -> RuleState:
+        """What it remembers, state name -> (n_parameters,), as a copy that goes with the names of the weights.
+
+        Assign that of another rule of the same cell to go on from there: what belongs to a weight is found by its name. The
+        parameter itself is there as the last step made it. Assign {} to forget everything but the settings.
+
+        Raises:
+            DataError: a dictionary without the names of weights, or the state of another cell, dtype or network.
+        """
+        own, names = self._own, list(self._own)
+        if not names:
+            return RuleState({}, {})
+        n_parameters = sum(kind.size for kind in self._remembered.values())
+        arrays = {self._parameter: np.concatenate([self._made[name].ravel() for name in names])} if self._made else {}
+        for state, shared in self._states.items():
+            if shared:
+                value = self._shared[state]
+                arrays[state] = np.broadcast_to(value, (n_parameters, *value.shape)).copy()
+            else:
+                arrays[state] = np.concatenate([own[name][state] for name in names])
+        return RuleState(arrays, self._remembered)
+
+    @state.setter
+    def state(self, given: Mapping[str, Array]) -> None:
+        if isinstance(given, Mapping) and not given:
+            self._forget()
+            return
+        if not isinstance(given, RuleState):
+            headline = f"{self.name}: a state is the `state` of a rule, which goes with the names of its weights"
+            raise DataError(lay_out(headline, hint="rule.state = other_rule.state"))
+        found = [", ".join(f"`{s}`" for s in sorted({*group} - {self._parameter})) or "nothing" for group in (given, self._states)]
+        if found[0] != found[1]:
+            raise DataError(lay_out(f"{self.name}: it remembers {found[1]}, and the state holds {found[0]}"))
+        if self._remembered:
+            self._check_weights(given.weights)
+        dtype = next((array.dtype.name for array in given.values()), next(iter(given.weights.values())).dtype)
+        self._check_dtype(dtype)
+        mixed = [s for s, shared in self._states.items() if shared and not _is_one(given[s])]
+        if mixed:
+            raise DataError(lay_out(f"{self.name}: `{mixed[0]}` is the same for all parameters, and the state holds several"))
+        sorted_states = {s: given.of_weights(s) for s, shared in self._states.items() if not shared}
+        made = given.of_weights(self._parameter) if self._parameter in given else {}
+        self._forget()
+        self._layer = self._layer_in(dtype)
+        self._begin(given.weights, self._layer)
+        self._own = {name: {s: sorted_states[s][name].copy() for s in kept} for name, kept in self._own.items()}
+        self._shared = {s: given[s][0].copy() if len(given[s]) else a for s, a in self._shared.items()}
+        self._made = {name: array.reshape(given.weights[name].shape) for name, array in made.items()}
+
+    def _check_dtype(self, dtype: str) -> None:
+        """Refuse a state that is not in the dtype in which the rule computes, where that is settled."""
+        settled = self._layer.dtype if self._dtype or self._remembered else dtype
+        if dtype != settled:
+            raise DataError(lay_out(f"{self.name}: it computes in {settled}, and the state is in {dtype}"))
+
+    # --- as a file holds it
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """What the rule is and where it stands, without `arrays`; JSON keeps it exactly. Everything `restore` needs."""
+        return {
+            "rule": self.name,
+            "graph": self._text,
+            "options": {name: repr(value) for name, value in self._options.items()},
+            "dtype": self._dtype,
+            "settings": {name: value.tolist() for name, value in self._settings.items()},
+            "n_updates": self.n_updates,
+            "weights": {name: {"shape": list(kind.shape), "dtype": kind.dtype} for name, kind in self._remembered.items()},
+        }
+
+    @property
+    def arrays(self) -> dict[str, Array]:
+        """What it remembers as arrays to be saved: "m.W_x" of the shape of the weight, and what is the same for all
+        parameters once, as "p". Copies; none before the first step."""
+        shapes = {name: kind.shape for name, kind in self._remembered.items()}
+        own = {f"{s}.{n}": a.reshape(*shapes[n], *a.shape[1:]).copy() for n, kept in self._own.items() for s, a in kept.items()}
+        return {**own, **{state: value.copy() for state, value in self._shared.items()}}
+
+    def restore(self, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
+        """Go on where the rule stood that gave these: with its settings, number of updates and memory, to the last bit.
+
+        Args:
+            description, arrays: of a rule of the same cell, options and dtype. Nothing in them is executed.
+
+        Raises:
+            FileError: they are of another rule, or not complete. Nothing is changed then.
+        """
+        for key, kind in (("rule", str), ("graph", str), ("options", dict), ("settings", dict), ("n_updates", int), ("weights", dict)):
+            files.field(description, key, kind)
+        mine = self.description
+        for key in ("rule", "graph", "options", "dtype"):
+            if description.get(key) != mine[key]:
+                what = {"graph": "another cell of that name"}.get(key, f"{key} {description.get(key)!r}, and this one has {mine[key]!r}")
+                raise FileError(lay_out(f"{self.name}: the saved rule has {what}"))
+        other = UpdateRule(self._rule, dtype=self._dtype, **self._options)
+        try:
+            other.settings.update(description["settings"])
+            kinds = {name: Kind(tuple(map(int, one["shape"])), str(one["dtype"])) for name, one in description["weights"].items()}
+            if kinds:
+                other._check_weights(kinds)
+                other._begin(kinds, other._layer if self._dtype else other._layer_in(next(iter(kinds.values())).dtype))
+        except (OstinatoError, KeyError, TypeError, ValueError) as error:
+            raise FileError(lay_out(f"{self.name}: the description of the saved rule says something impossible: {error}")) from None
+        other._fill(arrays)
+        other.n_updates = description["n_updates"]
+        # what others hold of this rule, its settings, stays the same object
+        self.settings.update(other.settings)
+        self._forget()
+        for name in ("_layer", "_own", "_shared", "_remembered", "n_updates"):
+            setattr(self, name, getattr(other, name))
+
+    def _fill(self, given: Mapping[str, Array]) -> None:
+        """What `arrays` gave, in place of how the states begin."""
+        wanted = self.arrays
+        if set(given) != set(wanted):
+            found, needed = (", ".join(f"`{n}`" for n in sorted(group)) or "nothing" for group in (given, wanted))
+            raise FileError(lay_out(f"{self.name}: the saved rule holds {found}, and must hold {needed}"))
+        for name, array in wanted.items():
+            if given[name].shape != array.shape or given[name].dtype != array.dtype:
+                marks = [f"{a.dtype.name} {a.shape}" for a in (given[name], array)]
+                raise FileError(lay_out(f"{self.name}: `{name}` of the saved rule is {marks[0]}, and must be {marks[1]}"))
+        for name, kept in self._own.items():
+            for state, array in kept.items():
+                array[...] = given[f"{state}.{name}"].reshape(array.shape)
+        self._shared = {state: given[state].copy() for state in self._shared}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A pickle, or a copy, has no code, and states of its own: a step changes them in place."""
+        own = {name: {s: a.copy() for s, a in kept.items()} for name, kept in self._own.items()}
+        return {**self.__dict__, "_own": own, "_kernel": None, "_spares": Spares()}
 
 
-def clip_by_global_norm(gradients: Mapping[str, Array], limit: float) -> tuple[dict[str, Array], float]:
-    """Scale all gradients by one factor, so that together they are not longer than `limit` (Pascanu et al. 2013, algorithm 1).
+def _takes_everything(weights: AssignableWeights) -> bool:
+    """Whether nothing that has the right shape is refused."""
+    return type(weights) is dict or (isinstance(weights, Weights | NetworkWeights) and weights.adopts)
 
-    Returns:
-        the gradients, and their length before.
 
-    Raises:
-        OptionError: the limit is no number above 0.
-        DataError: a gradient is not finite: there is no direction to keep.
-    """
-    if isinstance(limit, bool) or not isinstance(limit, int | float | np.integer | np.floating) or not limit > 0:
-        raise OptionError(lay_out(f"clip_by_global_norm: the limit is a number above 0, and is {limit!r}"))
-    norm = global_norm(gradients)
-    if not isfinite(norm):
-        wrong = next(name for name, g in gradients.items() if not np.isfinite(g).all())
-        raise DataError(lay_out(f"clip_by_global_norm: the gradient of `{wrong}` is not finite"))
-    factor = min(1.0, limit / norm) if norm else 1.0
-    return {name: g if factor == 1.0 else (g * factor).astype(g.dtype) for name, g in gradients.items()}, norm
+def _is_one(array: Array) -> bool:
+    """Whether all rows are the same."""
+    return bool((array == array[:1]).all())

@@ -62,6 +62,17 @@ class Weights(Mapping[str, Array]):
         self._arrays = {**self._arrays, **checked._arrays}
 
     @property
+    def adopts(self) -> bool:
+        """Whether arrays can become the weights as they are; else they are rounded to the weight format."""
+        return self.weight_format is None
+
+    def adopt(self, arrays: Mapping[str, Array]) -> None:
+        """Make arrays the weights themselves, without a copy: of the right shapes and dtype, and nobody writes to them any more."""
+        for array in arrays.values():
+            array.setflags(write=False)
+        self._arrays = {**self._arrays, **arrays}
+
+    @property
     def snapshot(self) -> Mapping[str, Array]:
         """All weights as they are now; the same object until one is assigned."""
         return self._arrays

@@ -6,7 +6,7 @@ import ctypes
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import prod
@@ -40,6 +40,7 @@ from .emit import (
     YIELD,
     Unit,
 )
+from .ir import Module
 from .jit import Code, compile_module, load
 from .lower import context_size, internal_buffers, lower
 from .memory import KEPT, LINE, Array, Lease, address, block, rounded
@@ -109,6 +110,11 @@ def code_of(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) ->
         f"{b}" for b in plan.buffers.values() if b.space == Varies.NEVER
     )  # whole weights, of which the text knows parts
     text = "\n".join([str(plan.program), plan.choice, *fixed, *(f"placed {name}" for name in sorted(placed))])
+    return code_for(text, target, plan.program.name, lambda: lower(plan, target, placed))
+
+
+def code_for(text: str, target: Target, name: str, write: Callable[[], Module]) -> Code:
+    """The machine code of what a text says in full: loaded already, from the disk, or of the module that `write` gives."""
     key = f"{version_key(target)}\n{text}"
     with _LOADING:
         code = _LOADED.get(key)
@@ -116,8 +122,8 @@ def code_of(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) ->
             cache = _cache(os.environ.get(FOLDER_VARIABLE))
             entry = cache.get(key)
             if entry is None:
-                object_bytes = compile_module(str(lower(plan, target, placed)), target)
-                cache.put(key, object_bytes, {"program": plan.program.name})
+                object_bytes = compile_module(str(write()), target)
+                cache.put(key, object_bytes, {"program": name})
             else:
                 object_bytes = entry[0]
             code = _LOADED[key] = load(object_bytes)
