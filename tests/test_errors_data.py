@@ -308,7 +308,7 @@ def lengths_of_another_number():
 
 @case(DataError)
 def lengths_of_floats():
-    ELMAN(X, lengths=[7.0, 6.0, 5.0, 4.0])
+    ELMAN(X, lengths=[7.0, 6.0, 5.5, 4.0])
 
 
 @case(DataError)
