@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from .boundary import Symbolic, raised_by_the_text, sizes_known, source_of, type_of, user_source
+from .calls import answering
 from .declarations import Declaration, Output
 from .errors import (
     CellError,
@@ -393,6 +394,7 @@ def refuse_no_cell(given: Any) -> NoReturn:
     raise OptionError(lay_out(headline, hint=hint))
 
 
+@answering
 def cell(function: Callable[..., Any]) -> Cell:
     """Make a cell of a function of one step; see the module and the language in the documentation.
 

@@ -15,6 +15,7 @@ from . import files
 from .backends import BACKENDS, PLANS, Executable, chosen, executable
 from .beginning import NOT_GIVEN, Beginning, NotGiven
 from .boundary import DTYPES
+from .calls import answering
 from .cell import Cell, fitting, refuse_no_cell
 from .compiler import Compiled, compile_graph
 from .descriptions import described_graphs, described_structures
@@ -73,6 +74,7 @@ class Layer:
     (7, 4, 5)
     """
 
+    @partial(answering, example="Layer(cells.lstm, n_inputs=3, n_neurons=5)")
     def __init__(
         self, cell: Cell, *, seed: int | NotGiven | None = NOT_GIVEN, dtype: str = "float32", batch_first: bool = False,
         reverse: bool = False, backend: str | None = None, plan: str = "automatic", init: Mapping[str, Any] | None = None,
@@ -258,6 +260,7 @@ class Layer:
         pullback = Pullback(self._sequences, self._executable("backward", training=training), weights, call, outcome)
         return self._outputs(outcome, call), pullback
 
+    @answering
     def stream(self, *, state: Any = None, n_instances: int | None = None, **contexts: Any) -> Stream:
         """One step after another: `y_t = stream(x_t)` gives what `layer(X)` gives at each step.
 

@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from . import checkpoint, files
+from .calls import answering
 from .errors import FileError, MissingExtraError, OstinatoError, lay_out
 from .network import Part, part_from_description
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 ESTIMATORS = {"classifier": "RecurrentClassifier", "regressor": "RecurrentRegressor"}
 
 
+@answering
 def load(path: str | os.PathLike[str]) -> Part | RecurrentClassifier | RecurrentRegressor:
     """The layer, network or estimator that was saved; of a checkpoint of training the network with its best weights.
 

@@ -76,6 +76,9 @@ class Dropout:
         )
 
 
+Dropout.__init__ = answering(Dropout.__init__)  # type: ignore[method-assign]
+
+
 class Bidirectional(Composite):
     """Two layers over the same sequence, one in reverse; outputs side by side on the last dimension (Schuster, Paliwal 1997).
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from . import forking
 from .boundary import is_whole
+from .calls import answering
 from .cores import available
 from .errors import OptionError, lay_out
 
@@ -99,6 +100,7 @@ WORKERS = _Workers()
 forking.in_child(WORKERS.forget)
 
 
+@answering
 def set_threads(n: int | None) -> None:
     """How many threads a run of native code may use: from 1 up; None for the default, which is looked up again.
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from . import arguments
+from .calls import answering
 from .checkpoint import Kept, Standing, fingerprint_of, name_of
 from .composite import Composite, input_port
 from .errors import DataError, OptionError, counted, lay_out
@@ -44,7 +45,7 @@ Score = Callable[[Any, Examples], float]
 OWNER, RATE = "train", "learning_rate"
 
 
-@arguments.answering
+@partial(answering, elsewhere=arguments.ELSEWHERE, example='train(network, X, y, loss="mse")')
 def train(
     network: Layer | Composite, examples: Any, target: Any = None, *, loss: Any, update: Any = "adam",
     learning_rate: float | None = None, validation: Any = None, batch_size: int = 32, max_epochs: int = 50,

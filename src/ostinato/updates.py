@@ -19,6 +19,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .calls import answering
 from .cell import Cell
 from .clipping import clip_by_global_norm, clip_factor, global_norm
 from .composite import NetworkWeights
@@ -65,6 +66,7 @@ class UpdateRule(Restorable):
         OptionError: an unknown rule, setting or dtype, or a cell of another form.
     """
 
+    @answering
     def __init__(self, rule: str | Cell = "adam", *, dtype: str | None = None, **options_and_settings: Any) -> None:
         if not isinstance(rule, Cell):
             if not isinstance(rule, str) or rule not in RULES:
@@ -122,6 +124,7 @@ class UpdateRule(Restorable):
 
     # --- a step
 
+    @answering
     def step(self, weights: AssignableWeights, gradients: Mapping[str, Any], *, scale: float = 1.0) -> None:
         """Change all weights once; nothing is changed if anything does not fit.
 
