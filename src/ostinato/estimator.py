@@ -152,7 +152,7 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
 
     def _dtype(self) -> str:
         try:
-            name = np.dtype(self.dtype).name
+            name = "" if self.dtype is None else np.dtype(self.dtype).name
         except TypeError:
             name = ""
         if name not in ("float32", "float64"):
@@ -181,6 +181,10 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
             value = getattr(self, setting)
             if value is not None and not isinstance(value, Mapping):
                 raise OptionError(lay_out(f"{name}: `{setting}` is a dictionary by name, or None, not {value!r}"))
+        for setting in ("bidirectional", "scale_inputs", "scale_targets", "per_step"):
+            value = getattr(self, setting, False)
+            if not isinstance(value, bool | np.bool_):
+                raise OptionError(lay_out(f"{name}: `{setting}` is True or False, not {value!r}"))
         self._dtype()
         self._cell()
 
@@ -220,6 +224,9 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
                     known = known_names(value, ACTIVATIONS, "activations")
                     raise OptionError(lay_out(f"{type(self).__name__}: there is no activation `{value}`; {known}"))
                 given[name] = ACTIVATIONS[value]
+            elif callable(cell.options.get(name)) and not callable(value):
+                headline = f"{type(self).__name__}: `{name}` of {cell.name} is an activation or its name, not {value!r}"
+                raise OptionError(lay_out(headline))
         return given
 
     # --- answering
