@@ -1,4 +1,4 @@
-"""Sequences are kept as they are: what a fit or a prediction needs besides is one batch, and answers do not depend on the batch."""
+"""Sequences are kept as they are: a fit or a prediction needs one batch besides, and answers do not depend on the batch."""
 
 import tracemalloc
 
@@ -78,7 +78,9 @@ def test_nothing_given_is_changed():
     assert_equal(X, before)
 
 
-@pytest.mark.parametrize("kind", [np.float16, np.float32, np.float64, np.int8, np.uint32, np.longdouble, bool, ">f8", "fortran"])
+@pytest.mark.parametrize(
+    "kind", [np.float16, np.float32, np.float64, np.int8, np.uint32, np.longdouble, bool, ">f8", "fortran"]
+)
 def test_numbers_and_not_their_dtype_say_what_is_answered(kind):
     X = RNG.integers(0, 2, (20, 6, 3)).astype(np.float64)
     model = classifier(max_epochs=3).fit(X, np.arange(20) % 2)
@@ -106,7 +108,7 @@ def test_a_batch_is_what_the_scale_makes_of_each_sequence():
 
 
 def test_statistics_of_many_blocks_lose_no_digits():
-    X = RNG.standard_normal((300, 500, 2)) + [1e6, 0]  # several blocks
+    X = RNG.standard_normal((300, 500, 2)) + np.array([1e6, 0])  # several blocks
     samples = samples_of(X, "test")
     scale = Scale.of(samples.blocks(np.arange(300)), 2)
     rows = X.reshape(-1, 2)
@@ -128,7 +130,9 @@ def test_answers_stand_in_the_order_of_the_samples():
     some = [0, 3, 350, 699]
     assert_close(together[some], np.concatenate([model.predict([X[i]]) for i in some]), 1e-5)
     steps = [np.cumsum(x, axis=0) for x in X]
-    model = RecurrentRegressor(cell="recurrent", n_neurons=3, max_epochs=1, per_step=True, random_state=0).fit(X[:50], steps[:50])
+    model = RecurrentRegressor(cell="recurrent", n_neurons=3, max_epochs=1, per_step=True, random_state=0).fit(
+        X[:50], steps[:50]
+    )
     together = model.predict(X)
     assert [len(a) for a in together] == lengths.tolist()
     for i in some:

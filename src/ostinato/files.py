@@ -40,7 +40,7 @@ def path_of(path: Any) -> Path:
     try:
         return Path(os.fsdecode(path))
     except TypeError:
-        headline = f"a file is named by its path, as in \"model.safetensors\", not by this {type(path).__name__}"
+        headline = f'a file is named by its path, as in "model.safetensors", not by this {type(path).__name__}'
         raise FileError(lay_out(headline)) from None
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def _of_objects(labels: Array, owner: str) -> Array:
         return np.array(labels.tolist())
     if not kinds <= {"text", "bytes"}:
         try:
-            ordered = not isinstance(labels[0], Set) and np.sort(labels) is not None
+            ordered = not isinstance(labels[0], AbstractSet) and np.sort(labels) is not None
         except TypeError:
             ordered = False
         if not ordered:
