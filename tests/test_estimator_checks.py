@@ -51,8 +51,8 @@ class RegressorOfRows(OfRows, RecurrentRegressor):
 
 SETTINGS = {"n_neurons": 8, "learning_rate": 0.05, "max_epochs": 20, "dtype": "float64", "random_state": 0}
 FAILING = {
-    "check_sample_weight_equivalence_on_dense_data": "in mini-batches copies of a sample come at different moments; for one full "
-    "batch the check passes, as the test below says",
+    "check_sample_weight_equivalence_on_dense_data": "in mini-batches copies of a sample come at different moments; for one "
+    "full batch the check passes, as the test below says",
 }
 
 

@@ -41,6 +41,29 @@ Array = np.ndarray[Any, np.dtype[Any]]
 CELLS: dict[str, Cell] = {name: c for name in cells.__all__ if isinstance(c := getattr(cells, name), Cell)}
 
 
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+
+
+WHOLE = (_is_whole, "a whole number from 1 up")
+FRACTION = (lambda value: _is_number(value) and 0 <= value < 1, "a number from 0 to below 1")
+POSITIVE = (lambda value: _is_number(value) and 0 < value < np.inf, "a number above 0")
+TRUTH = (lambda value: isinstance(value, bool | np.bool_), "True or False")
+NAMED = (lambda value: value is None or isinstance(value, Mapping), "a dictionary by name, or None")
+SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "n_neurons": WHOLE, "n_layers": WHOLE, "batch_size": WHOLE, "max_epochs": WHOLE,
+    "patience": (lambda value: value is None or _is_whole(value), "a whole number from 1 up, or None"),
+    "validation_fraction": FRACTION, "dropout": FRACTION, "learning_rate": POSITIVE,
+    "clip_norm": (lambda value: value is None or POSITIVE[0](value), "a number above 0, or None"),
+    "init": NAMED, "options": NAMED,
+    "bidirectional": TRUTH, "scale_inputs": TRUTH, "scale_targets": TRUTH, "per_step": TRUTH,
+}  # fmt: skip
+
+
 class NotFittedError(OstinatoError, exceptions.NotFittedError):  # type: ignore[misc]
     """An estimator is asked before it has learned."""
 
@@ -154,7 +177,7 @@ class RecurrentEstimator(Streaming, BaseEstimator):  # type: ignore[misc]
 
     def _dtype(self) -> str:
         try:
-            name = np.dtype(self.dtype).name
+            name = "" if self.dtype is None else np.dtype(self.dtype).name
         except TypeError:
             name = ""
         if name not in ("float32", "float64"):
@@ -164,25 +187,10 @@ class RecurrentEstimator(Streaming, BaseEstimator):  # type: ignore[misc]
 
     def _check_settings(self) -> None:
         """Refuse what no layer and no rule would refuse, before anything is looked at."""
-        name = type(self).__name__
-        whole = ("n_neurons", "n_layers", "batch_size", "max_epochs", *(["patience"] if self.patience is not None else []))
-        for setting in whole:
-            value = getattr(self, setting)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-                raise OptionError(lay_out(f"{name}: `{setting}` is a whole number from 1 up, not {value!r}"))
-        fractions = {"validation_fraction": self.validation_fraction, "dropout": self.dropout}
-        for setting, value in fractions.items():
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 <= value < 1:
-                headline = f"{name}: `{setting}` is a number from 0 up to, not including, 1, and is {value!r}"
-                raise OptionError(lay_out(headline))
-        positive = {"learning_rate": self.learning_rate, "clip_norm": 1.0 if self.clip_norm is None else self.clip_norm}
-        for setting, value in positive.items():
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < np.inf:
-                raise OptionError(lay_out(f"{name}: `{setting}` is a number above 0, not {value!r}"))
-        for setting in ("init", "options"):
-            value = getattr(self, setting)
-            if value is not None and not isinstance(value, Mapping):
-                raise OptionError(lay_out(f"{name}: `{setting}` is a dictionary by name, or None, not {value!r}"))
+        for setting, (fits, wanted) in SETTINGS.items():
+            value = getattr(self, setting, None)
+            if hasattr(self, setting) and not fits(value):
+                raise OptionError(lay_out(f"{type(self).__name__}: `{setting}` is {wanted}, not {value!r}"))
         self._dtype()
         self._cell()
 
@@ -222,6 +230,9 @@ class RecurrentEstimator(Streaming, BaseEstimator):  # type: ignore[misc]
                     known = known_names(value, ACTIVATIONS, "activations")
                     raise OptionError(lay_out(f"{type(self).__name__}: there is no activation `{value}`; {known}"))
                 given[name] = ACTIVATIONS[value]
+            elif callable(cell.options.get(name)) and not callable(value):
+                headline = f"{type(self).__name__}: `{name}` of {cell.name} is an activation or its name, not {value!r}"
+                raise OptionError(lay_out(headline))
         return given
 
     # --- answering

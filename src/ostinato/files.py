@@ -31,6 +31,19 @@ def _safetensors() -> Any:
     return library
 
 
+def path_of(path: Any) -> Path:
+    """A path of what names one: text, bytes, a Path.
+
+    Raises:
+        FileError: it names none.
+    """
+    try:
+        return Path(os.fsdecode(path))
+    except TypeError:
+        headline = f'a file is named by its path, as in "model.safetensors", not by this {type(path).__name__}'
+        raise FileError(lay_out(headline)) from None
+
+
 def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], description: Mapping[str, Any]) -> None:
     """Write a file, whole or not at all.
 
@@ -50,7 +63,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     Raises:
         FileError: it can not be written; what stood there before is untouched.
     """
-    target = Path(path)
+    target = path_of(path)
     temporary = ""
     try:
         descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
@@ -78,9 +91,9 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]
         FileError: it can not be read, is damaged, or was not written by Ostinato.
         MissingExtraError: safetensors is not installed.
     """
-    library = _safetensors()
+    library, source = _safetensors(), path_of(path)
     try:
-        content = Path(path).read_bytes()
+        content = source.read_bytes()
     except OSError as error:
         raise FileError(lay_out(f"`{path}` can not be read: {error.strerror or error}")) from None
     try:

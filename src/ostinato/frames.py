@@ -254,9 +254,10 @@ READERS: dict[str, Callable[[Any, int, Any], Column]] = {
 
 def _interchanged(frame: Any, name: str, owner: str) -> Any:
     """A frame that speaks the interchange protocol and no more, as one of a library that is there."""
-    for library, path in (("pandas", "pandas.api.interchange"), ("pyarrow", "pyarrow.interchange")):
-        if library in sys.modules:
-            return import_module(path).from_dataframe(frame)
+    if hasattr(frame, "__dataframe__"):
+        for library, path in (("pyarrow", "pyarrow.interchange"), ("pandas", "pandas.api.interchange")):
+            if library in sys.modules:
+                return import_module(path).from_dataframe(frame)
     headline = f"{owner}: `{name}` is a {type(frame).__name__}, of which NumPy makes no array"
     raise DataError(lay_out(headline, hint="give a frame of pandas, polars or pyarrow, or an array"))
 

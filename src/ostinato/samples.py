@@ -81,8 +81,8 @@ class Samples:
         limit = _largest(dtype)
         for i in range(len(self)):
             values = self.arrays[i]
-            if values.size and not (values.min() >= -limit and values.max() <= limit):
-                self._refuse(i, ~((values >= -limit) & (values <= limit)), dtype)
+            if values.size and not (float(values.min()) >= -limit and float(values.max()) <= limit):
+                self._refuse(i, ~(np.abs(values.astype(np.float64)) <= limit), dtype)
 
     def _refuse(self, place: int, wrong: Array, dtype: str) -> None:
         step, feature = (int(k) for k in np.argwhere(wrong)[0])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ def labels_of(y: Any, n_samples: int, owner: str) -> tuple[Array, bool]:
         DataTypeError: labels that have no order.
     """
     given = _given(y, owner)
+    if isinstance(given, list | tuple) and len({kind_of(label) for label in given}) > 1:
+        given = _boxed(given)  # NumPy makes text of numbers beside text
     labels = as_array("y", only_column(given) if is_frame(given) else given, owner)
     is_column = labels.ndim == 2 and labels.shape == (n_samples, 1)
     labels = labels.reshape(-1) if is_column else labels
@@ -43,6 +46,12 @@ def labels_of(y: Any, n_samples: int, owner: str) -> tuple[Array, bool]:
     return labels, is_column
 
 
+def _boxed(labels: Sequence[Any]) -> Array:
+    boxed = np.empty(len(labels), object)
+    boxed[:] = labels
+    return boxed
+
+
 def _given(y: Any, owner: str) -> Any:
     if y is None:
         raise DataError(lay_out(f"{owner} requires y to be passed, but the target y is None"))
@@ -57,7 +66,7 @@ def _refuse_missing(values: Array, owner: str) -> None:
     place = np.argwhere(wrong)[0].tolist()
     value = values[tuple(place)]
     what = "infinity or a value too large for dtype('float64')" if value == value else "NaN"  # noqa: PLR0124
-    raise DataError(lay_out(f"Input y contains {what}. {owner}: y{place} is {value}, not a finite number"))
+    raise DataError(lay_out(f"Input y contains {what}. {owner}: y{place} is {value}"))
 
 
 def _of_objects(labels: Array, owner: str) -> Array:
@@ -73,11 +82,13 @@ def _of_objects(labels: Array, owner: str) -> Array:
         return np.array(labels.tolist())
     if not kinds <= {"text", "bytes"}:
         try:
-            np.sort(labels)
+            ordered = not isinstance(labels[0], AbstractSet) and np.sort(labels) is not None
         except TypeError:
+            ordered = False
+        if not ordered:
             name = type(labels[0]).__name__
             headline = f"Unknown label type: {owner}: y holds labels of type {name}, which have no order"
-            raise DataTypeError(lay_out(headline, hint="give text or whole numbers")) from None
+            raise DataTypeError(lay_out(headline, hint="give text or whole numbers"))
     return labels
 
 

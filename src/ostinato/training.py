@@ -229,7 +229,8 @@ class _Training:
         watched = average if checked is None else checked
         if isinstance(standing.schedule, Schedule):
             standing.schedule.observe(watched)
-        if watched < standing.kept.loss:
+        # the loss of an epoch is of before its last step, which may have broken the weights
+        if watched < standing.kept.loss and all(np.isfinite(array).all() for array in network.weights.values()):
             standing.kept = Kept.of(network, rule, number, watched)
         history.best_epoch = number if checked is None else standing.kept.epoch
         return epoch
