@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, FileError, OptionError, lay_out
-from ..files import write_atomically
+from ..files import check_writable, write_atomically
 from .blocks import read_table
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -190,6 +190,18 @@ def _shown(value: Any) -> str:
     return f"{float(value):.9g}" if isinstance(value, float | np.floating) else str(value)
 
 
+def check_output(path: str) -> None:
+    """Whether predictions can be written there, asked before they are made.
+
+    Raises:
+        OptionError: another ending.
+        FileError: it can not be written.
+    """
+    if Path(path).suffix.lower() not in (".npz", ".csv"):
+        raise OptionError(lay_out(f"`{path}`: predictions are written to .csv or .npz files"))
+    check_writable(path)
+
+
 def write_predictions(path: str, names: Sequence[str], columns: dict[str, Array]) -> None:
     """Predictions to a .csv or .npz file, whole or not at all.
 
@@ -197,13 +209,11 @@ def write_predictions(path: str, names: Sequence[str], columns: dict[str, Array]
         OptionError: another ending.
         FileError: it can not be written.
     """
-    ending = Path(path).suffix.lower()
-    if ending == ".npz":
-        content = io.BytesIO()
-        arrays: dict[str, Any] = {"sequence": np.array(names), **columns}
-        np.savez(content, **arrays)
-        write_atomically(path, content.getvalue())
-    elif ending == ".csv":
+    check_output(path)
+    if Path(path).suffix.lower() == ".csv":
         write_atomically(path, predictions_text(names, columns).encode())
-    else:
-        raise OptionError(lay_out(f"`{path}`: predictions are written to .csv or .npz files"))
+        return
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {"sequence": np.array(names), **columns}
+    np.savez(content, **arrays)
+    write_atomically(path, content.getvalue())
