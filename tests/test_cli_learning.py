@@ -207,7 +207,7 @@ def test_what_train_and_predict_refuse(folder, capsys):
             "regression",
             "--model",
             "m.safetensors",
-        ): "d.csv: a regressor learns numbers, and the answers are text such as np.str_('up')",
+        ): "d.csv: a regressor learns numbers, and the answers are text such as 'up'",
         ("predict", "no.safetensors", "d.csv"): "`no.safetensors` can not be read: No such file or directory",
         ("predict", "layer.safetensors", "d.csv"): "`layer.safetensors` holds a layer, not what `ostinato train` saves",
     }.items():

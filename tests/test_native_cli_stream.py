@@ -168,7 +168,8 @@ def test_an_empty_input_and_no_input(models, monkeypatch, capsys):
 
 NAMES = "The feature names should match those that were passed during fit."
 WRONG = {
-    "named: a feature is missing": ("named", "speed\n", f"1: {NAMES} Feature names seen at fit time, yet now missing: `height`"),
+    "named: a feature is missing": ("named", "speed\n",
+                                    f"1: {NAMES} Feature names seen at fit time, yet now missing: `height`"),
     "named: a feature too many": ("named", "c,speed,height\n", f"1: {NAMES} Feature names unseen at fit time: `c`"),
     "too few features": ("one", "a\n", "1: it names 1 features, and the model was trained on 2"),
     "a name twice": ("one", "\na,a\n", "2: every column has a name of its own; the header is `a`, `a`"),
@@ -180,7 +181,8 @@ WRONG = {
     "not finite": ("one", "a,b\n1,NaN\n", "2: `b` is `NaN`, not a finite number"),
     "beyond float64": ("one", "a,b\n1e999,1\n", "2: `a` is `1e999`, not a finite number"),
     "too large": ("one", "a,b\n1,-1e30\n", "2: `b` is `-1e30`, too large for float32"),
-    "divided by something else": ("numbered", "a;b\n1;2\n", "1: its cells are divided by semicolons, and must be divided by commas"),
+    "divided by something else": ("numbered", "a;b\n1;2\n",
+                                  "1: its cells are divided by semicolons, and must be divided by commas"),
     "a sequence without a name": ("one", "sequence,a,b\ns,1,2\n,1,2\n", "3: `sequence` is empty"),
     "a blank behind a quote": ("one", 'a,b\n"1" ,2\n', "2: ',' expected after '\"'"),
     "an open quote": ("one", 'a,b\n"1,2\n', "2: unexpected end of data"),

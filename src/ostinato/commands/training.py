@@ -136,7 +136,8 @@ def _checked_test(test: Samples, samples: Samples, task: str, arguments: argpars
 def _answers_for(task: str, samples: Samples, path: str) -> Any:
     assert samples.y is not None
     if task == "regression" and samples.y.dtype.kind not in "fiu":
-        raise DataError(lay_out(f"{path}: a regressor learns numbers, and the answers are text such as {samples.y[0]!r:.40}"))
+        example = samples.y.flat[0].item()
+        raise DataError(lay_out(f"{path}: a regressor learns numbers, and the answers are text such as {example!r:.40}"))
     return samples.y.astype(np.float64) if task == "regression" else samples.y
 
 
