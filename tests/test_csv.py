@@ -165,7 +165,7 @@ def test_a_plain_file_is_not_read_by_lines(tmp_path, monkeypatch):
 
 
 CELLS = st.one_of(
-    st.sampled_from(["1", "2.5", "-3e2", "+1", "1_0", "nan", "", " ", "1 ", '"1"', '"1" ', ' "1"', '"1"1', '1"', '"', '""', 
+    st.sampled_from(["1", "2.5", "-3e2", "+1", "1_0", "nan", "", " ", "1 ", '"1"', '"1" ', ' "1"', '"1"1', '1"', '"', '""',
                      "１", "1\x00", "1\xa0", "x", "1\r", "\n", "1e400", "1e-400", "0x1", "1.", ".5", ".", "TRUE", "null",
                      "\x1c1", "-"]),
     st.text(alphabet='01.e+-_ "\t,x', max_size=5),
