@@ -181,7 +181,7 @@ def test_help(capsys):
         (["lstmm"], 1, "there is no cell `lstmm`; did you mean `lstm`?"),
         (["lstm", "n_inputs=3"], 1, "lstm: "),
         (["lstm", *SMALL, "-o", "plot.png"], 1, "bench: the plot is written to a .svg file, not to `plot.png`"),
-        (["lstm", *SMALL, *QUICK, "-o", "nowhere/plot.svg"], 1, "`nowhere/plot.svg` can not be written: No such"),
+        (["lstm", *SMALL, *QUICK, "-o", "nowhere/plot.svg"], 1, "`nowhere/plot.svg` can not be written: there is no folder"),
         (["lstm", *SMALL, "--batch", "0"], 2, "argument --batch: `0` is no whole number from 1 up (see ostinato bench --help)"),
         (["lstm", *SMALL, "--steps", "x"], 2, "argument --steps: `x` is no whole number from 1 up (see ostinato bench --help)"),
         (["lstm", *SMALL, "--seconds", "0"], 2, "argument --seconds: `0` is no finite number above 0 (see ostinato bench"),

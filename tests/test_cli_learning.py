@@ -169,14 +169,16 @@ def test_the_columns_of_a_csv_file_may_stand_in_another_order(trained, capsys, m
     assert run(capsys, "predict", "m.safetensors", "turned.csv") == run(capsys, "predict", "m.safetensors", "test.csv")
 
 
+NAMES = "other.csv: The feature names should match those that were passed during fit."
+UNSEEN, MISSING = "Feature names unseen at fit time", "Feature names seen at fit time, yet now missing"
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("sequence,step,value,nose", "other.csv: it lacks the feature `noise`, and the model was trained on `value`, `noise`"),
-        (
-            "sequence,step,value,noise,more",
-            "other.csv: it has the feature `more`, and the model was trained on `value`, `noise`",
-        ),
+        ("sequence,step,value,nose", f"{NAMES} {UNSEEN}: `nose`. {MISSING}: `noise`"),
+        ("sequence,step,value,noise,more", f"{NAMES} {UNSEEN}: `more`"),
+        ("sequence,step,noise", f"{NAMES} {MISSING}: `value`"),
     ],
 )
 def test_the_features_of_a_csv_file_are_those_of_training(trained, capsys, monkeypatch, header, message):
@@ -249,7 +251,7 @@ def test_what_train_and_predict_refuse(folder, capsys):
             "other.csv",
             "--model",
             "m.safetensors",
-        ): "other.csv: its features are ['z', 'b'], and those of d.csv are ['a', 'b']",
+        ): f"{NAMES} {UNSEEN}: `z`. {MISSING}: `a`",
         (
             "train",
             "d.csv",
@@ -257,7 +259,7 @@ def test_what_train_and_predict_refuse(folder, capsys):
             "regression",
             "--model",
             "m.safetensors",
-        ): "d.csv: a regressor learns numbers, and the answers are text such as np.str_('up')",
+        ): "d.csv: a regressor learns numbers, and the answers are text such as 'up'",
         ("predict", "no.safetensors", "d.csv"): "`no.safetensors` can not be read: No such file or directory",
         ("predict", "layer.safetensors", "d.csv"): "`layer.safetensors` holds a layer, not what `ostinato train` saves",
     }.items():

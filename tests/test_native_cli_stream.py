@@ -166,10 +166,11 @@ def test_an_empty_input_and_no_input(models, monkeypatch, capsys):
     assert answer(monkeypatch, capsys, path, "a,b\n") == (0, "prediction\n", "")
 
 
-LEARNED = "and the model was trained on `speed`, `height`"
+NAMES = "The feature names should match those that were passed during fit."
 WRONG = {
-    "named: a feature is missing": ("named", "speed\n", f"1: it lacks the feature `height`, {LEARNED}"),
-    "named: a feature too many": ("named", "c,speed,height\n", f"1: it has the feature `c`, {LEARNED}"),
+    "named: a feature is missing": ("named", "speed\n",
+                                    f"1: {NAMES} Feature names seen at fit time, yet now missing: `height`"),
+    "named: a feature too many": ("named", "c,speed,height\n", f"1: {NAMES} Feature names unseen at fit time: `c`"),
     "too few features": ("one", "a\n", "1: it names 1 features, and the model was trained on 2"),
     "a name twice": ("one", "\na,a\n", "2: every column has a name of its own; the header is `a`, `a`"),
     "no name": ("one", "a,b,\n", "1: every column has a name of its own; the header is `a`, `b`, ``"),
@@ -180,6 +181,9 @@ WRONG = {
     "not finite": ("one", "a,b\n1,NaN\n", "2: `b` is `NaN`, not a finite number"),
     "beyond float64": ("one", "a,b\n1e999,1\n", "2: `a` is `1e999`, not a finite number"),
     "too large": ("one", "a,b\n1,-1e30\n", "2: `b` is `-1e30`, too large for float32"),
+    "divided by something else": ("numbered", "a;b\n1;2\n",
+                                  "1: its cells are divided by semicolons, and must be divided by commas"),
+    "a sequence without a name": ("one", "sequence,a,b\ns,1,2\n,1,2\n", "3: `sequence` is empty"),
     "a blank behind a quote": ("one", 'a,b\n"1" ,2\n', "2: ',' expected after '\"'"),
     "an open quote": ("one", 'a,b\n"1,2\n', "2: unexpected end of data"),
     "a step again": ("one", "sequence,step,a,b\ns,1,0,0\nr,1,0,0\ns,1,0,0\n",

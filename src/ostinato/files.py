@@ -84,6 +84,23 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
         raise FileError(lay_out(f"`{path}` can not be written: {error.strerror or error}")) from None
 
 
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Whether a file can be written there, asked before the work that is to be kept in it.
+
+    Raises:
+        FileError: there is no such folder, it can not be written to, or a folder has this name.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise FileError(lay_out(f"`{path}` can not be written: it is a folder"))
+    if not target.parent.is_dir():
+        raise FileError(lay_out(f"`{path}` can not be written: there is no folder `{target.parent}`"))
+    try:
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
+        raise FileError(lay_out(f"`{path}` can not be written: {error.strerror or error}")) from None
+
+
 def read(path: str | os.PathLike[str]) -> tuple[dict[str, Array], dict[str, Any]]:
     """The arrays and the description of a file.
 

@@ -18,7 +18,7 @@ from ..errors import OptionError, lay_out
 from ..explain.alternatives import seconds_text
 from ..explain.canvas import Canvas
 from ..explain.document import Page, Section, Sentence, Table, in_colour, plain
-from ..files import write_atomically
+from ..files import check_writable, write_atomically
 from ..layer import Layer
 from ..machine import Machine, this_machine
 from ..phases import CHOICES
@@ -74,6 +74,8 @@ def bench_command(
     """
     if output and not output.lower().endswith(".svg"):
         raise OptionError(lay_out(f"bench: the plot is written to a .svg file, not to `{output}`"))
+    if output:
+        check_writable(output)
     cell = find_cell(cell_name)
     layer = Layer(cell, **read_settings(cell, settings), dtype=dtype, backend="native")
     before = threads.get_threads()

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import cells, loading
-from ..errors import MissingExtraError, OptionError, lay_out
+from ..errors import MissingExtraError, lay_out
 from ..explain import explain
-from .training import INTERRUPTED, LEARN, estimators, fitted
+from .training import INTERRUPTED, LEARN, check_model_path, estimators, fitted
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SHADES = " ░▒▓█"
@@ -34,8 +34,7 @@ class Digits:
 
 def demo_command(model: str, *, seed: int, epochs: int | None, quick: bool) -> int:
     """Run the demonstration. Returns 0 only if the model that was saved and loaded predicts the same."""
-    if not model.endswith(".safetensors"):
-        raise OptionError(lay_out(f"`{model}`: a model is saved as .safetensors"))
+    check_model_path(model)
     digits = load_digits(seed)
     module = estimators()
     n_neurons = 24 if quick else 64

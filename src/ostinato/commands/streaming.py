@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import math
-import re
 import sys
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -19,12 +17,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import DataError, OptionError, lay_out
+from .lines import APART, check_header, number, order_of_features
 from .training import load_estimator
 
 Array = np.ndarray[Any, np.dtype[Any]]
 PLACE = "standard input"
-APART = ("sequence", "step", "label", "target")  # columns that are no features
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|infinity|nan)", re.ASCII | re.IGNORECASE)
 N_AT_HAND = 256  # sequences whose streams stay in memory as they are; of older ones the states are kept
 
 
@@ -42,8 +39,8 @@ def stream_command(model: str, output: str) -> int:
     answers = Answers(estimator)
     writer = csv.writer(sys.stdout, lineterminator="\n")
     _write(writer, [*(["sequence"] if columns.sequence is not None else []), *answers.names])
-    for number, cells in lines:
-        name, x = columns.read(number, cells)
+    for line, cells in lines:
+        name, x = columns.read(line, cells)
         _write(writer, [*([name] if columns.sequence is not None else []), *answers.to(name, x)])
     return 0
 
@@ -58,18 +55,18 @@ def _write(writer: Any, cells: Sequence[str]) -> None:
 
 def _rows(file: BinaryIO) -> Iterator[tuple[int, list[str]]]:
     """The lines that are not blank, each as soon as it is there: its number and its cells."""
-    for number, line in enumerate(iter(file.readline, b""), 1):
+    for line, content in enumerate(iter(file.readline, b""), 1):
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            text = content.decode("utf-8-sig" if line == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise DataError(lay_out(f"{PLACE}, line {number}: it is no text in UTF-8: byte {error.start}")) from None
+            raise DataError(lay_out(f"{PLACE}, line {line}: it is no text in UTF-8: byte {error.start}")) from None
         if not text.strip():
             continue
         try:
             (cells,) = csv.reader([text], strict=True, skipinitialspace=True)
         except csv.Error as error:
-            raise DataError(lay_out(f"{PLACE}, line {number}: {error}")) from None
-        yield number, [cell.strip() for cell in cells]
+            raise DataError(lay_out(f"{PLACE}, line {line}: {error}")) from None
+        yield line, [cell.strip() for cell in cells]
 
 
 @dataclass
@@ -99,22 +96,16 @@ class Columns:
             DataError: names that stand twice or are empty, or features that are not those of the model.
         """
         here = f"{PLACE}, line {line}"
-        if len(set(header)) != len(header) or "" in header:
-            named = ", ".join(f"`{name}`" for name in header)
-            raise DataError(lay_out(f"{here}: every column has a name of its own; the header is {named}"))
-        features = [name for name in header if name not in APART]
         learned = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
+        check_header(here, header, learned)
+        features = [name for name in header if name not in APART]
         if not learned and len(features) != estimator.n_features_in_:
             wanted = estimator.n_features_in_
             raise DataError(lay_out(f"{here}: it names {len(features)} features, and the model was trained on {wanted}"))
-        for some, others, what in ((learned, features, "lacks"), (features if learned else [], learned, "has")):
-            odd = ", ".join(f"`{name}`" for name in some if name not in others)
-            if odd:
-                known = ", ".join(f"`{name}`" for name in learned)
-                raise DataError(lay_out(f"{here}: it {what} the feature {odd}, and the model was trained on {known}"))
-        places = {name: i for i, name in enumerate(header)}
-        order = [places[name] for name in learned or features]
-        return cls(header, order, estimator.network_.dtype, places.get("sequence"), places.get("step"), {})
+        places = [i for i, name in enumerate(header) if name not in APART]
+        order = [places[i] for i in order_of_features(here, features, learned or features)]
+        apart = {name: i for i, name in enumerate(header) if name in APART}
+        return cls(header, order, estimator.network_.dtype, apart.get("sequence"), apart.get("step"), {})
 
     def read(self, line: int, cells: list[str]) -> tuple[str, Array]:
         """The sequence of a line, "" where none is named, and its features.
@@ -125,29 +116,22 @@ class Columns:
         here = f"{PLACE}, line {line}"
         if len(cells) != len(self.header):
             raise DataError(lay_out(f"{here}: {len(cells)} columns, and the header names {len(self.header)}"))
-        x = np.array([self._number(here, place, cells) for place in self.features])
+        x = np.array([number(here, self.header[place], cells[place]) for place in self.features])
         large = np.flatnonzero(np.abs(x) > np.sqrt(np.finfo(self.dtype).max))
         if len(large):
             place = self.features[large[0]]
             raise DataError(lay_out(f"{here}: `{self.header[place]}` is `{cells[place]}`, too large for {self.dtype}"))
         name = "" if self.sequence is None else cells[self.sequence]
+        if not name and self.sequence is not None:
+            raise DataError(lay_out(f"{here}: `sequence` is empty"))
         if self.step is not None:
-            step = self._number(here, self.step, cells)
+            step = number(here, "step", cells[self.step])
             if name in self.steps and step <= self.steps[name]:
                 whose = f" of the sequence `{name}`" if self.sequence is not None else ""
                 headline = f"{here}: step {step:g}{whose} comes after step {self.steps[name]:g}, which has been answered"
                 raise DataError(lay_out(headline))
             self.steps[name] = step
         return name, x
-
-    def _number(self, here: str, place: int, cells: list[str]) -> float:
-        text, column = cells[place], self.header[place]
-        if not NUMBER.fullmatch(text):
-            raise DataError(lay_out(f"{here}: `{column}` is {f'`{text}`' if text else 'empty'}, not a number"))
-        value = float(text)
-        if not math.isfinite(value):
-            raise DataError(lay_out(f"{here}: `{column}` is `{text}`, not a finite number"))
-        return value
 
 
 # --- answers -------------------------------------------------------------------------------------------------------------
