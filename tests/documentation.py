@@ -77,6 +77,12 @@ def stripped(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.rstrip().splitlines())
 
 
+def agrees(shown: str | None, printed: str) -> bool:
+    """Whether a page shows what was printed; `…` stands for what differs from run to run, within a line."""
+    pattern = "[^\n]*".join(re.escape(part) for part in (shown or "").rstrip().split("…"))
+    return re.fullmatch(pattern, stripped(printed)) is not None
+
+
 def generated(match: re.Match[str]) -> str:
     """A generated part as it must be."""
     return f"<!-- generated: {match['name']} -->\n\n{generated_pages.SECTIONS[match['name']]()}\n\n<!-- end -->\n"
@@ -88,8 +94,8 @@ def rewrite(page: Path) -> None:
     printed = iter(run_page(page))
 
     def block(match: re.Match[str]) -> str:
-        code, _, output = next(printed)
-        shown = stripped(output)
+        code, shown, output = next(printed)
+        shown = (shown or "").rstrip() if agrees(shown, output) else stripped(output)
         return f"```python\n{code}```\n" + (f"\n```text\n{shown}\n```\n" if shown else "")
 
     page.write_text(BLOCK.sub(block, page.read_text()))
@@ -98,7 +104,9 @@ def rewrite(page: Path) -> None:
 
     def shell(match: re.Match[str]) -> str:
         code, shown, output = next(answers)
-        return f"```sh\n{code}```\n" + ("" if shown is None else f"\n```text\n{stripped(output)}\n```\n")
+        if shown is None or agrees(shown, output):
+            return match[0]
+        return f"```sh\n{code}```\n\n```text\n{stripped(output)}\n```\n"
 
     page.write_text(SHELL.sub(shell, page.read_text()))
 

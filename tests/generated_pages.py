@@ -6,15 +6,17 @@ They stand in a page between `<!-- generated: name -->` and `<!-- end -->`; `pyt
 import argparse
 import importlib
 import inspect
+import json
 import re
 import textwrap
 from unittest import mock
 
 import numpy as np
 
-from ostinato import Cell, Layer, cells, cli, explain
+from ostinato import Cell, Layer, RecurrentClassifier, RecurrentRegressor, cells, cli, explain
 from ostinato.declarations import Declaration
 from ostinato.initialise import Constant, Orthogonal
+from tests.test_estimator_checks import FAILING
 
 # module -> what its cells have in common
 FAMILIES = {
@@ -128,6 +130,8 @@ def cell_section(name: str, one: Cell) -> str:
     """One cell: how it is made, what it is, its equation, its declarations, its options."""
     sizes = {dim: SIZES.get(dim, 4) for dim in one.dimensions}
     equation = "\n".join(str(line) for line in explain(one, **sizes).equations)
+    for i, name_of_one in enumerate(dict.fromkeys(re.findall(r"\bt\d+\b", equation)), start=1):  # what has no name of its own
+        equation = re.sub(rf"\b{name_of_one}\b", f"sum_{i}", equation)
     arguments = ", ".join([f"cells.{name}", *(f"{dim}=..." for dim in one.dimensions)])
     options = ", ".join(f"`{key}={option_shown(value)}`" for key, value in one.options.items())
     parts = [
@@ -181,4 +185,40 @@ def commands() -> str:
     return "\n\n".join(parts)
 
 
-SECTIONS = {"cells": library, "commands": commands}
+def settings_of(estimator: type) -> dict[str, str]:
+    """The settings that the docstring of an estimator explains: the names as it has them -> what it says."""
+    found: dict[str, str] = {}
+    for line in inspect.cleandoc(estimator.__doc__ or "").splitlines():
+        entry = re.match(r" {4}([a-z_][\w, ]*): (.*)", line)
+        if entry:
+            found[entry[1]] = entry[2]
+        elif line.startswith(" " * 8) and found:
+            found[list(found)[-1]] += f" {line.strip()}"
+    return found
+
+
+def parameters() -> str:
+    """Every parameter of the estimators with its default."""
+    rows = ["| parameter | default | what it is |", "| --- | --- | --- |"]
+    shown: set[str] = set()
+    for estimator, only in ((RecurrentClassifier, ""), (RecurrentRegressor, "of the regressor alone: ")):
+        signature = inspect.signature(estimator)
+        for names, text in settings_of(estimator).items():
+            every = [name.strip() for name in names.split(",")]
+            defaults = ", ".join(f"`{json.dumps(signature.parameters[name].default)}`" for name in every)
+            defaults = defaults.replace("null", "None").replace("true", "True").replace("false", "False")
+            alone = "of the classifier alone: " if every[0] not in inspect.signature(RecurrentRegressor).parameters else only
+            rows.append(f"| {', '.join(f'`{name}`' for name in every)} | {defaults} | {alone}{escaped(text)} |")
+            shown.update(every)
+        assert set(signature.parameters) <= shown, f"not explained: {set(signature.parameters) - shown}"
+    return "\n".join(rows)
+
+
+def failing_checks() -> str:
+    """scikit-learn's checks that do not pass, and why."""
+    return "\n".join(
+        f"* `{check}`: {escaped(reason.removesuffix(', as the test below says'))}." for check, reason in FAILING.items()
+    )
+
+
+SECTIONS = {"cells": library, "commands": commands, "failing_checks": failing_checks, "parameters": parameters}
