@@ -175,13 +175,15 @@ def commands() -> str:
     for name, command in choices.items():
         rows = ["| argument | what it is |", "| --- | --- |"]
         for action in command._actions:
+            if action.dest in ("help", "traceback"):  # of every command; the page says it once
+                continue
             written = ", ".join(action.option_strings)
             value = "" if action.nargs == 0 else action.metavar or "{" + ",".join(action.choices or ()) + "}"
             value = f"{value} ..." if action.nargs in ("*", "+") else value
             needed = "; must be given" if action.required and action.option_strings else ""
             rows.append(f"| `{f'{written} {value}'.strip()}` | {escaped(action.help or '')}{needed} |")
         text = textwrap.dedent(command.description or "").rstrip()
-        parts.append(f"## ostinato {name}\n\n```\n{text}\n```\n\n" + "\n".join(rows))
+        parts.append(f"### ostinato {name}\n\n```\n{text}\n```\n\n" + "\n".join(rows))
     return "\n\n".join(parts)
 
 

@@ -22,7 +22,7 @@ WITH_SHELL = [page for page in documentation.PAGES if documentation.SHELL.search
 def test_every_block_of_a_page_runs_and_prints_what_the_page_shows(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     results = documentation.run_page(page)
-    assert results, "the page has no code"
+    assert results or page in WITH_SHELL, "the page has no code"
     for code, shown, printed in results:
         assert documentation.agrees(shown, printed), f"the page shows something else for:\n{code}\n{printed}"
 
