@@ -9,6 +9,7 @@ import io
 import linecache
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -52,6 +53,8 @@ def run_shell(page: Path, folder: Path) -> list[tuple[str, str | None, str]]:
     for name, arguments in (("ostinato", "-m ostinato.cli"), ("python", "")):
         (bin_folder / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments} "$@"\n')
         (bin_folder / name).chmod(0o755)
+    if page.name == "README.md":  # a part of it is typed in the clone
+        shutil.copytree(ROOT / "examples", folder / "examples")
     environment = dict(os.environ)
     environment["PATH"] = os.pathsep.join([str(bin_folder), environment["PATH"]])
     environment["PYTHONPATH"] = str(Path(ostinato.__file__).parent.parent)
