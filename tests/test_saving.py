@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from ostinato import FileError, Input, Layer, MissingExtraError, State, Weight, cell, cells, files, loading, tanh
+from ostinato import FileError, Input, Layer, MissingExtraError, OptionError, State, Weight, cell, cells, files, loading, tanh
 from ostinato.estimators import RecurrentClassifier, RecurrentRegressor
 from ostinato.loading import load
 from ostinato.network import Bidirectional, Dropout, LastStep, Network
@@ -323,3 +323,12 @@ def test_the_weights_of_an_unpickled_layer_are_read_only_again():
     layer = pickle.loads(pickle.dumps(Layer(cells.recurrent, n_inputs=3, n_neurons=5)))
     with pytest.raises(ValueError, match="read-only"):
         layer.weights["W_x"][0, 0] = 1.0
+
+
+def test_a_backend_that_does_not_exist_is_no_fault_of_the_file(tmp_path, monkeypatch):
+    Layer(cells.neuron, n_inputs=2).save(tmp_path / "neuron.safetensors")
+    monkeypatch.setenv("OSTINATO_BACKEND", "quick")
+    with pytest.raises(OptionError) as caught:
+        load(tmp_path / "neuron.safetensors")
+    known = "the backends are `native`, `numpy`, `reference`"
+    assert str(caught.value) == f"load: there is no backend `quick` (in OSTINATO_BACKEND); {known}"

@@ -33,7 +33,7 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):  # type: ignore[
         cell: a cell of `ostinato.cells` by name, or a Cell of your own with the dimensions n_inputs and n_neurons.
         n_neurons, n_layers, bidirectional: the size of each layer, how many, and whether each runs in both directions.
         dropout: the rate on the feed-forward connections behind each recurrent layer (Pham et al. 2013).
-        update, learning_rate: "adam", "adamw", "sgd" or a Cell; see ostinato.updates.
+        update, learning_rate: "adam", "adamw", "sgd", "rmsprop", "nadam", "adagrad", or a Cell; see ostinato.updates.
         batch_size, max_epochs: how many samples at a time, how often all of them.
         validation_fraction, patience: this part is held out (of every class the same); training stops when its loss has not
             fallen for `patience` epochs, and the best weights are kept. With 0, training runs for max_epochs.

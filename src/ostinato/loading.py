@@ -7,6 +7,7 @@ import os
 from typing import TYPE_CHECKING
 
 from . import checkpoint, files
+from .backends import chosen
 from .calls import answering
 from .errors import FileError, MissingExtraError, OstinatoError, lay_out
 from .network import Part, part_from_description
@@ -23,10 +24,12 @@ def load(path: str | os.PathLike[str]) -> Part | RecurrentClassifier | Recurrent
 
     Raises:
         FileError: it can not be read, was not written by Ostinato, or is damaged.
-        MissingExtraError: safetensors is not installed; or the file holds an estimator, and scikit-learn is not installed.
+        MissingExtraError: the file holds an estimator, and scikit-learn is not installed.
+        OptionError: the environment variable OSTINATO_BACKEND names no backend.
     """
     arrays, description = files.read(path)
     kind = description.get("kind")
+    chosen(None, "load")  # a variable of the environment that names no backend is no fault of the file
     try:
         if isinstance(kind, str) and kind in ESTIMATORS:
             # by name, so that scikit-learn is loaded only for a file that asks for it
