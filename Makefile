@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test check fuzz bench adding-problem clean
+.PHONY: help demo test test-versions check fuzz bench adding-problem clean
 
 help:
 	@echo "make demo            train on real handwritten digits, show what happens, save, load, predict"
 	@echo "make test            the whole test suite"
+	@echo "make test-versions   native code and estimators with the oldest packages that are allowed, and with some in the middle"
 	@echo "make check           format, lint and types"
 	@echo "make fuzz            random cells against the definition, then natively, each for SECONDS=60, from SEED=1"
 	@echo "make bench           ostinato against PyTorch, ONNX Runtime, OpenVINO and JAX; BENCH=\"--grid forward --quick\""
@@ -40,6 +41,22 @@ demo: .venv/learn
 test: .venv/test
 	$(BIN)/python -m pytest -n auto
 
+# the oldest versions that pyproject.toml names, and some in the middle; each in an environment of its own
+OLDEST := llvmlite==0.44.0 numpy==2.0.0 safetensors==0.5.0 scikit-learn==1.6.0 rich==13.9.1
+MIDDLE := llvmlite==0.47.0 numpy==2.2.0 safetensors==0.6.0 scikit-learn==1.7.0 rich==14.0.0
+NATIVE := tests/test_jit.py tests/test_native.py tests/test_native_calls.py tests/test_native_compile.py \
+	tests/test_native_rerun.py tests/test_native_cache.py tests/test_vector_math.py tests/test_saving.py tests/test_estimators.py
+
+test-versions: .venv-oldest/test .venv-middle/test
+	.venv-oldest/bin/python -m pytest -n auto $(NATIVE)
+	.venv-middle/bin/python -m pytest -n auto $(NATIVE)
+
+.venv-oldest/test .venv-middle/test: pyproject.toml Makefile
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable . $(if $(findstring oldest,$@),$(OLDEST),$(MIDDLE)) \
+		"hypothesis>=6.120,<7" "pytest>=8.3,<10" "pytest-xdist>=3.6,<4"
+	touch $@
+
 check: .venv/check
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
@@ -59,4 +76,4 @@ adding-problem: .venv/learn
 	$(BIN)/python examples/adding_problem.py
 
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv .venv-oldest .venv-middle .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

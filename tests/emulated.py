@@ -146,7 +146,7 @@ def on_arm(tmp_path, monkeypatch):
     monkeypatch.setattr(Emulated, "folder", tmp_path)
     monkeypatch.setattr(engine, "load", Emulated)
     monkeypatch.setattr(engine, "FUNCTION", lambda function: function)
-    monkeypatch.setattr(engine, "host", lambda: TARGETS["neon"])
+    monkeypatch.setattr(engine, "host", lambda: TARGETS["aarch64"])
     monkeypatch.setattr(engine.NativeProgram, "_lay_out", owning)
     monkeypatch.setattr(engine.NativeProgram, "prepared", preparing)
     monkeypatch.setattr(engine.NativeProgram, "run", running)

@@ -13,9 +13,11 @@ import numpy as np
 
 import ostinato
 from ostinato import OstinatoError, functions, ops
+from ostinato.boundary import dims_of, type_of
 from ostinato.declarations import Declaration
 from ostinato.graph import Port, Value
 from ostinato.shapes import Type, Varies
+from ostinato.symbol import tracer_of
 from ostinato.trace import trace
 
 SCOPE = {**vars(ops), **vars(functions), **vars(ostinato)}
@@ -70,7 +72,7 @@ class Writer:
 
     def summable(self, **wanted: int) -> str:
         """A value with not so many elements that the order of their sum would matter more than everything else."""
-        while self.pool[name := self.value(**wanted)].type.n_elements > 10 * MOST_ELEMENTS_WIDE:
+        while self.pool[name := self.value(**wanted)].size > 10 * MOST_ELEMENTS_WIDE:
             pass
         return name
 
@@ -100,7 +102,7 @@ class Writer:
         """A weight that fits, declared when it is needed."""
         if prod(d.size for d in dims) > MOST_WEIGHTS:
             raise LookupError
-        tracer = next(iter(self.pool.values())).tracer
+        tracer = tracer_of(next(iter(self.pool.values())))
         name = f"W{len(self.declared)}"
         self.declared[name] = ("weight", ", ".join(str(d.size) if d.is_number else repr(d.expression) for d in dims))
         self.pool[name] = tracer.port(Port(Value(name, Type("f64", tuple(dims), Varies.NEVER)), "weight"))
@@ -129,7 +131,7 @@ class Writer:
         if bound > LARGEST:
             expression, bound = f"tanh({expression})", 1.0
         symbol = self.evaluated(expression)
-        if symbol.ndim > 4 or symbol.type.n_elements > (most or self.most):
+        if symbol.ndim > 4 or symbol.size > (most or self.most):
             raise LookupError
         name = f"v{len(self.lines) + 1}"
         self.lines.append(f"{name} = {expression}")
@@ -155,6 +157,8 @@ class Writer:
             (f"log(1.1 + abs({a}))", 2),
             (f"{a} ** 2", most**2), (f"{a} ** 3", most**3), (f"(0.5 + sigmoid({a})) ** 1.5", 2),
             (f"sign({a} + {c}) * {a}", most),
+            # both are continuous, though floor and the remainder are not
+            (f"abs({a} + {c} - floor({a} + {c}) - 0.5)", 1), (f"abs(({a} + {c}) % 1.3 - 0.65)", 1),
             (f"{c} * {a}", most), (f"{a} - {c}", most), (f"{c} / (2 + tanh({a}))", 1), (f"elu({a})", most),
             (f"softsign({a})", 1),
             (f"leaky_relu({a} + {c})", most), (f"hard_sigmoid({a} * 0.317)", 1), (f"0 + {a} * 1", most), (f"-(-{a})", most),
@@ -181,8 +185,8 @@ class Writer:
     def product(self) -> tuple[str, float]:
         """All kinds of ranks: two values, or a value and a weight on either side."""
         a = self.value(at_least=1)
-        dims = self.pool[a].type.dims
-        other = self.pool[self.value(at_least=1)].type.dims[-1]
+        dims = dims_of(self.pool[a])
+        other = dims_of(self.pool[self.value(at_least=1)])[-1]
         kind = self.one("values", "values", "right", "right", "right", "column", "left", "transposed", "stack")
         if kind == "values":
             return f"{a} @ {self.value(at_least=1)}", 9
@@ -202,14 +206,14 @@ class Writer:
         joined = self.evaluated(f"concat({a}, {b})") if self.pool[a].ndim == 1 else self.pool[a]
         text = f"concat({a}, {b})" if self.pool[a].ndim == 1 else a
         name = self.one(*self.names)
-        n = self.evaluated(f"reshape(b{self.names.index(name)}, {name!r})").type.dims[0]
+        n = dims_of(self.evaluated(f"reshape(b{self.names.index(name)}, {name!r})"))[0]
         form = self.one("joined", "split", "sum")
         if form == "joined":
-            return f"tanh({text} @ {self.new_weight(joined.type.dims[-1], n)} + b{self.names.index(name)})", 1
+            return f"tanh({text} @ {self.new_weight(dims_of(joined)[-1], n)} + b{self.names.index(name)})", 1
         if form == "sum":
-            left, right = self.new_weight(self.pool[a].type.dims[-1], n), self.new_weight(self.pool[b].type.dims[-1], n)
+            left, right = self.new_weight(dims_of(self.pool[a])[-1], n), self.new_weight(dims_of(self.pool[b])[-1], n)
             return f"sigmoid({a} @ {left} + {b} @ {right} + b{self.names.index(name)} + {a} @ {left})", 1
-        cut = self.keep(f"{text} @ {self.new_weight(joined.type.dims[-1], n + n + n)}", 9)
+        cut = self.keep(f"{text} @ {self.new_weight(dims_of(joined)[-1], n + n + n)}", 9)
         return f"sigmoid(split({cut}, 3)[{self.whole(0, 3)}]) * split({cut}, 3)[{self.whole(0, 3)}] + split({cut}, 3)[0]", 2
 
     def reduction(self) -> tuple[str, float]:
@@ -223,7 +227,8 @@ class Writer:
 
     def normalised(self) -> tuple[str, float]:
         a = self.value(at_least=1)
-        return self.one((f"softmax({a})", 1), (f"layer_norm({a}, epsilon=0.1)", 2), (f"{a} * softmax({a} * 2)", 2))
+        length = (f"normalize({a}, epsilon=0.5)", 1)
+        return self.one((f"softmax({a})", 1), (f"layer_norm({a}, epsilon=0.1)", 2), (f"{a} * softmax({a} * 2)", 2), length)
 
     def joined(self) -> tuple[str, float]:
         a = self.value(at_least=1)
@@ -246,10 +251,10 @@ class Writer:
 
     def shaped(self) -> tuple[str, float]:
         a = self.value()
-        dims = [repr(d.expression) if not d.is_number else str(d.size) for d in self.pool[a].type.dims]
+        dims = [repr(d.expression) if not d.is_number else str(d.size) for d in dims_of(self.pool[a])]
         order = [int(i) for i in self.rng.permutation(len(dims))]
         at = self.whole(0, len(dims) + 1)
-        forms = [f"reshape({a}, {self.pool[a].type.n_elements})", f"reshape({a}, {', '.join([*dims[:at], '1', *dims[at:]])})"]
+        forms = [f"reshape({a}, {self.pool[a].size})", f"reshape({a}, {', '.join([*dims[:at], '1', *dims[at:]])})"]
         if dims:
             forms += [f"reshape({a}, {', '.join(dims[i] for i in order)})", f"{a}.T"]
             forms += [f"transpose({a}, ({', '.join(map(str, order))},))"]
@@ -284,7 +289,7 @@ class Writer:
 
     def new_state(self, name: str) -> str:
         state = self.pool[name]
-        fitting = [n for n, v in self.pool.items() if v.type.fits(state.type) and n != name]
+        fitting = [n for n, v in self.pool.items() if type_of(v).fits(type_of(state)) and n != name]
         if fitting and self.rng.random() < 0.7:
             chosen = fitting[-1 - int(len(fitting) * self.rng.random() ** 2)]
             return self.keep(f"0.5 * {name} + {chosen}", 9, most=max(self.most, 7**3)) if self.rng.random() < 0.4 else chosen

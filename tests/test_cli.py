@@ -181,6 +181,18 @@ def test_explain_prints_the_stages(capsys):
     assert "before the loop, for all steps at once:" in forward
 
 
+def test_explain_prints_no_stage_twice(capsys):
+    """Of `recurrent`, fusing has nothing to do: that is said, and the program is not printed once more."""
+    for cell in ("recurrent", "lstm"):
+        for option in ("--program", "--backward"):
+            _, out, _ = run(capsys, "explain", cell, *SMALL, option)
+            parts = re.split(r"^--- \w+ ---$", out, flags=re.MULTILINE)[1:]
+            texts = [part.strip() for part in parts if not part.strip().startswith("the same as after")]
+            assert len(texts) == len(set(texts)) > 1
+    _, out, _ = run(capsys, "explain", "recurrent", *SMALL, "--program")
+    assert out.endswith("--- forward ---\nthe same as after schedule\n")
+
+
 def test_explain_writes_a_file(capsys, tmp_path):
     code, out, _ = run(capsys, "explain", "gru", *SMALL, "-o", str(tmp_path / "gru.html"))
     assert (code, out) == (0, f"written to {tmp_path}/gru.html\n")

@@ -25,8 +25,8 @@ def rows():
     seconds = {"separate": 4e-3, "fused": 1e-3, "hoisted": 2e-3}
     predicted = {"separate": 3e-3, "fused": 1e-3, "hoisted": 1.5e-3}
     return [
-        bench.Row("forward", 1, seconds, "fused", predicted, 2e7, 0.16),
-        bench.Row("both", 8, seconds, "fused", predicted, 6e7, 0.5),
+        bench.Row("forward", 1, seconds, "fused", predicted, 2e7, 0.16, 1.25e11),
+        bench.Row("both", 8, seconds, "fused", predicted, 6e7, 0.5, 1.25e11),
     ]
 
 
@@ -61,15 +61,14 @@ def test_json_has_everything(capsys):
     for row in data["rows"]:
         assert list(row["seconds"]) == list(row["predicted"]) == list(CHOICES)
         assert all(seconds > 0 for seconds in [*row["seconds"].values(), *row["predicted"].values()])
-        assert 0 < row["share"] < 1
+        assert 0 < row["share"] <= 1
         assert set(row["runs"].split(" + ")) <= set(CHOICES)
     assert {"ostinato", "llvmlite", "numpy", "python"} == set(data["versions"])
     assert data["machine"]["multiply_add"] > 0
 
 
 def test_the_share_of_the_peak_is_of_all_threads(layer, monkeypatch):
-    here = replace(typical(), measured=True)
-    monkeypatch.setattr(bench, "this_machine", lambda: here)
+    monkeypatch.setattr(bench, "_peak_meter", lambda dtype: lambda: 1e11)
     monkeypatch.setattr(bench, "measure_plans", lambda *_, **__: {"separate": 2e-6, "fused": 1e-6, "hoisted": 1e-6})
     before = threads.get_threads()
     try:
@@ -79,10 +78,25 @@ def test_the_share_of_the_peak_is_of_all_threads(layer, monkeypatch):
             found.append(bench.measure(layer, 10, [1], 0.001)[0])
     finally:
         threads.set_threads(before)
-    assert found[0].share == pytest.approx(found[0].operations / 1e-6 / here.peak("f32"))
+    assert found[0].share == pytest.approx(found[0].operations / 1e-6 / 1e11)
     assert found[0].share == pytest.approx(2 * found[1].share)
     both = bench.measure(layer, 10, [1], 0.001)[1]
     assert both.operations > 2 * found[0].operations
+
+
+def test_no_share_is_above_the_peak_which_is_measured_in_turn_with_the_calls(layer, monkeypatch):
+    """A processor that gets faster on the way, and a call that is faster than what was taken for the peak."""
+    clock = iter([1e9, 4e9, 2e9])
+    monkeypatch.setattr(bench, "_peak_meter", lambda dtype: lambda: next(clock))
+    monkeypatch.setattr(bench, "measure_plans", lambda *_, **__: dict.fromkeys(CHOICES, 1e-6))
+    slow = bench.measure(layer, 10, [1], 0.001)
+    assert {row.peak for row in slow} == {max(threads.get_threads() * 4e9, *(row.operations / 1e-6 for row in slow))}
+    assert max(row.share for row in slow) == 1.0
+
+
+def test_the_peak_is_what_multiply_adds_alone_reach():
+    meter = bench._peak_meter("f32")
+    assert 1e8 < meter() < 1e13
 
 
 def test_threads_are_as_they_were_before(capsys):
@@ -121,7 +135,8 @@ def test_the_fastest_is_marked(layer, rows):
     table = shown.sections[0].blocks[0]
     assert table.rows[0] == ("forward", "1", "4 ms", "1 ms *", "2 ms", "fused", "10 µs", "16%")
     assert table.rows[1] == ("forward + backward", "8", "4 ms", "1 ms *", "2 ms", "fused", "10 µs", "50%")
-    assert "a processor" in shown.sections[0].blocks[2].text
+    assert "The peak is 125 GFLOP/s" in shown.sections[0].blocks[2].text
+    assert "a processor" in shown.sections[0].blocks[3].text
     assert "3 threads of" in shown.sections[0].blocks[2].text
     assert "1 thread of" in bench.conditions(here, 1)
 
@@ -166,7 +181,7 @@ def test_help(capsys):
         (["lstmm"], 1, "there is no cell `lstmm`; did you mean `lstm`?"),
         (["lstm", "n_inputs=3"], 1, "lstm: "),
         (["lstm", *SMALL, "-o", "plot.png"], 1, "bench: the plot is written to a .svg file, not to `plot.png`"),
-        (["lstm", *SMALL, *QUICK, "-o", "nowhere/plot.svg"], 1, "`nowhere/plot.svg` can not be written: No such"),
+        (["lstm", *SMALL, *QUICK, "-o", "nowhere/plot.svg"], 1, "`nowhere/plot.svg` can not be written: there is no folder"),
         (["lstm", *SMALL, "--batch", "0"], 2, "argument --batch: `0` is no whole number from 1 up (see ostinato bench --help)"),
         (["lstm", *SMALL, "--steps", "x"], 2, "argument --steps: `x` is no whole number from 1 up (see ostinato bench --help)"),
         (["lstm", *SMALL, "--seconds", "0"], 2, "argument --seconds: `0` is no finite number above 0 (see ostinato bench"),

@@ -4,6 +4,7 @@ import io
 import os
 import re
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -58,6 +59,57 @@ def rising_and_falling(path, n_sequences, seed, *, labels=True):
             lines.append(f"s{i},{step},{value:.4f},{generator.normal():.4f}" + (f",{answers[-1]}" if labels else ""))
     path.write_text("\n".join(lines) + "\n")
     return answers
+
+
+def ended_early(monkeypatch, reason):
+    """Estimators whose training ends with what an interrupt, or a loss that diverges, makes of it: a warning."""
+    from sklearn.exceptions import ConvergenceWarning
+
+    from ostinato.estimators import RecurrentClassifier
+
+    fit = RecurrentClassifier.fit
+
+    def fit_in_part(self, X, y):
+        warnings.warn("of something else", UserWarning, stacklevel=1)
+        fit(self, X, y)
+        warnings.warn(f"RecurrentClassifier: {reason} It keeps the weights of epoch 2, the best so far.", ConvergenceWarning,
+                      stacklevel=1)  # fmt: skip
+        return self
+
+    monkeypatch.setattr(RecurrentClassifier, "fit", fit_in_part)
+
+
+@pytest.mark.parametrize(("reason", "code"), [("Training interrupted by user.", 130), ("the loss of epoch 3 is nan.", 0)])
+def test_training_that_ends_early_saves_what_it_has_and_says_so(folder, capsys, monkeypatch, reason, code):
+    rising_and_falling(folder / "data.csv", 20, 0)
+    ended_early(monkeypatch, reason)
+    with pytest.warns(UserWarning, match="of something else"):
+        found, out, err = run(
+            capsys, "train", "data.csv", "--model", "m.safetensors", "--epochs", "2", "--neurons", "4", "--quiet"
+        )
+    assert found == code
+    assert err == f"ostinato: RecurrentClassifier: {reason} It keeps the weights of epoch 2, the best so far.\n"
+    assert out.splitlines()[-1].split() == ["saved", "to", "m.safetensors"]
+    assert hasattr(ostinato.load("m.safetensors"), "predict")
+
+
+def test_an_interrupted_demonstration_says_so(folder, capsys, monkeypatch):
+    ended_early(monkeypatch, "Training interrupted by user.")
+    with pytest.warns(UserWarning, match="of something else"):
+        found, out, err = run(capsys, "demo", "--quick", "--epochs", "1", "--model", "m.safetensors")
+    assert found == 130
+    assert "interrupted by user" in err
+    assert "bit for bit" in out
+
+
+def test_an_interrupt_before_there_is_anything_to_keep_saves_nothing(folder, capsys, monkeypatch):
+    def interrupted(self, X, y):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("ostinato.estimators.RecurrentClassifier.fit", interrupted)
+    rising_and_falling(folder / "data.csv", 20, 0)
+    assert run(capsys, "train", "data.csv", "--model", "m.safetensors") == (130, "", "ostinato: interrupted\n")
+    assert not (folder / "m.safetensors").exists()
 
 
 FAST = ["--neurons", "8", "--epochs", "12", "--learning-rate", "0.02", "--quiet"]
@@ -117,14 +169,16 @@ def test_the_columns_of_a_csv_file_may_stand_in_another_order(trained, capsys, m
     assert run(capsys, "predict", "m.safetensors", "turned.csv") == run(capsys, "predict", "m.safetensors", "test.csv")
 
 
+NAMES = "other.csv: The feature names should match those that were passed during fit."
+UNSEEN, MISSING = "Feature names unseen at fit time", "Feature names seen at fit time, yet now missing"
+
+
 @pytest.mark.parametrize(
     ("header", "message"),
     [
-        ("sequence,step,value,nose", "other.csv: it lacks the feature `noise`, and the model was trained on `value`, `noise`"),
-        (
-            "sequence,step,value,noise,more",
-            "other.csv: it has the feature `more`, and the model was trained on `value`, `noise`",
-        ),
+        ("sequence,step,value,nose", f"{NAMES} {UNSEEN}: `nose`. {MISSING}: `noise`"),
+        ("sequence,step,value,noise,more", f"{NAMES} {UNSEEN}: `more`"),
+        ("sequence,step,noise", f"{NAMES} {MISSING}: `value`"),
     ],
 )
 def test_the_features_of_a_csv_file_are_those_of_training(trained, capsys, monkeypatch, header, message):
@@ -197,7 +251,7 @@ def test_what_train_and_predict_refuse(folder, capsys):
             "other.csv",
             "--model",
             "m.safetensors",
-        ): "other.csv: its features are ['z', 'b'], and those of d.csv are ['a', 'b']",
+        ): f"{NAMES} {UNSEEN}: `z`. {MISSING}: `a`",
         (
             "train",
             "d.csv",
@@ -205,7 +259,7 @@ def test_what_train_and_predict_refuse(folder, capsys):
             "regression",
             "--model",
             "m.safetensors",
-        ): "d.csv: a regressor learns numbers, and the answers are text such as np.str_('up')",
+        ): "d.csv: a regressor learns numbers, and the answers are text such as 'up'",
         ("predict", "no.safetensors", "d.csv"): "`no.safetensors` can not be read: No such file or directory",
         ("predict", "layer.safetensors", "d.csv"): "`layer.safetensors` holds a layer, not what `ostinato train` saves",
     }.items():

@@ -47,6 +47,26 @@ KEYS, MEMORY = np.ones((7, 4, 2)), np.ones((4, 6, 5))
 
 
 @case(OptionError)
+def layer_of_a_name():
+    Layer("LSTM", n_inputs=3, n_neurons=5)
+
+
+@case(OptionError)
+def layer_of_a_misspelt_name():
+    Layer("grru", n_inputs=3, n_neurons=5)
+
+
+@case(OptionError)
+def layer_of_a_strange_name():
+    Layer("transformer", n_inputs=3, n_neurons=5)
+
+
+@case(OptionError)
+def layer_of_a_class():
+    Layer(dict, n_inputs=3, n_neurons=5)
+
+
+@case(OptionError)
 def layer_of_a_function():
     Layer(lambda x: x, n_inputs=3)
 
@@ -288,7 +308,7 @@ def lengths_of_another_number():
 
 @case(DataError)
 def lengths_of_floats():
-    ELMAN(X, lengths=[7.0, 6.0, 5.0, 4.0])
+    ELMAN(X, lengths=[7.0, 6.0, 5.5, 4.0])
 
 
 @case(DataError)

@@ -1,5 +1,8 @@
 """What the user of weights, adjoints and streams is told, word for word: tests/golden/errors_layer.txt."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 
@@ -196,8 +199,43 @@ def test_nothing_is_changed_where_one_weight_of_several_is_refused():
 
 
 def test_weights_can_not_be_changed_behind_the_layers_back():
-    with pytest.raises(ValueError, match="read-only"):
-        ELMAN.weights["b"][0] = 1.0
+    def filled(b):
+        b.fill(1.0)
+
+    def added(b):
+        b += 1.0
+
+    def assigned(b):
+        b[:] = 1.0
+
+    def in_a_part(b):
+        b[1:][0] = 1.0
+
+    before = ELMAN.weights["b"].copy()
+    for change in (filled, added, assigned, in_a_part):
+        with pytest.raises(DataError) as caught:
+            change(ELMAN.weights["b"])
+        first, *_, last = str(caught.value).splitlines()
+        assert first == "the arrays of weights are read-only, so that a layer always knows when one of them changes"
+        assert (
+            last == "  hint: assign another one: `b = layer.weights['b'].copy()`, change b, and then `layer.weights['b'] = b`"
+        )
+        assert f", in {change.__name__}" in str(caught.value)
+    np.testing.assert_array_equal(ELMAN.weights["b"], before)
+
+
+def test_what_is_made_of_a_weight_is_an_ordinary_array():
+    W = ELMAN.weights["W_x"]
+    assert np.shares_memory(W, ELMAN.weights.snapshot["W_x"])
+    for made in (W + 1, np.tanh(W), W.copy(), np.asarray(W), W @ W.T, W.sum(axis=0), copy.deepcopy(W),
+                 pickle.loads(pickle.dumps(W)), np.concatenate([W, W])):  # fmt: skip
+        assert type(made) is np.ndarray
+    assert type(W.sum()) is np.float32
+    assert repr(W) == repr(W.copy())
+    other = W.astype(np.float64)
+    other += 1.0
+    other[:] = 0.0
+    assert not other.any()
 
 
 def test_a_refused_stage_of_the_reference_lists_its_own_stages():

@@ -256,8 +256,8 @@ def slice_by_a_name():
 
 
 @case(ShapeError)
-def slice_by_a_new_axis():
-    with_x(lambda x: x[None], "n_inputs")
+def slice_by_a_new_axis_and_more():
+    with_x(lambda x: x[None, 1, 2], "n_inputs")
 
 
 @case(ShapeError)
@@ -329,8 +329,8 @@ def reshape_to_a_float():
 
 
 @case(DimensionError)
-def reshape_to_a_tuple():
-    with_x(lambda x: reshape(x, (1, 3)), "n_inputs")
+def reshape_to_a_tuple_in_a_tuple():
+    with_x(lambda x: reshape(x, ((1, 3),)), "n_inputs")
 
 
 @case(DimensionError)
@@ -339,8 +339,13 @@ def reshape_to_truth():
 
 
 @case(DimensionError)
-def reshape_to_the_rest():
-    with_x(lambda x: reshape(x, -1), "n_inputs")
+def reshape_to_two_rests():
+    with_x(lambda x: reshape(x, -1, -1), "n_inputs")
+
+
+@case(ShapeError)
+def reshape_to_a_rest_that_does_not_divide():
+    with_x(lambda x: reshape(x, 2, -1), "n_inputs")
 
 
 @case(DimensionError)

@@ -66,7 +66,7 @@ def symbol_in_a_for():
 
 @case(SymbolError)
 def symbol_and_len():
-    with_x(lambda x: x * len(x), "n_inputs")
+    with_x(lambda x: x * len(x))
 
 
 @case(SymbolError)
@@ -86,12 +86,12 @@ def symbol_and_math():
 
 @case(SymbolError)
 def symbol_and_numpy():
-    with_x(lambda x: np.tanh(x), "n_inputs")
+    with_x(lambda x: np.sinh(x), "n_inputs")
 
 
 @case(SymbolError)
-def symbol_and_numpy_sum():
-    with_x(lambda x: np.sum(tanh(x)), "n_inputs")
+def symbol_and_numpy_cumsum():
+    with_x(lambda x: np.cumsum(tanh(x)), "n_inputs")
 
 
 @case(SymbolError)

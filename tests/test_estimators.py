@@ -168,7 +168,7 @@ def own(x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs", "n_neuro
 def test_every_parameter_reaches_the_network(options):
     model = classifier(**options).fit(X, NAMES)
     assert model.score(X, NAMES) > 0.75
-    layers = list(model.network_.layers().values())
+    layers = list(model.network_.layers.values())
     n_cells = options.get("n_layers", 1) * (2 if options.get("bidirectional") else 1)
     wanted = options.get("cell", "lstm")
     wanted = wanted if isinstance(wanted, str) else wanted.name

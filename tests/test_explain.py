@@ -2,7 +2,9 @@
 
 import io
 import re
+import tempfile
 from html.parser import HTMLParser
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,8 +134,8 @@ def test_the_counts_of_a_recurrent_layer():
 
 def test_the_counts_of_an_lstm():
     explanation = explain(cells.lstm, n_inputs=3, n_neurons=5)
-    # four gates with a bias; f c + i g and o tanh(c)
-    assert explanation.step == Counts(multiply_adds=4 * 8 * 5, multiplications=3 * 5, additions=5 * 5, functions=5 * 5)
+    # four gates of two products and a bias, as they run; f c + i g and o tanh(c)
+    assert explanation.step == Counts(multiply_adds=4 * 8 * 5, multiplications=3 * 5, additions=9 * 5, functions=5 * 5)
     assert explanation.step.all_multiplications == 175
     assert (explanation.products_written, explanation.products_before, explanation.products_in_loop) == (4, 1, 1)
     assert explanation.kept_bytes == 4 * (7 * 5 + 3)  # i, f, g, o, tanh(c(t)), c(t-1), h(t-1) and x(t)
@@ -356,3 +358,46 @@ def test_its_repr_is_one_line():
     assert repr(explain(cells.dense, n_inputs=3, n_outputs=2)) == (
         "<explanation of dense(n_inputs=3, n_outputs=2): 8 parameters, float32>"
     )
+
+
+@cell
+def squaring(x=Input("n"), h=State("n"), W=Weight("n", "n")):
+    return tanh(x @ W) + h**2 + 2 * (x @ W)
+
+
+@cell
+def adding_a_square(x=Input("n"), h=State("n")):
+    return x + h**2
+
+
+@pytest.mark.parametrize("one", [squaring, adding_a_square, cells.lstm, cells.gru, cells.dense])
+def test_a_quantity_is_the_same_on_the_card_in_the_table_in_a_notebook_and_in_the_terminal(one):
+    """Of a step there is one count, that of what runs; whoever shows it has it from there."""
+    sizes = dict.fromkeys(one.dimensions, 5)
+    shown = explain(one, **sizes)
+    step, text, page = shown.step, str(shown), _written_page(shown)
+    layer = Layer(one, **sizes)
+    steps = [node for node in layer.program.nodes if node.value.type.varies.name == "STEP"]
+    assert step.multiplications == sum(n.value.type.n_elements for n in steps if n.op == "multiply")
+    card = re.search(r"<dt>multiplications per step and instance</dt><dd>([\d,]+)</dd>", page)
+    assert int(card.group(1).replace(",", "")) == step.all_multiplications
+    sentence = re.search(
+        r"Multiplications: ([\d,]+) per step and instance \(([\d,]+) in products, ([\d,]+) elementwise\)", text
+    )
+    wanted = [step.all_multiplications, step.multiply_adds, step.multiplications]
+    assert [int(n.replace(",", "")) for n in sentence.groups()] == wanted
+    row = re.search(r"^ +together +(.*)$", text, re.MULTILINE).group(1).split()
+    counted = [step.multiply_adds, step.multiplications, step.additions, step.functions, step.others]
+    assert [int(n.replace(",", "")) for n in row] == counted
+    for written in (page, shown._repr_html_()):
+        assert f"Multiplications: {step.all_multiplications:,} per step and instance" in written
+    card = re.search(r"<dt>kept for the backward pass, per step and instance</dt><dd>([\d,]+) bytes</dd>", page)
+    assert f"kept for the backward pass {card.group(1)} per step and instance" in " ".join(text.split())
+    assert int(card.group(1).replace(",", "")) == shown.kept_bytes
+
+
+def _written_page(shown):
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "page.html"
+        shown.save(path)
+        return path.read_text()

@@ -89,6 +89,9 @@ OPS = {
     "sign": [("sign(a) * a", [(5,)])],
     "exp": [("exp(a)", [(3,)])],
     "log": [("log(abs(a))", [(3,)])],
+    "floor": [("floor(a + b) * a", [(5,), (5,)])],
+    "remainder": [("remainder(a, b)", [(3,), (3,)]), ("a % 0.3 * a", [(5,)]), ("1.7 % a", [(3,)]),
+                  ("a // b * a", [(3,), (3,)])],
     "sqrt": [("sqrt(abs(a))", [(3,)])],
     "tanh": [("tanh(a)", [(3,)])],
     "sigmoid": [("sigmoid(a)", [(3,)])],
@@ -135,6 +138,12 @@ COMPOSED = {
     "mean": [("mean(a)", [(2, 3)]), ("mean(a, axis=(0, 1))", [(2, 3)]), ("mean(a, axis=0, keepdims=True) * a", [(2, 3)])],
     "softmax": [("softmax(a)", [(5,)]), ("softmax(a) @ b", [(2, 5), (5, 3)])],
     "layer_norm": [("layer_norm(a)", [(5,)]), ("layer_norm(a, b, c)", [(2, 5), (5,), (5,)]), ("layer_norm(a, b)", [(5,), ()])],
+    "norm": [("norm(a)", [(5,)]), ("norm(a, axis=0) * b", [(2, 3), (3,)]), ("norm(a, axis=(0, 1), keepdims=True)", [(2, 3)])],
+    "normalize": [
+        ("normalize(a)", [(5,)]),
+        ("normalize(a, axis=0) * b", [(2, 3), (3,)]),
+        ("normalize(a, epsilon=20.0)", [(3,)]),
+    ],
     "split": [("split(a, 2)[0] * split(a, 2)[1]", [(6,)]), ("split(a, [1, 3], axis=0)[1] @ b", [(4, 2), (2,)])],
     **{name: [(f"{name}(a)", [(7,)])] for name in functions.ACTIVATIONS},
 }

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import ostinato
-from ostinato.native import jit, targets
+from ostinato import machine as machine_module
+from ostinato.native import ir, jit, targets
 
 STATM = Path("/proc/self/statm")
 
@@ -38,7 +39,7 @@ body:
   %from = getelementptr {V}, ptr %x, i64 %i
   %to = getelementptr {V}, ptr %y, i64 %i
   %v = load {V}, ptr %from, align 4
-  %r = call {V} @one({V} %v, {V} splat (float {c}))
+  %r = call {V} @one({V} %v, {V} {c})
   store {V} %r, ptr %to, align 4
   %next = add i64 %i, 1
   store i64 %next, ptr %i.at
@@ -50,7 +51,8 @@ done:
 
 
 def scale_text(lanes, factor=2.5):
-    return SCALE.format(V=f"<{lanes} x float>", c=f"0x{np.float64(factor).view(np.uint64):016X}")
+    number = f"0x{np.float64(factor).view(np.uint64):016X}"
+    return SCALE.format(V=f"<{lanes} x float>", c=f"<{', '.join([f'float {number}'] * lanes)}>")
 
 
 def scaled(object_bytes, x, lanes):
@@ -88,7 +90,8 @@ def machine(monkeypatch):
 
 
 LINUX = "x86_64-unknown-linux-gnu"
-V3 = ("avx", "avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe")
+V2 = ("cx16", "popcnt", "sahf", "sse3", "sse4.1", "sse4.2", "ssse3")
+V3 = (*V2, "avx", "avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe")
 V4 = (*V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 
 
@@ -98,23 +101,34 @@ V4 = (*V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
 def test_a_vector_of_every_target_holds_what_its_bytes_hold():
     found = {name: (t.lanes("f32"), t.lanes("f64"), t.n_registers, t.fma) for name, t in targets.TARGETS.items()}
     assert found == {
-        "avx512": (16, 8, 32, True), "avx2": (8, 4, 16, True), "sse2": (4, 2, 16, False), "neon": (4, 2, 32, True),
+        "x86-64-v4": (16, 8, 32, True), "x86-64-v3": (8, 4, 16, True), "x86-64-v2": (4, 2, 16, False),
+        "x86-64": (4, 2, 16, False), "aarch64": (4, 2, 32, True), "armv7": (4, 2, 16, True),
+        "cortex-m4": (1, 1, 32, True), "cortex-m7": (1, 1, 32, True), "cortex-m55": (4, 2, 8, True),
+        "riscv64": (1, 1, 32, True), "riscv64-v": (4, 2, 32, True), "riscv32": (1, 1, 32, True), "riscv32-v": (4, 2, 32, True),
+        "wasm32": (1, 1, 16, False), "wasm32-simd128": (4, 2, 16, False),
     }  # fmt: skip
     assert all(name == target.name for name, target in targets.TARGETS.items())
+    assert targets.ALIASES == {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "sse2": "x86-64", "neon": "aarch64"}
+
+
+def test_what_runs_here_has_a_width_that_is_known_without_llvm():
+    own = {name: t.vector_bytes for name, t in targets.TARGETS.items() if t.triple.startswith(("x86_64-", "aarch64-"))}
+    own |= {alias: own[name] for alias, name in targets.ALIASES.items()}
+    assert own == machine_module.WIDTHS
 
 
 @pytest.mark.parametrize(
-    ("features", "name", "vector_bytes", "n_registers", "fma", "runnable"),
+    ("features", "vector_bytes", "n_registers", "fma", "runnable"),
     [
-        (V4, "avx512", 64, 32, True, ["avx512", "avx2", "sse2"]),
-        (tuple(f for f in V4 if f != "avx512cd"), "avx512", 64, 32, True, ["avx2", "sse2"]),
-        (tuple(f for f in V4 if f != "avx512vl"), "avx2", 32, 16, True, ["avx2", "sse2"]),
-        (("avx", "avx2", "fma"), "avx2", 32, 16, True, ["sse2"]),
-        (("avx", "avx2"), "sse2", 16, 16, False, ["sse2"]),
-        ((), "sse2", 16, 16, False, ["sse2"]),
+        (V4, 64, 32, True, ["x86-64-v4", "x86-64-v3", "x86-64-v2", "x86-64"]),
+        (tuple(f for f in V4 if f != "avx512cd"), 64, 32, True, ["x86-64-v3", "x86-64-v2", "x86-64"]),
+        (tuple(f for f in V4 if f != "avx512vl"), 32, 16, True, ["x86-64-v3", "x86-64-v2", "x86-64"]),
+        ((*V2, "avx", "avx2", "fma"), 32, 16, True, ["x86-64-v2", "x86-64"]),
+        (("avx", "avx2"), 16, 16, False, ["x86-64"]),
+        ((), 16, 16, False, ["x86-64"]),
     ],
 )
-def test_the_width_follows_the_features_that_this_cpu_has(machine, features, name, vector_bytes, n_registers, fma, runnable):
+def test_the_width_follows_the_features_that_this_cpu_has(machine, features, vector_bytes, n_registers, fma, runnable):
     machine(LINUX, *features)
     found = targets.host()
     assert (found.vector_bytes, found.n_registers, found.fma) == (vector_bytes, n_registers, fma)
@@ -129,7 +143,7 @@ def test_arm_has_neon(machine, triple):
     found = targets.host()
     assert (found.vector_bytes, found.n_registers, found.fma, found.triple) == (16, 32, True, triple)
     assert found.features == "+lse,+neon"
-    assert [(target.name, target.triple) for target in targets.runnable()] == [("neon", triple)]
+    assert [(target.name, target.triple) for target in targets.runnable()] == [("aarch64", triple)]
 
 
 def test_a_machine_without_native_code(machine):
@@ -153,8 +167,9 @@ def test_windows_loads_elf(machine, monkeypatch):
 
 def test_the_environment_chooses_a_narrower_target(monkeypatch):
     for target in targets.runnable():
-        monkeypatch.setenv(targets.VARIABLE, target.name)
-        assert targets.host() == target
+        for name in (target.name, *(alias for alias, own in targets.ALIASES.items() if own == target.name)):
+            monkeypatch.setenv(targets.VARIABLE, name)
+            assert targets.host() == target
     monkeypatch.setenv(targets.VARIABLE, "")
     own = targets.host()
     monkeypatch.delenv(targets.VARIABLE)
@@ -175,7 +190,8 @@ def test_the_environment_names_a_target_that_is_not_here(machine, monkeypatch, n
     monkeypatch.setenv(targets.VARIABLE, name)
     with pytest.raises(ostinato.OptionError) as caught:
         targets.host()
-    assert str(caught.value) == f"OSTINATO_TARGET={name} {why} targets that this CPU can run are `avx2`, `sse2`"
+    known = "`x86-64-v3`, `x86-64-v2`, `x86-64`, `avx2`, `sse2`"
+    assert str(caught.value) == f"OSTINATO_TARGET={name} {why} targets that this CPU can run are {known}"
 
 
 # --- compiling and running ----------------------------------------------------------------------------------------------------
@@ -191,18 +207,31 @@ def test_every_target_and_speed_computes_the_same_bits(target, speed):
 
 
 @pytest.mark.parametrize(
-    ("name", "register"), [("avx512", r"%zmm\d"), ("avx2", r"%ymm\d"), ("sse2", r"%xmm\d"), ("neon", r"v\d+\.4s")]
+    ("name", "register"),
+    [
+        ("x86-64-v4", r"%zmm\d"),
+        ("x86-64-v3", r"%ymm\d"),
+        ("x86-64", r"%xmm\d"),
+        ("aarch64", r"v\d+\.4s"),
+        ("armv7", r"\bq\d"),
+        ("cortex-m55", r"\bq\d"),
+        ("riscv64-v", r"\bv\d"),
+        ("wasm32-simd128", r"f32x4\."),
+    ],
 )
 def test_the_assembly_of_every_target_uses_its_registers(name, register):
     target = targets.TARGETS[name]
+    if name == "riscv64-v" and not ir.SHORT_SPLAT:
+        pytest.skip("LLVM 15 makes scalar code of vectors of a fixed size for RISC-V: right, and slow")
     text = jit.assembly(scale_text(target.lanes("f32")), target)
     assert len(re.findall(register, text)) >= 2
-    wider = {"avx2": "zmm", "sse2": "ymm"}.get(name)
+    wider = {"x86-64-v3": "zmm", "x86-64": "ymm"}.get(name)
     assert wider is None or wider not in text
 
 
+@pytest.mark.skipif(not ir.SHORT_SPLAT, reason="llvmlite 0.44 has neither pass; nothing that we write needs them")
 def test_the_default_passes_inline_and_clear_the_stack():
-    target = targets.TARGETS["avx2"]
+    target = targets.TARGETS["x86-64-v3"]
     slow, fast = (jit.assembly(scale_text(8), target, speed=speed) for speed in (1, 2))
     assert "(%rsp)" in slow
     assert "(%rsp)" not in fast
@@ -210,9 +239,9 @@ def test_the_default_passes_inline_and_clear_the_stack():
 
 
 def test_no_speed_brings_a_vectoriser():
-    scalar = scale_text(1).replace("<1 x float>", "float").replace("splat (float 0x4004000000000000)", "0x4004000000000000")
+    scalar = scale_text(1).replace("<1 x float>", "float").replace("<float 0x4004000000000000>", "0x4004000000000000")
     for speed in (0, 1, 2, 3):
-        text = jit.assembly(scalar, targets.TARGETS["avx2"], speed=speed)
+        text = jit.assembly(scalar, targets.TARGETS["x86-64-v3"], speed=speed)
         assert "mulss" in text
         assert "mulps" not in text
 
@@ -246,6 +275,7 @@ def test_code_calls_the_c_library_and_finds_its_constants():
 
 
 @pytest.mark.skipif(not STATM.exists(), reason="the resident memory is read from /proc")
+@pytest.mark.skipif(not ir.SHORT_SPLAT, reason="llvmlite 0.44 keeps the memory of code that is dropped: docs/native.md says so")
 def test_memory_does_not_grow_with_code_that_is_dropped():
     text = f"@table = global [262144 x i32] [{', '.join(['i32 9'] * 262144)}]\ndefine void @f() {{ ret void }}"
     content = jit.compile_module(text, targets.host())  # 1 MiB

@@ -6,7 +6,16 @@ import torch
 
 from ostinato import Bias, DataError, Input, OptionError, State, cell
 from ostinato import sum as total
-from ostinato.losses import Loss, cross_entropy, mean_squared_error
+from ostinato.losses import (
+    LOSSES,
+    Loss,
+    as_loss,
+    binary_cross_entropy,
+    cross_entropy,
+    huber,
+    mean_absolute_error,
+    mean_squared_error,
+)  # fmt: skip
 
 from .helpers import Messages, assert_close, assert_equal, random
 
@@ -129,6 +138,92 @@ def test_an_own_cell_is_a_loss():
     assert loss.layer(3, "float64") is loss.layer(3, "float64")
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("scale", [1e-30, 1.0, 1e2, 1e4, 1e6])
+def test_losses_are_torchs_at_every_scale(dtype, scale):
+    f = torch.nn.functional
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    output, target = (Y * scale).astype(dtype), random(Y.shape, 1, dtype)
+    shares = np.abs(np.sin(target))
+    cases = [
+        (mean_absolute_error, f.l1_loss, target), (huber, f.huber_loss, target), (mean_squared_error, f.mse_loss, target),
+        (Loss(huber.of_one, delta=0.25), lambda a, b: f.huber_loss(a, b, delta=0.25), target),
+        (binary_cross_entropy, f.binary_cross_entropy_with_logits, shares),
+        (binary_cross_entropy, f.binary_cross_entropy_with_logits, (target > 0).astype(dtype)),
+    ]  # fmt: skip
+    for loss, function, wanted in cases:
+        value, gradient = loss(output, wanted)
+        expected, expected_gradient = by_torch(function, output, wanted)
+        assert gradient.dtype == dtype
+        assert_close(value / scale, expected / scale, tolerance)
+        assert_close(gradient, expected_gradient, tolerance)
+        assert np.isfinite(gradient).all()
+
+
+def test_derivatives_at_the_corners_are_those_that_are_stated():
+    at_0 = np.zeros((1, 1))
+    assert mean_absolute_error(at_0, at_0)[1] == 0
+    assert huber(at_0, at_0)[1] == 0
+    assert huber(at_0 + 1, at_0) == (0.5, np.ones((1, 1)))  # where both pieces meet: both are 1
+    assert huber(at_0 - 1, at_0)[1] == -1
+    assert binary_cross_entropy(at_0, at_0 + 0.5)[1] == 0
+    value, gradient = binary_cross_entropy(np.array([[80.0, -80.0]]), np.array([[1.0, 0.0]]))
+    assert_close(value / np.exp(-80), 1.0)  # not the difference of two large numbers
+    assert_close(gradient / np.exp(-80), np.array([[-0.5, 0.5]]))
+
+
+@pytest.mark.parametrize("loss", [cross_entropy, mean_squared_error, mean_absolute_error, huber, binary_cross_entropy])
+def test_a_weight_of_k_is_k_copies_and_what_weighs_nothing_is_never_read(loss):
+    copies = np.array([2, 0, 1, 3])
+    target = np.eye(3)[LABELS]
+    repeated = np.repeat(np.arange(4), copies)
+    output = np.where(copies[None, :, None] > 0, Y, np.nan)
+    for lengths in (None, LENGTHS):
+        value, gradient = loss(output, target, weights=copies, lengths=lengths)
+        ends = None if lengths is None else lengths[repeated]
+        expected, rows = loss(Y[:, repeated], target[:, repeated], lengths=ends)
+        assert_close(value, expected)
+        for i, k in enumerate(copies):
+            assert_close(gradient[:, i], rows[:, repeated == i].sum(axis=1) if k else np.zeros((5, 3)))
+        turned = loss(
+            output.swapaxes(0, 1), target.swapaxes(0, 1), weights=copies, lengths=lengths, batch_first=True
+        )  # fmt: skip
+        assert_close(turned[0], value)
+        assert_close(turned[1].swapaxes(0, 1), gradient)
+    at_steps = np.broadcast_to(copies, (5, 4)) * 1.0
+    assert_close(loss(output, target, weights=at_steps)[0], loss(output, target, weights=copies)[0])
+    assert_close(loss(Y[0, 0], target[0, 0], weights=3.0)[0], loss(Y[0, 0], target[0, 0])[0])
+    assert loss(Y, target, weights=np.zeros(4))[0] == 0
+    value, gradient = loss(Y, target)
+    same, same_gradient = loss(Y, target, weights=np.ones(4))
+    assert_close(same, value)
+    assert_close(same_gradient, gradient)
+
+
+def test_a_part_of_a_sum_is_divided_by_what_it_is_told():
+    value, gradient = mean_squared_error(Y[0], Y[1])
+    part, part_gradient = mean_squared_error.average(Y[0], Y[1], divisor=8)
+    assert_close(part, value / 2)
+    assert_close(part_gradient, gradient / 2)
+
+
+def test_labels_behind_an_end_are_never_read():
+    labels = np.where(np.arange(5)[:, None] < LENGTHS, LABELS, np.nan)
+    assert cross_entropy(Y, labels, lengths=LENGTHS)[0] == cross_entropy(Y, LABELS, lengths=LENGTHS)[0]
+
+
+def test_a_loss_has_the_names_that_people_give_it():
+    for name, loss in {
+        "mse": mean_squared_error, "mean_squared_error": mean_squared_error, "cross_entropy": cross_entropy,
+        "cross-entropy": cross_entropy, "mae": mean_absolute_error, "bce": binary_cross_entropy,
+        "Huber": huber, "sparse_categorical_crossentropy": cross_entropy,
+    }.items():  # fmt: skip
+        assert as_loss(name, "train") is loss
+    assert all(LOSSES[loss.name] is loss for loss in LOSSES.values())
+    assert as_loss(huber, "train") is huber
+    assert as_loss(absolute, "train").of_one is absolute
+
+
 @cell
 def weighted(output=Input("n"), target=Input("n"), b=Bias("n")):
     return total(output - target + b)
@@ -232,6 +327,31 @@ def mask_of_numbers():
 @case(DataError)
 def output_of_four_dimensions():
     mean_squared_error(np.zeros((2, 3, 4, 5)), np.zeros((2, 3, 4, 5)))
+
+
+@case(OptionError)
+def loss_of_a_function():
+    Loss(np.abs)
+
+
+@case(OptionError)
+def loss_of_another_option():
+    Loss(huber.of_one, beta=1.0)
+
+
+@case(OptionError)
+def loss_of_an_unknown_name():
+    as_loss("hubber", "train")
+
+
+@case(OptionError)
+def loss_that_is_none():
+    as_loss(np.square, "train")
+
+
+@case(DataError)
+def share_beyond_1():
+    binary_cross_entropy(Y[0], 2 * np.eye(4)[:, :3])
 
 
 @pytest.mark.parametrize("name", case.names)

@@ -17,7 +17,7 @@ def functions(made, name, **sizes):
     """The functions that are written for a program, by name."""
     layer = Layer(made, **sizes, backend="numpy")
     plan = plan_program(scheduled_program(layer.compiled(), name), layer.weights.shapes, "hoisted")
-    found = lower(plan, TARGETS["avx512"]).globals
+    found = lower(plan, TARGETS["x86-64-v4"]).globals
     return {name: function for name, function in found.items() if function.blocks}
 
 

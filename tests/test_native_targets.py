@@ -1,6 +1,9 @@
 """The same cells for every kind of CPU: what runs here computes what NumPy computes; the code for the others can be read."""
 
 import re
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -31,11 +34,13 @@ from ostinato import (
     where,
 )
 from ostinato.backends import scheduled_program
+from ostinato.native import engine
 from ostinato.native.engine import NativeProgram
 from ostinato.native.jit import assembly
 from ostinato.native.lower import lower
 from ostinato.native.targets import TARGETS, VARIABLE, host, runnable
 from ostinato.planner import plan_program
+from tests.foreign import library_cells
 from tests.test_native import EVERY, LIMIT, PLANS, close, equal, everything, given, with_weights
 
 NAMES = (
@@ -125,8 +130,11 @@ def test_every_function_of_an_element_on_every_target(name):
         close(*results, LIMIT[dtype])
 
 
-@pytest.mark.parametrize("target", TARGETS.values(), ids=lambda t: t.name)
-def test_code_for_every_target_calls_no_function_of_the_c_library_but_for_memory(target):
+SPELLED = [target for target in TARGETS.values() if target.triple.startswith(("x86_64", "aarch64"))]
+
+
+@pytest.mark.parametrize("target", SPELLED, ids=lambda t: t.name)
+def test_code_for_large_machines_calls_no_function_of_the_c_library_but_for_memory(target):
     layers = [layer for case, layer in small_layers() if case.name in ("layer_norm_lstm", "convolution_2d")]
     layers += [Layer(everything_elementwise, n=5, dtype=dtype) for dtype in ("float32", "float64")]
     n_calls = 0
@@ -150,10 +158,41 @@ def test_calls_of_the_c_library_would_be_found():
 
 def test_neon_uses_vectors_of_four_and_fused_multiply_adds():
     layer = next(layer for case, layer in small_layers() if case.name == "lstm")
-    text = "\n".join(assembly(str(lower(plan, TARGETS["neon"])), TARGETS["neon"]) for plan in programs(layer))
+    text = "\n".join(assembly(str(lower(plan, TARGETS["aarch64"])), TARGETS["neon"]) for plan in programs(layer))
     assert re.search(r"\bfmla\s+v\d+\.4s", text)
     assert "zmm" not in text
     assert "ymm" not in text
+
+
+def test_without_vectors_the_numbers_are_those_of_numpy_and_no_plan_changes_a_bit(monkeypatch):
+    """One number at a time, on this processor: what a target without vectors does."""
+    alone = replace(host(), name="alone", vector_bytes=4, n_registers=16)
+    monkeypatch.setattr(engine, "host", lambda: alone)
+    for n, dtype in ((7, "float32"), (5, "float64")):
+        for case in SMALL_SET:
+            sizes = {name: case.sizes(n)[name] for name in case.cell.dimensions}
+            values = case.values(case.sizes(n), 3, 5, dtype=dtype)
+            inputs, more = given(case, values)
+            more["lengths"] = np.array([3, 1, 0, 2, 3])
+            results = {}
+            for plan in (*PLANS, "numpy"):
+                how = {"backend": "numpy"} if plan == "numpy" else {"backend": "native", "plan": plan}
+                layer = with_weights(Layer(case.cell, **sizes, **case.options, dtype=dtype, **how), case, values)
+                results[plan] = everything(layer, case, inputs, more)
+                assert plan == "numpy" or all(ready.target.name == "alone" for ready in layer._executables.values())
+            close(results["hoisted"], results["numpy"], LIMIT[dtype])
+            for plan in PLANS:
+                equal(results[plan], results["hoisted"])
+
+
+@pytest.mark.parametrize("name", TARGETS)
+def test_every_target_compiles_every_cell_of_the_library(name):
+    """In a process of its own: LLVM may abort on what a target lacks."""
+    done = subprocess.run([sys.executable, "-m", "tests.foreign", name], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    cells_compiled, object_bytes = map(int, done.stdout.split())
+    assert cells_compiled == len(library_cells())
+    assert object_bytes > 1000 * cells_compiled
 
 
 def test_a_target_that_is_none_is_refused_before_anything_is_computed(monkeypatch):

@@ -8,14 +8,16 @@ import pytest
 
 import ostinato
 from ostinato import DataError, Input, Layer, OptionError, Output, Weight, cell, cells
+from ostinato.cores import available
 from ostinato.planner import plan_program
-from ostinato.threads import WORKERS, available
+from ostinato.threads import WORKERS
 from ostinato.timeline import Timeline
 from ostinato.work import Pace, Shares, Work, alike
 
 
 @pytest.fixture(autouse=True)
-def _default():
+def _two_threads():
+    ostinato.set_threads(2)  # whatever this machine has, or was told to use
     yield
     ostinato.set_threads(None)
 
@@ -164,13 +166,15 @@ def test_a_child_process_has_workers_of_its_own():
 
 
 def test_the_number_of_threads_is_asked_for_and_given():
+    assert ostinato.get_threads() == 2
+    ostinato.set_threads(None)
     assert ostinato.get_threads() == available()
     ostinato.set_threads(3)
     assert ostinato.get_threads() == 3
     for wrong in (0, -1, 1.5, True, "two"):
         with pytest.raises(OptionError) as error:
             ostinato.set_threads(wrong)
-        assert str(error.value) == f"the number of threads is a whole number from 1 up, or None for all cores, not {wrong!r}"
+        assert str(error.value) == f"the number of threads is a whole number from 1 up, or None for the default, not {wrong!r}"
     assert ostinato.get_threads() == 3
 
 

@@ -255,17 +255,17 @@ def test_masks_are_fixed_by_the_seeds_and_the_places_and_new_in_every_call():
     assert_equal(second.vjp(ones, training=True)[0], first(ones, training=True))
     assert not np.array_equal(first(ones, training=True), Y)
     assert not np.array_equal(Network(inside(seed=4), Dropout(0.5))(ones, training=True), Y)
-    state = first[0]._rng.bit_generator.state
+    state = first[0]._beginning.masks.bit_generator.state
     first(ones, training=True)
-    assert first[0]._rng.bit_generator.state == state  # what a layer draws alone does not depend on networks
+    assert first[0]._beginning.masks.bit_generator.state == state  # what a layer draws alone does not depend on networks
 
 
 def test_the_seed_of_dropout_is_that_of_no_other_layer():
     inner = Network(inside(seed=0), Dropout(0.5), Bidirectional(inside(seed=1), inside(seed=5, reverse=True)))
     network = Network(Dropout(0.5), inner, Dropout(0.5), dense(16, 16, seed=2), Dropout(0.1))
-    seeds = [layer.seed for layer in network.layers().values()]
+    seeds = [layer.seed for layer in network.layers.values()]
     assert len(set(seeds)) == len(seeds)
-    assert [layer.seed for layer in network.layers().values() if layer.name != "dropped"] == [0, 1, 5, 2]
+    assert [layer.seed for layer in network.layers.values() if layer.name != "dropped"] == [0, 1, 5, 2]
 
 
 @pytest.mark.parametrize("per", ["step", "sequence"])
@@ -284,8 +284,8 @@ def test_a_network_takes_over_the_parts_of_a_network():
     assert len(network) == 3
     assert not network.gives_steps
     assert inner.gives_steps
-    assert list(network.layers()) == ["0", "1", "2"]
-    assert list(everything().layers()) == ["0", "1.forward", "1.reverse", "2", "3", "4.forward", "4.reverse", "5", "6"]
+    assert list(network.layers) == ["0", "1", "2"]
+    assert list(everything().layers) == ["0", "1.forward", "1.reverse", "2", "3", "4.forward", "4.reverse", "5", "6"]
 
 
 @cell

@@ -91,7 +91,7 @@ def test_derivatives_against_differences(name):
     moving = [i for i in range(len(types)) if op.derivative_for(i) is not None]
     if not moving:
         flat = {"less", "less_equal", "equal", "logical_and", "logical_or", "logical_not", "sign", "stop_gradient", "constant"}
-        assert name in flat
+        assert name in flat | {"floor"}
         return
     arrays = [random(t.sizes, i) for i, t in enumerate(types)]
     arrays = [a > 0 if t.dtype == "bool" else np.abs(a) + 0.5 for a, t in zip(arrays, types, strict=True)]

@@ -1,8 +1,11 @@
 """The package is built as it says: one import order, small files and functions, nothing heavy on import."""
 
 import ast
+import re
 import subprocess
 import sys
+import textwrap
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -16,15 +19,17 @@ PACKAGE = Path(ostinato.__file__).parent
 ROOT = PACKAGE.parent.parent
 # a module imports only what stands above it; a name without dots is a package where it is one
 ORDER = [
-    "errors", "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
-    "initialise", "structure", "diagonal", "circulant", "declarations", "symbol", "structured", "trace", "cell", "timeline",
+    "errors", "calls", "forking", "pickling",
+    "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
+    "initialise", "structure", "diagonal", "circulant", "declarations", "array_methods", "numpy_calls",
+    "symbol", "structured", "trace", "cell", "timeline",
     "interpret", "rewrite", "simplify", "elementwise", "differentiate", "schedule", "fuse", "compiler", "views", "phases",
-    "products",
-    "plan", "moves", "places", "planner", "work", "threads", "machine", "tiling", "cost_model", "planned", "timing",
-    "native", "backends", "frames", "sequences", "masks", "files", "weights", "pullback", "stream", "explain", "plan_text",
-    "layer", "conversion", "composite", "network", "losses", "rules", "clipping", "recycling", "rule_state", "updates",
-    "examples", "fitting", "history", "progress", "schedules", "arguments", "checkpoint", "training", "scaling", "samples",
-    "supervision", "cells", "loading", "estimator", "classifier", "regressor", "estimators",
+    "products", "plan", "moves", "places", "planner", "work", "cores", "threads", "machine", "tiling", "cost_model", "planned",
+    "timing", "recycling", "native", "backends", "frames", "sequences", "masks", "files", "beginning", "weights",
+    "descriptions", "pullback", "stream", "explain", "plan_text", "layer", "conversion", "layers", "network_stream",
+    "composite", "network", "losses", "rules", "clipping", "rule_state", "restoring", "updates", "padding", "examples",
+    "fitting", "history", "progress", "schedules", "arguments", "checkpoint", "training", "scaling", "samples",
+    "supervision", "cells", "loading", "estimator_stream", "estimator", "classifier", "regressor", "estimators",
     "commands", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -109,9 +114,65 @@ def test_the_public_list_is_sorted_complete_and_documented():
     assert ostinato.__all__ == sorted(ostinato.__all__)
     for name in ostinato.__all__:
         assert getattr(ostinato, name).__doc__, name
-    shown = {n for n in vars(ostinato) if not n.startswith("_")} - {p.stem for p in MODULES} - {p.parent.name for p in MODULES}
-    shown -= {"Any", "TYPE_CHECKING", "import_module"}
-    assert shown - {"abs", "max", "sum"} <= set(ostinato.__all__)  # which `import *` must not take from the builtins
+    shown = {n for n in dir(ostinato) if not n.startswith("__")}
+    assert shown - {"abs", "max", "sum"} == set(ostinato.__all__)  # which `import *` must not take from the builtins
+    assert {"abs", "max", "sum", "Examples", "Progress", "RecurrentClassifier", "RecurrentRegressor"} <= shown
+
+
+def test_what_is_exported_is_ours_or_asked_for():
+    """Whatever of the package stands in its namespace and is no module is in the public list."""
+    modules = {p.stem for p in MODULES} | {p.parent.name for p in MODULES}
+    there = {n for n in vars(ostinato) if not n.startswith("_")} - modules
+    assert there - {"Any", "TYPE_CHECKING", "import_module", "util"} <= {*ostinato.__all__, "abs", "max", "sum"}
+
+
+WITHOUT_SKLEARN = """
+import sys
+from importlib.abc import MetaPathFinder
+
+found = [(finder, finder.find_spec) for finder in sys.meta_path]
+
+class Missing(MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("sklearn", "scipy", "pandas", "rich"):
+            return None
+        return next((spec for _, find in found if (spec := find(name, path, target)) is not None), None)
+
+sys.meta_path[:] = [Missing()]
+import ostinato
+before = set(sys.modules)
+from ostinato import *
+assert "RecurrentClassifier" not in ostinato.__all__ and "RecurrentClassifier" not in dir(ostinato)
+assert Layer(cells.lstm, n_inputs=2, n_neurons=3).n_parameters > 0
+try:
+    ostinato.RecurrentClassifier
+except MissingExtraError as error:
+    print(error)
+"""
+
+
+def test_everything_but_the_estimators_is_there_without_scikit_learn():
+    result = subprocess.run([sys.executable, "-c", WITHOUT_SKLEARN], capture_output=True, text=True, check=False)
+    assert result.stdout.strip() == 'the estimators need scikit-learn: pip install "ostinato[learn]"', result.stderr
+
+
+def test_what_the_readme_shows_first_needs_no_extra():
+    """A layer is made, run, saved and loaded with what every installation has."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.match(r"[\w-]+", text).group() for text in project["dependencies"]}
+    assert needed == {"llvmlite", "numpy", "safetensors"}
+    assert project["optional-dependencies"]["files"] == []  # `pip install ostinato[files]` goes on working
+
+
+def test_help_shows_what_to_call_first_and_where_things_are():
+    """Every name on the page is there."""
+    page = ostinato.__doc__
+    for name in re.findall(r"\b(?:ostinato\.)?([A-Za-z_]\w+)", page.partition("Where things are:")[2]):
+        if name[0].isupper() and name not in {"In", "RecurrentClassifier"}:
+            assert hasattr(ostinato, name), name
+    code = page.partition("\n\n")[2].partition("Where things are:")[0]
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=False)
+    assert "recurrent" in done.stdout, done.stderr
 
 
 def test_a_name_that_is_not_there():

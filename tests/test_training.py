@@ -228,7 +228,8 @@ def no_validation_examples():
 @case(DataError)
 def loss_no_longer_finite():
     net = Network(
-        LastStep(Layer(cells.recurrent, n_inputs=2, n_neurons=4, phi=relu)), Layer(cells.dense, n_inputs=4, n_outputs=1)
+        LastStep(Layer(cells.recurrent, n_inputs=2, n_neurons=4, phi=relu, seed=0)),
+        Layer(cells.dense, n_inputs=4, n_outputs=1, seed=0),
     )
     examples = labelled(50, 0)
     targets = Examples(examples.X, examples.target[:, None] * 1.0, examples.lengths)

@@ -1,6 +1,35 @@
-"""Ostinato: a compiler for recurrent neural networks. Write one step; it is checked, explained, differentiated and run."""
+"""Ostinato: a compiler for recurrent neural networks. Write one step; it is checked, explained, differentiated and run.
 
-from importlib import import_module
+    import numpy as np
+    import ostinato
+    from ostinato import Bias, Input, Layer, State, Weight, cell, tanh
+
+    @cell
+    def recurrent(x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs", "n_neurons"),
+                  U=Weight("n_neurons", "n_neurons"), b=Bias("n_neurons")):
+        return tanh(x @ W + h @ U + b)
+
+    layer = Layer(recurrent, n_inputs=3, n_neurons=5)
+    Y = layer(np.zeros((7, 2, 3)))      # (n_steps, n_instances, n_inputs) -> (n_steps, n_instances, n_neurons)
+    print(layer.explain())              # its equation, shapes, products and cost
+
+Where things are:
+
+    writing a step   cell, Input, State, Context, Weight, Bias, Output; in it: @ + - * / ** % < ==, tanh, sigmoid, softmax,
+                     layer_norm, concat, split, where, dropout, ...; what arrays have: x.sum(), x.T, x[..., 1:], np.exp(x)
+    ready cells      ostinato.cells: lstm, gru, recurrent, dense, attention and more; Layer(cells.lstm, n_inputs=3, n_neurons=5)
+    running          Layer: layer(X), layer.run(X, lengths=...), layer.stream(), layer.vjp(X); Network, Bidirectional, LastStep
+    training         train, Examples, cross_entropy, mean_squared_error, UpdateRule, clip_by_global_norm
+    scikit-learn     RecurrentClassifier, RecurrentRegressor
+    explaining       layer.explain(), layer.program, explain_product("A @ B", ...)
+    files            layer.save(path), load(path)
+    structure        BlockCirculant, BlockDiagonal, Diagonal; to_structure
+    errors           every one is an OstinatoError
+
+In a shell: ostinato demo, ostinato explain lstm, ostinato train data.csv, ostinato bench.
+"""
+
+from importlib import import_module, util
 from typing import TYPE_CHECKING, Any
 
 from . import initialise, ops, schedules
@@ -20,9 +49,11 @@ from .errors import (
     MissingExtraError,
     OptionError,
     OstinatoError,
+    PicklingError,
     ShapeError,
     SymbolError,
 )
+from .estimator_stream import EstimatorStream
 from .explain import Explanation, ProductExplanation, explain, explain_product
 from .functions import (
     affine,
@@ -33,6 +64,8 @@ from .functions import (
     layer_norm,
     leaky_relu,
     mean,
+    norm,
+    normalize,
     scaled_tanh,
     softmax,
     softsign,
@@ -43,9 +76,11 @@ from .layer import Gradients, Layer, Stream
 from .loading import load
 from .losses import Loss, binary_cross_entropy, cross_entropy, huber, mean_absolute_error, mean_squared_error
 from .network import Bidirectional, Dropout, LastStep, Network
+from .network_stream import NetworkStream
 from .ops import (
     concat,
     exp,
+    floor,
     log,
     logical_and,
     logical_not,
@@ -54,6 +89,7 @@ from .ops import (
     minimum,
     patches,
     relu,
+    remainder,
     reshape,
     sigmoid,
     sign,
@@ -64,10 +100,11 @@ from .ops import (
     transpose,
     where,
 )
+from .padding import pad_sequences, unpad_sequences
 from .piecewise import piecewise_sigmoid, piecewise_tanh
 from .structure import Structure
 from .threads import get_threads, set_threads
-from .training import train
+from .training import Examples, Progress, train
 from .updates import UpdateRule, clip_by_global_norm
 
 from . import cells  # isort: skip - the cells of the library are written with the names above
@@ -79,11 +116,12 @@ sum = ops.sum_  # noqa: A001
 
 
 if TYPE_CHECKING:
-    from .estimators import RecurrentClassifier, RecurrentRegressor
+    from .estimators import RecurrentClassifier as RecurrentClassifier
+    from .estimators import RecurrentRegressor as RecurrentRegressor
 
 __version__ = "0.1.0"
 
-__all__ = [
+__all__ = [  # and the estimators, where scikit-learn can be imported: see below
     "ArgumentError",
     "Bias",
     "Bidirectional",
@@ -97,6 +135,8 @@ __all__ = [
     "Diagonal",
     "DimensionError",
     "Dropout",
+    "EstimatorStream",
+    "Examples",
     "Explanation",
     "FileError",
     "Gradients",
@@ -107,12 +147,13 @@ __all__ = [
     "Loss",
     "MissingExtraError",
     "Network",
+    "NetworkStream",
     "OptionError",
     "OstinatoError",
     "Output",
+    "PicklingError",
     "ProductExplanation",
-    "RecurrentClassifier",
-    "RecurrentRegressor",
+    "Progress",
     "ShapeError",
     "State",
     "Stream",
@@ -132,6 +173,7 @@ __all__ = [
     "exp",
     "explain",
     "explain_product",
+    "floor",
     "get_threads",
     "hard_sigmoid",
     "huber",
@@ -149,10 +191,14 @@ __all__ = [
     "mean_absolute_error",
     "mean_squared_error",
     "minimum",
+    "norm",
+    "normalize",
+    "pad_sequences",
     "patches",
     "piecewise_sigmoid",
     "piecewise_tanh",
     "relu",
+    "remainder",
     "reshape",
     "scaled_tanh",
     "schedules",
@@ -170,8 +216,14 @@ __all__ = [
     "to_structure",
     "train",
     "transpose",
+    "unpad_sequences",
     "where",
 ]
+
+
+if util.find_spec("sklearn") is not None:  # found, and not imported
+    __all__ += ["RecurrentClassifier", "RecurrentRegressor"]
+    __all__.sort()
 
 
 def __getattr__(name: str) -> Any:
@@ -179,3 +231,8 @@ def __getattr__(name: str) -> Any:
     if name in ("RecurrentClassifier", "RecurrentRegressor"):
         return getattr(import_module(".estimators", __name__), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public list: what `import *` gives, and the names that it must not take from the builtins."""
+    return sorted({*__all__, "abs", "max", "sum", *(name for name in globals() if name.startswith("__"))})

@@ -4,27 +4,22 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Mapping
-from functools import wraps
 from math import inf
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
 
 from .cell import Cell
 from .composite import Composite
-from .errors import DataError, FileError, OptionError, known_names, lay_out
+from .errors import DataError, FileError, OptionError, lay_out
 from .examples import Examples, split
 from .layer import Layer
 from .losses import Loss
 from .updates import UpdateRule
 
 Array = np.ndarray[Any, np.dtype[Any]]
-P = ParamSpec("P")
-R = TypeVar("R")
 
 # what other libraries call it
 ELSEWHERE = {
@@ -37,35 +32,6 @@ ELSEWHERE = {
     "early_stopping": "patience", "n_iter_no_change": "patience", "y": "target", "targets": "target", "labels": "target",
     "model": "network", "net": "network", "data": "examples", "X": "examples", "progress": "verbose",
 }  # fmt: skip
-
-
-def answering(function: Callable[P, R]) -> Callable[P, R]:
-    """A function whose callers are told of an argument that it has not, or of one that is missing, in our own words."""
-    signature = inspect.signature(function)
-    name = function.__name__
-
-    @wraps(function)
-    def answered(*arguments: P.args, **options: P.kwargs) -> R:
-        try:
-            signature.bind(*arguments, **options)
-        except TypeError as error:
-            raise OptionError(_unfit(name, signature, options, error)) from None
-        return function(*arguments, **options)
-
-    return answered
-
-
-def _unfit(name: str, signature: inspect.Signature, options: Mapping[str, Any], error: TypeError) -> str:
-    unknown = next((option for option in options if option not in signature.parameters), None)
-    if unknown in ELSEWHERE:
-        return lay_out(f"{name}: there is no argument `{unknown}`; here it is called `{ELSEWHERE[unknown]}`")
-    if unknown is not None:
-        return lay_out(f"{name}: there is no argument `{unknown}`; {known_names(unknown, signature.parameters, 'arguments')}")
-    if "positional" in str(error):
-        hint = f'{name}(network, X, y, loss="mse"): what follows the examples is given by name'
-        return lay_out(f"{name}: too many arguments without a name", hint=hint)
-    hint = 'loss="mse", loss="cross_entropy", or a Loss' if "'loss'" in str(error) else ""
-    return lay_out(f"{name}: {error}", hint=hint)
 
 
 def check_network(network: Any, owner: str) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from .compiler import Compiled
 from .errors import OptionError, known_names, lay_out
+from .forking import IMPORTING
 from .graph import Port, Program
 from .interpret import Outcome, run_as_given
 from .machine import this_machine
@@ -111,8 +112,9 @@ def executable(
     """
     if backend != "native":
         return Interpreted(compiled.stages[name])
-    from .native.choosing import CheapestProgram  # llvmlite is loaded when it is needed
-    from .native.engine import NativeProgram
+    with IMPORTING:  # llvmlite is loaded when it is needed, and in one piece, whoever forks meanwhile
+        from .native.choosing import CheapestProgram
+        from .native.engine import NativeProgram
 
     scheduled = scheduled_program(compiled, name)
     if plan == "automatic":
@@ -134,7 +136,8 @@ def planned(
         measure: measure this machine if that was not done before, which loads llvmlite; else typical figures stand in.
     """
     if measure:
-        from .native.roofs import measured
+        with IMPORTING:
+            from .native.roofs import measured
 
         return Planned(scheduled_program(compiled, name), shapes, plan, measured())
     return Planned(scheduled_program(compiled, name), shapes, plan, this_machine())

@@ -10,7 +10,11 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from types import FrameType, MappingProxyType
+from functools import reduce
+from math import prod
+from opcode import opname
+from operator import mul
+from types import FrameType, MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
@@ -23,6 +27,8 @@ if TYPE_CHECKING:
 
 DTYPES: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "bool": np.bool_}
 
+NOT_THE_USERS = ("ostinato", "numpy", "torch", "jax", "copy", "statistics")  # modules through which a symbol comes back to us
+
 _sizes: ContextVar[Mapping[str, int | Dim]] = ContextVar("sizes", default=MappingProxyType({}))
 
 
@@ -30,9 +36,9 @@ class Symbolic:
     """What stands for a value while a cell is traced (`trace.Symbol`); here only so that it can be recognised."""
 
     __slots__ = ()
-    type: Type
+    _type: Type
 
-    def traced(self, op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
+    def _traced(self, op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
         raise NotImplementedError
 
 
@@ -50,7 +56,7 @@ def apply(op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
     """Call an op on what a user passed: a node if a symbol is among it, else an array."""
     for arg in args:
         if isinstance(arg, Symbolic):
-            return arg.traced(op, args, options)
+            return arg._traced(op, args, options)  # noqa: SLF001 - ours, and no name for a cell's author
     return _compute(op, args, options)
 
 
@@ -66,9 +72,29 @@ def bind(op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> tuple[tuple
     except TypeError:
         misfit = True
     if misfit:
-        given = " and ".join([counted(len(args), "argument"), *(f"{name}={value!r}" for name, value in options.items())])
-        raise CellError(lay_out(f"{op.name}: {_usage(op)}, and was called with {given}", source=user_source())) from None
+        hint = f"of two values, elementwise: `{op.name}imum(a, b)`" if op.name == "max" and len(args) > 1 else ""
+        refuse_call(op.name, _usage(op), args, options, hint)
     return operands, attributes
+
+
+def refuse_call(name: str, usage: str, args: Sequence[Any], options: Mapping[str, Any], hint: str = "") -> NoReturn:
+    """Say how something is called that was called in another way."""
+    given = " and ".join([counted(len(args), "argument"), *(f"{key}={value!r}" for key, value in options.items())])
+    raise CellError(lay_out(f"{name}: {usage}, and was called with {given}", source=user_source(), hint=hint)) from None
+
+
+def fits(
+    name: str, signature: inspect.Signature, args: Sequence[Any], options: Mapping[str, Any], shown: str = ""
+) -> inspect.BoundArguments:  # fmt: skip
+    """The arguments of a function that is written with ops, or a CellError that says which it takes."""
+    try:
+        return signature.bind(*args, **options)
+    except TypeError:
+        plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
+        usage = f"it is called as {shown or name}{inspect.Signature(plain)}"
+        meant = {"dim": "axis", "keepdim": "keepdims"}  # as PyTorch has them
+        known = [meant[key] for key in options if key in meant and meant[key] in signature.parameters]
+        refuse_call(name, usage, args, options, f"the name is `{known[0]}`" if known else "")
 
 
 def _usage(op: Op) -> str:
@@ -118,8 +144,11 @@ def kind(given: Any) -> str:
     return "a symbolic value" if isinstance(given, Symbolic) else f"of type {type(given).__name__}"
 
 
-def type_of(array: np.ndarray[Any, Any]) -> Type:
-    """The type of an array whose dimensions have no names."""
+def type_of(value: Any) -> Type:
+    """The type of a symbol; of an array, whose dimensions have no names."""
+    if isinstance(value, Symbolic):
+        return value._type  # noqa: SLF001 - ours, and no name for a cell's author
+    array = np.asarray(value)
     dtype = "bool" if array.dtype == bool else "f32" if array.dtype == np.float32 else "f64"
     return Type(dtype, tuple(Dim.number(n) for n in array.shape))
 
@@ -135,13 +164,43 @@ def refuse(
     raise ShapeError(lay_out(headline, source=user_source(), values=values, sizes=sizes, hint=reason.hint))
 
 
+def dims_of(value: Any) -> Dims:
+    """The dimensions of a symbol; of an array, plain numbers."""
+    return type_of(value).dims
+
+
 def rank(value: Any) -> int:
-    return len(value.type.dims) if isinstance(value, Symbolic) else np.ndim(value)
+    return len(dims_of(value)) if isinstance(value, Symbolic) else np.ndim(value)
 
 
 def dims(expressions: Sequence[Any]) -> Dims:
     """The dimensions that `reshape(x, "n_heads", 4)` names."""
     return tuple(e if isinstance(e, Dim) else dim(e) for e in expressions)
+
+
+def dims_filling(whole: Dims, expressions: Sequence[Any]) -> Dims:
+    """As `dims`; one of the expressions may be -1: what the others leave of a value with the dimensions `whole`."""
+    if len(expressions) == 1 and isinstance(expressions[0], tuple | list):
+        expressions = expressions[0]
+    places = [i for i, e in enumerate(expressions) if is_whole(e) and e == -1]
+    if len(places) != 1:
+        return dims(expressions)
+    place = places[0]
+    others = dims([*expressions[:place], *expressions[place + 1 :]])
+    rest = _left(whole, others)
+    return (*others[:place], rest, *others[place:])
+
+
+def _left(whole: Dims, others: Dims) -> Dim:
+    """What `others` leave of the elements: by name where they are some of the dimensions themselves, else a number."""
+    remaining = list(whole)
+    for dim_ in others:
+        if dim_ in remaining:
+            remaining.remove(dim_)
+        elif dim_.size != 1:
+            n, taken = (prod(d.size for d in each) for each in (whole, others))
+            return Dim.number(max(1, n // taken))  # where it does not divide, the op says so
+    return reduce(mul, remaining, Dim.number(1))
 
 
 def dim(expression: Any) -> Dim:
@@ -169,16 +228,45 @@ def dim(expression: Any) -> Dim:
 
 
 def user_frame() -> FrameType | None:
-    """The innermost frame outside of Ostinato; its cells count as outside, since they are written as a user writes."""
+    """The innermost frame outside of Ostinato and of what calls it back.
+
+    The cells of the library count as outside, since they are written as a user writes.
+    """
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to find the user's line
     while frame is not None:
-        module = str(frame.f_globals.get("__name__", ""))
-        if not (module == "ostinato" or module.startswith("ostinato.")) or module.startswith("ostinato.cells"):
+        if _is_the_users(frame):
             return frame
         frame = frame.f_back
     return None
 
 
+def _is_the_users(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] not in NOT_THE_USERS or module.startswith("ostinato.cells")
+
+
 def user_source() -> Source | None:
     frame = user_frame()
     return Source.of_frame(frame) if frame else None
+
+
+def _innermost(error: BaseException) -> TracebackType | None:
+    """Where in the user's code an exception was raised."""
+    found, at = None, error.__traceback__
+    while at is not None:
+        found = at if _is_the_users(at.tb_frame) else found
+        at = at.tb_next
+    return found
+
+
+def source_of(error: BaseException) -> Source | None:
+    """The user's own line in which an exception was raised."""
+    at = _innermost(error)
+    return Source.of_instruction(at.tb_frame, at.tb_lasti, at.tb_lineno) if at else None
+
+
+def raised_by_the_text(error: BaseException) -> bool:
+    """Whether the user's own text says `raise` (or `assert`) where an exception came from."""
+    at = _innermost(error)
+    code = at.tb_frame.f_code.co_code if at else b""
+    return at is not None and opname[code[at.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")

@@ -6,17 +6,34 @@ through with a debugger; called inside another cell it becomes part of it.
 
 from __future__ import annotations
 
+import copyreg
 import inspect
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, NoReturn
 
 import numpy as np
 
-from .boundary import Symbolic, sizes_known, user_source
+from .boundary import Symbolic, raised_by_the_text, sizes_known, source_of, type_of, user_source
+from .calls import answering
 from .declarations import Declaration, Output
-from .errors import CellError, DataError, DimensionError, OptionError, OstinatoError, ShapeError, known_names, lay_out
+from .errors import (
+    CellError,
+    DataError,
+    DimensionError,
+    OptionError,
+    OstinatoError,
+    ShapeError,
+    first_line,
+    known_names,
+    lay_out,
+)
+from .functions import ACTIVATIONS
 from .graph import Graph
+from .pickling import by_value, leads_to, pickler_of_functions, refuse
 from .shapes import Dim, Type, names_in, parse_dim
 from .structure import Placement, Structure, structures_of
 from .trace import trace
@@ -45,6 +62,7 @@ class Cell:
         self.options: dict[str, Any] = {}
         self._read_signature()
         self.__doc__, self.__name__, self.__module__ = function.__doc__, function.__name__, function.__module__
+        self.__qualname__ = function.__qualname__
         self.__wrapped__ = function
         self.base: Cell = self  # as it was decorated
         self.chosen: dict[str, Structure | None] = {}  # structures other than those that were declared
@@ -83,17 +101,43 @@ class Cell:
         return list({name: None for d in self.declarations.values() for name in d.names})
 
     def __repr__(self) -> str:
+        """Its name and dimensions; `print(cell)` and `str(cell)` show every parameter."""
+        return f"<cell {self.name}({', '.join(self.dimensions)})>"
+
+    def __str__(self) -> str:
         parts = []
         for role in ("input", "context", "state", "weight", "bias"):
             names = self.with_role(role)
             parts += [f"{name}: {role}[{', '.join(map(str, self.declarations[name].dims))}]" for name in names]
         return f"<cell {self.name}({', '.join(parts)})>"
 
-    def __reduce__(self) -> Any:
-        """Pickled by its name, as functions are, so that a copy is the cell itself; with structures of its own, by both."""
-        if self.chosen:
-            return _with_structure, (self.base, self.chosen)
-        return self.function.__qualname__
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """A cell goes where its function goes: by the name that leads to it, or by value where the pickler can do that.
+
+        Raises:
+            PicklingError: no name leads to it, and the pickler knows functions by their names alone.
+        """
+        pickler = pickler_of_functions(sys._getframe(1))  # noqa: SLF001 - see there
+        module, name = self.__module__, self.__qualname__
+        if leads_to(module, name) is self and not (pickler is not None and by_value(pickler, module)):
+            return name
+        new = copyreg.__newobj__  # type: ignore[attr-defined]  # what pickles call for objects of ordinary classes
+        if self.base is not self:
+            return new, (Cell,), {"base": self.base, "chosen": self.chosen}
+        if pickler is None:
+            refuse(f"the cell {self.name}", module, name)
+        return new, (Cell,), dict(vars(self))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # the function may not be whole yet, where it speaks of its own cell: nothing is read from it
+        whole = state if "function" in state else vars(state["base"].with_structure(state["chosen"]))
+        vars(self).update(whole)
+
+    def __copy__(self) -> Cell:
+        return self  # as a function
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Cell:
+        return self
 
     def with_structure(self, structure: Any) -> Cell:
         """The same cell with structured weights.
@@ -108,8 +152,8 @@ class Cell:
         weights = self.with_role("weight")
         matrices = [name for name in weights if len(self.declarations[name].dims) == 2]
         chosen = structures_of(self.name, structure, matrices, weights)
-        made = Cell(self.function)
-        made.base, made.chosen = self.base, {**self.chosen, **chosen}
+        made = Cell.__new__(Cell)
+        vars(made).update(vars(self), chosen={**self.chosen, **chosen})
         declared = made.declarations
         made.declarations = {
             name: replace(d, structure=made.chosen[name]) if name in made.chosen else d for name, d in declared.items()
@@ -152,7 +196,15 @@ class Cell:
                 if dim.size < 1:
                     headline = f"{self.name}: the dimension `{dim.expression}` of `{name}` would be {dim.size}"
                     raise DimensionError(lay_out(headline + _sum_of(dim, sizes)))
-        return sizes, {name: given.get(name, default) for name, default in self.options.items()}
+        return sizes, {name: self._option(name, given.get(name, default)) for name, default in self.options.items()}
+
+    def _option(self, name: str, given: Any) -> Any:
+        """The value of an option: a function where the default is one."""
+        if callable(self.options[name]) and not callable(given):
+            headline = f"{self.name}: the option `{name}` is a function, and {given!r} is none"
+            known = isinstance(given, str) and given in ACTIVATIONS
+            raise OptionError(lay_out(headline, hint=f"`{name}=ostinato.{given}`" if known else ""))
+        return given
 
     def trace(self, *, dtype: str = "f32", training: bool = False, **sizes_and_options: Any) -> Graph:
         """The graph of one step at the given sizes, as it was written: no pass has touched it."""
@@ -186,9 +238,12 @@ class Cell:
                 returned = self.function(**arrays, **options)
             except OstinatoError:
                 raise
-            except Exception:
+            except Exception as error:
                 self.trace_with_meanings("f64", False, {**sizes, **options})  # if it is the cell, in our own words
-                raise
+                if raised_by_the_text(error):
+                    raise
+                headline = f"{self.name}: a layer can be made of it, but NumPy can not compute this step: {first_line(error)}"
+                raise CellError(lay_out(headline, source=source_of(error))) from error
         return _unmarked(returned)
 
     def _inside(self, values: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
@@ -196,18 +251,17 @@ class Cell:
         known: dict[str, Dim] = {}
         symbols = {name: value for name, value in values.items() if isinstance(value, Symbolic)}
         for name, symbol in symbols.items():
-            for dim, meant in zip(self.declarations[name].dims, symbol.type.dims, strict=False):
+            for dim, meant in zip(self.declarations[name].dims, type_of(symbol).dims, strict=False):
                 if isinstance(dim, str) and names_in(dim) == [dim.strip()]:
                     known.setdefault(dim.strip(), meant)
         for name, symbol in symbols.items():
             declared = self.declarations[name].dims
-            fits = len(declared) == len(symbol.type.dims)
-            for dim, meant in zip(declared, symbol.type.dims, strict=False):
+            fits = len(declared) == len(type_of(symbol).dims)
+            for dim, meant in zip(declared, type_of(symbol).dims, strict=False):
                 fits = fits and (not set(names_in(dim)) <= set(known) or parse_dim(dim, known).agrees(meant))
             if not fits:
-                headline = (
-                    f"{self.name}: `{name}` is {symbol.type.one_instance}, and was declared [{', '.join(map(str, declared))}]"
-                )
+                found = type_of(symbol).one_instance
+                headline = f"{self.name}: `{name}` is {found}, and was declared [{', '.join(map(str, declared))}]"
                 meanings = {n: (d.size, f"`{d.expression}`") for n, d in known.items()}
                 raise ShapeError(lay_out(headline, source=user_source(), sizes=meanings))
         with sizes_known(known):
@@ -238,7 +292,8 @@ class Cell:
             raise DataError(lay_out(f"{self.name}: `{name}` is no array: its rows have different lengths")) from None
         if array.dtype.kind not in "fiub":
             raise DataError(lay_out(f"{self.name}: `{name}` holds no real numbers: its dtype is {array.dtype}"))
-        return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
+        dtype = array.dtype if array.dtype in (np.float32, np.float64) else np.float64
+        return np.array(array, dtype)  # a copy: `h += x` in the cell changes it, as `h = h + x` does on symbols
 
     def _sizes_of(self, arrays: Mapping[str, Any]) -> dict[str, int]:
         """The sizes of the dimensions, each fixed by the first argument that has it alone; all arguments are checked."""
@@ -289,7 +344,17 @@ class Cell:
 
 
 def _with_structure(base: Cell, chosen: Mapping[str, Structure | None]) -> Cell:
+    """What pickles of version 0.1 call."""
     return base.with_structure(chosen)
+
+
+def fitting(brought: Any, graph: Graph) -> Cell | None:
+    """What came with the state of a layer, if it is a cell that declares the parameters of the graph; else None.
+
+    A name may lead to nothing where the layer has come to, or to another cell.
+    """
+    names = [port.name for port in graph.ports if port.role != "mask"]
+    return brought if isinstance(brought, Cell) and list(brought.declarations) == names else None
 
 
 def _given(dim: str | int, size: int) -> str:
@@ -310,6 +375,26 @@ def _unmarked(returned: Any) -> Any:
     return flat[0] if len(flat) == 1 else tuple(flat)
 
 
+LIBRARY = ".cells"  # the module of ready cells; it stands below this one, and is asked for their names alone
+
+
+def refuse_no_cell(given: Any) -> NoReturn:
+    """Say what a layer is made of, to whoever gave something else: the name of a cell, a class, a plain function."""
+    headline = f"Layer: the first argument is a cell, not {given!r}" if isinstance(given, str) else ""
+    headline = headline or f"Layer: the first argument is a cell, not {type(given).__name__}"
+    hint = "decorate the function of one step with @cell"
+    if isinstance(given, str):
+        library = import_module(LIBRARY, __package__)
+        known = [name for name in library.__all__ if isinstance(getattr(library, name), Cell)]
+        name = given.strip().lower()
+        close = [name] if name in known else get_close_matches(name, known, n=1)
+        hint = f"`ostinato.cells.{close[0]}`" if close else "the cells of the library are in `ostinato.cells`"
+    elif isinstance(given, type):
+        hint = "a cell is a function of one step with @cell; those of the library are in `ostinato.cells`"
+    raise OptionError(lay_out(headline, hint=hint))
+
+
+@answering
 def cell(function: Callable[..., Any]) -> Cell:
     """Make a cell of a function of one step; see the module and the language in the documentation.
 
@@ -327,4 +412,9 @@ def cell(function: Callable[..., Any]) -> Cell:
     """
     if not inspect.isfunction(function):
         raise CellError(lay_out(f"cell: it decorates a function of one step, and was given {function!r}"))
+    if function.__code__.co_flags & (inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        headline = (
+            f"{function.__name__}: it is asynchronous or yields, and a cell is a plain function that returns its new states"
+        )
+        raise CellError(lay_out(headline))
     return Cell(function)

@@ -40,6 +40,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import ops
+from .calls import answering
 from .errors import OptionError, known_names, lay_out
 from .shapes import Dim
 from .structure import Array, Constants, Parts, Structure, check_block, starts_of
@@ -230,6 +231,9 @@ class BlockCirculant(Structure):
         del rows, columns
         turned = ops.transpose(stored, (-3, -1, -2))
         return ops.concat(*(turned[(-j) % self.block : (-j) % self.block + 1] for j in range(self.block)), axis=-3)
+
+
+BlockCirculant.__init__ = answering(BlockCirculant.__init__)  # type: ignore[method-assign]
 
 
 def _last_two_turned(rank: int) -> tuple[int, ...]:

@@ -118,20 +118,15 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):  # type: ignore[
             NotFittedError: it has not been fitted.
             DataError: X of another form than in `fit`.
         """
-        logits = self._logits(X)
-        return logits[:, 1] - logits[:, 0] if len(self.classes_) == 2 else logits
+        return self.answers_to("decision_function", self._logits(X))
 
     def predict_log_proba(self, X: Any) -> Array:
         """(n_samples, n_classes): the logarithms of `predict_proba`, exact where those are too small for a number."""
-        logits = self._logits(X)
-        shifted = logits - logits.max(axis=1, keepdims=True)
-        return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+        return self.answers_to("predict_log_proba", self._logits(X))
 
     def predict_proba(self, X: Any) -> Array:
         """(n_samples, n_classes): the probability of each class, in the order of `classes_`."""
-        logits = self._logits(X)
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        return self.answers_to("predict_proba", self._logits(X))
 
     def predict(self, X: Any) -> Array:
         """(n_samples,): the most probable class of each sequence.
@@ -140,8 +135,20 @@ class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):  # type: ignore[
             NotFittedError: it has not been fitted.
             DataError: X of another form than in `fit`.
         """
-        places = self._logits(X).argmax(axis=1)
-        return np.asarray(self.classes_[places])
+        return self.answers_to("predict", self._logits(X))
+
+    def answers_to(self, method: str, outputs: Array) -> Array:
+        """What a method makes of the network's outputs, the logits (n_samples, n_classes)."""
+        shifted = outputs - outputs.max(axis=1, keepdims=True)
+        match method:
+            case "decision_function":
+                return np.asarray(outputs[:, 1] - outputs[:, 0] if len(self.classes_) == 2 else outputs)
+            case "predict_log_proba":
+                return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True)))
+            case "predict_proba":
+                exponentials = np.exp(shifted)
+                return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
+        return np.asarray(self.classes_[outputs.argmax(axis=1)])
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of sequences whose label is predicted; with weights, of their sum."""

@@ -38,6 +38,7 @@ examples:
   ostinato explain my_cells.py:mine n_inputs=3 n_neurons=5     the cell `mine` of a file (the file is run)
   ostinato explain gru n_inputs=3 n_neurons=5 --program        what the compiler made of it, stage by stage
   ostinato explain lstm n_inputs=64 n_neurons=256 -o lstm.html   a page with pictures, and numbers on their way through
+  ostinato explain birds.safetensors                           what was saved: a layer, or each layer of a network
 
 Or a product, without a cell: the shapes, what is summed over, how many multiplications, drawn to scale:
 
@@ -77,6 +78,7 @@ examples:
   ostinato train birds.csv --model birds.safetensors
   ostinato train birds.npz --model birds.safetensors --cell gru --neurons 32 --epochs 100 --seed 1
   ostinato train birds.csv --test more_birds.csv --model birds.safetensors
+  ostinato train birds.csv --cell my_cells.py:mine --model birds.safetensors   the cell `mine` of a file (the file is run)
 """
 
 PREDICT = """\
@@ -86,6 +88,11 @@ are not looked at. The features must be the same; in a .csv file their order doe
 examples:
   ostinato predict birds.safetensors new.csv                 CSV: sequence,prediction,p_bird,p_plane
   ostinato predict birds.safetensors new.npz -o answers.csv  into a file (.csv or .npz), whole or not at all
+  tail -f log.csv | ostinato predict birds.safetensors -     lines as they come, each answered at once
+
+From the standard input comes CSV, the header first. Each line is answered at once: what is predicted for its sequence as far as
+it has come (by a regressor of steps, for this step). Lines of several sequences may come in turn: a new name in `sequence`
+begins a new one. Without that column all lines are of one sequence. A network that reads backwards too can not answer so.
 """
 
 DEMO = """\
@@ -182,7 +189,9 @@ def parser() -> Parser:
     demo.add_argument("--quick", action="store_true", help="a small network, few epochs")
 
     one = commands.add_parser("explain", help="show a cell", description=EXPLAIN, formatter_class=raw, parents=[shared])
-    one.add_argument("cell", metavar="CELL", help="a cell of the library, path/file.py:name, or a product 'A[m,n] @ B[n,p]'")
+    one.add_argument(
+        "cell", metavar="CELL", help="a cell of the library, path/file.py:name, a saved model, or a product 'A[m,n] @ B[n,p]'"
+    )
     one.add_argument("settings", nargs="*", type=setting, metavar="name=value", help="sizes and options")
     one.add_argument("--program", action="store_true", help="print the stages of the forward program instead")
     one.add_argument("--backward", action="store_true", help="print the stages of the backward program instead")
@@ -193,7 +202,7 @@ def parser() -> Parser:
     _add_train(commands, shared)
     predict = commands.add_parser("predict", help="predict", description=PREDICT, formatter_class=raw, parents=[shared])
     predict.add_argument("model", metavar="MODEL", help="what `ostinato train` saved")
-    predict.add_argument("data", metavar="DATA", help="a .npz or .csv file")
+    predict.add_argument("data", metavar="DATA", help="a .npz or .csv file; - for lines of CSV from standard input")
     predict.add_argument("-o", "--output", default="", metavar="FILE", help="a .csv or .npz file instead of the screen")
     return main_parser
 
@@ -220,7 +229,7 @@ def _add_train(commands: Any, shared: Parser) -> None:
     train.add_argument("--model", required=True, metavar="FILE", help="where to save, a .safetensors file")
     train.add_argument("--test", default="", metavar="DATA", help="data to measure on, not learned from")
     train.add_argument("--task", choices=("classification", "regression"), help="unless the data say it")
-    train.add_argument("--cell", default="lstm", metavar="NAME", help="a cell of the library (lstm)")
+    train.add_argument("--cell", default="lstm", metavar="CELL", help="a cell of the library (lstm), or path/file.py:name")
     train.add_argument("--neurons", type=positive, default=64, metavar="N", help="in each layer (64)")
     train.add_argument("--layers", type=positive, default=1, metavar="N", help="one upon the other (1)")
     train.add_argument("--bidirectional", action="store_true", help="read forwards and backwards")
@@ -316,6 +325,10 @@ def run(arguments: argparse.Namespace) -> int:
             from .commands.training import train_command
 
             return train_command(arguments)
+        case "predict" if arguments.data == "-":
+            from .commands.streaming import stream_command
+
+            return stream_command(arguments.model, arguments.output)
         case "predict":
             from .commands.training import predict_command
 

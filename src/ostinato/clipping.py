@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .calls import answering
 from .errors import DataError, OptionError, lay_out
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -60,6 +61,7 @@ def clip_factor(gradients: Mapping[str, Array], limit: float) -> tuple[float, fl
     return min(1.0, float(limit / norm)) if norm else 1.0, norm
 
 
+@answering
 def clip_by_global_norm(gradients: Mapping[str, Array], limit: float) -> tuple[dict[str, Array], float]:
     """Scale all gradients by one factor, so that together they are not longer than `limit` (Pascanu et al. 2013, algorithm 1).
 

@@ -13,17 +13,21 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from . import files
 from .boundary import DTYPES
+from .calls import answering
 from .errors import DataError, OptionError, known_names, lay_out
 from .graph import Port
 from .layer import SHORT, Gradients, Layer, Pullback
+from .layers import Layers
 from .masks import generator_of
+from .network_stream import NetworkStream
 from .sequences import as_array, numbers
 from .shapes import Dims
 
@@ -70,7 +74,9 @@ class NetworkWeights(Mapping[str, Array]):
         """
         checked = {}
         for name, value in arrays.items():
-            shape = self[name].shape
+            self.check_name(name)
+            home, own_name = self._homes[name]
+            shape = home.shapes[own_name]
             checked[name] = numbers(name, value, self._dtype, self._owner)
             if checked[name].shape != shape:
                 headline = f"{self._owner}: weight `{name}` has shape {shape}, not {checked[name].shape}"
@@ -101,7 +107,7 @@ class NetworkWeights(Mapping[str, Array]):
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        return {name: array.shape for name, array in self.items()}
+        return {name: home.shapes[own_name] for name, (home, own_name) in self._homes.items()}
 
     def __contains__(self, name: object) -> bool:
         return name in self._homes
@@ -123,6 +129,8 @@ class NetworkPullback:
         state: the final states by prefixed name.
     """
 
+    name = "pullback"
+
     def __init__(self, network: Composite, call: Passage, back: Back, Y: Array, n_leading: int) -> None:
         self._network, self._back, self._n_leading = network, back, n_leading
         self._shape, self._dtype = Y.shape, Y.dtype
@@ -134,6 +142,7 @@ class NetworkPullback:
         """Bytes kept for the backward pass."""
         return sum(pullback.recorded_bytes for pullback in self._pullbacks)
 
+    @answering
     def __call__(self, dY: Any = None, *, state: Any = None) -> Gradients:
         """Back-propagation through all parts.
 
@@ -187,32 +196,36 @@ class Composite(ABC):
                 raise OptionError(lay_out(f"{self.name}: its parts differ in dtype or batch_first: {marks[0]} and {marks[1]}"))
         self.dtype, self.batch_first = first.dtype, first.batch_first
         self.weights = NetworkWeights(self)
-        # by seed and place: layers that were made with the same seed have the same masks nowhere
-        self._generators = {
+
+    @cached_property
+    def _generators(self) -> dict[str, np.random.Generator]:
+        """By seed and place: layers that were made with the same seed have the same masks nowhere."""
+        return {
             place: np.random.default_rng([layer.seed, zlib.crc32(f"dropout at {place}".encode())])
-            for place, layer in self.layers().items()
+            for place, layer in self.layers.items()
         }
 
     def prefixed_parts(self) -> list[tuple[str, Layer | Composite]]:
         return [(f"{key}." if key else "", part) for key, part in self.parts.items()]
 
-    def layers(self) -> dict[str, Layer]:
+    @property
+    def layers(self) -> Layers:
         """The layers by their prefixed place, in the order in which they run: "0", "1.forward", "1.reverse"."""
         found: dict[str, Layer] = {}
         for prefix, part in self.prefixed_parts():
             if isinstance(part, Layer):
                 found[prefix.removesuffix(".")] = part
             else:
-                found |= {(prefix + key).removesuffix("."): layer for key, layer in part.layers().items()}
-        return found
+                found |= {(prefix + key).removesuffix("."): layer for key, layer in part.layers.items()}
+        return Layers(found)
 
     @property
     def n_parameters(self) -> int:
-        return sum(array.size for array in self.weights.values())
+        return sum(map(prod, self.weights.shapes.values()))
 
     @property
     def state_names(self) -> list[str]:
-        return [f"{place}.{p.name}" if place else p.name for place, layer in self.layers().items() for p in layer.graph.states]
+        return [f"{place}.{p.name}" if place else p.name for place, layer in self.layers.items() for p in layer.graph.states]
 
     @property
     def input_port(self) -> Port:
@@ -250,10 +263,12 @@ class Composite(ABC):
 
     # --- running
 
+    @answering
     def __call__(self, X: Any, **options: Any) -> Array:
         """The output; see `run`, which gives the final states too."""
         return self.run(X, **options)[0]
 
+    @answering
     def run(
         self, X: Any, *, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False, rng: Any = None
     ) -> tuple[Array, dict[str, Array]]:  # fmt: skip
@@ -278,12 +293,28 @@ class Composite(ABC):
         Y, call, _, n_leading = self._started(X, False, state, lengths, reset, training, rng)
         return self.as_given(Y, n_leading), self.states_as_given(call.final, n_leading)
 
+    @answering
     def vjp(
         self, X: Any, *, state: Any = None, lengths: Any = None, reset: Any = None, training: bool = False, rng: Any = None
     ) -> tuple[Array, NetworkPullback]:  # fmt: skip
         """Run, and keep what back-propagation needs: `Y, pullback = network.vjp(X); grads = pullback(dY)`."""
         Y, call, back, n_leading = self._started(X, True, state, lengths, reset, training, rng)
         return self.as_given(Y, n_leading), NetworkPullback(self, call, back, Y, n_leading)
+
+    def stream(self, *, state: Any = None, n_instances: int | None = None) -> NetworkStream:
+        """One step after another: `y_t = stream(x_t)` gives what `network(X)` gives at each step.
+
+        Behind a `LastStep`, y_t is the answer to the sequence as far as it has come: that of `network(X[: t + 1])`.
+
+        Args:
+            state: where to begin, by prefixed name; as in `run`.
+            n_instances: how many at once; None for one, without the axis.
+
+        Raises:
+            OptionError: a layer runs in reverse, as one of a `Bidirectional` does.
+            DataError: a state that does not fit.
+        """
+        return NetworkStream(self, state, n_instances)
 
     def _started(
         self, X: Any, recording: bool, state: Any, lengths: Any, reset: Any, training: bool, rng: Any

@@ -28,8 +28,10 @@ from .views import View
 
 STEPS, MANY = 100, 16  # what is assumed of a call: so many steps; from so many instances on, more make no difference
 # vector operations that a function takes, measured on AVX-512 as a multiple of a multiply-add
-VECTOR_OPERATIONS = {"tanh": 10, "sigmoid": 12, "exp": 10, "log": 14, "softplus": 24, "power": 30, "divide": 8, "sqrt": 8}
-DEPTH = {"tanh": 16, "sigmoid": 20, "exp": 12, "log": 14, "softplus": 26, "power": 28, "divide": 5, "sqrt": 5}
+VECTOR_OPERATIONS = {"tanh": 10, "sigmoid": 12, "exp": 10, "log": 14, "softplus": 24, "power": 30, "divide": 8, "sqrt": 8,
+                     "floor": 6, "remainder": 24}  # fmt: skip
+DEPTH = {"tanh": 16, "sigmoid": 20, "exp": 12, "log": 14, "softplus": 26, "power": 28, "divide": 5, "sqrt": 5, "floor": 5,
+         "remainder": 16}  # fmt: skip
 CALL = 3  # multiply-adds one after another that a call of a function and its loops take
 SCATTERED = 0.55  # of the bandwidth of a stream, beyond L1: tiles read and write a cache line here and there
 BROADCAST = 0.5  # of a load of a vector: one number for all lanes

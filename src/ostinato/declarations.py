@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import isnan
+from numbers import Real
 from typing import Any
 
+from .calls import answering
 from .errors import DimensionError, OptionError, counted, lay_out
 from .initialise import Initialiser, initialiser
 from .shapes import Dims, names_in, parse_dim
@@ -65,23 +67,27 @@ def _checked(role: str, dims: tuple[str | int, ...]) -> tuple[str | int, ...]:
     return dims
 
 
+@answering
 def Input(*dims: str | int) -> Any:  # noqa: N802 - it reads as a declaration
     """A value that is new at every step. `Input()` is a single number."""
     return Declaration("input", _checked("Input", dims))
 
 
+@answering
 def Context(*dims: str | int) -> Any:  # noqa: N802
     """One value per instance for the whole sequence, for example what attention reads."""
     return Declaration("context", _checked("Context", dims))
 
 
+@answering
 def State(*dims: str | int, initial: float = 0.0) -> Any:  # noqa: N802
     """A value carried from step to step. It begins as `initial` (0; may be infinite), unless a state is given to the layer."""
-    if isinstance(initial, bool) or not isinstance(initial, int | float) or isnan(initial):
+    if isinstance(initial, bool) or not isinstance(initial, Real) or isnan(initial):
         raise OptionError(lay_out(f"State: `initial` is a number, not {initial!r}"))
     return Declaration("state", _checked("State", dims), initial=float(initial))
 
 
+@answering
 def Weight(*dims: str | int, init: Any = None, structure: Structure | None = None) -> Any:  # noqa: N802
     """A parameter shared by all steps and instances.
 
@@ -100,6 +106,7 @@ def Weight(*dims: str | int, init: Any = None, structure: Structure | None = Non
     return Declaration("weight", _checked("Weight", dims), init=start, structure=structure)
 
 
+@answering
 def Bias(*dims: str | int, init: Any = 0.0) -> Any:  # noqa: N802
     """A parameter that is added: like a Weight, and zero unless `init` says otherwise."""
     return Declaration("bias", _checked("Bias", dims), init=initialiser(init))

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from . import ops
+from .calls import answering
 from .initialise import Orthogonal
 from .structure import Array, Constants, Parts, Structure, check_block, starts_of
 
@@ -101,6 +102,9 @@ class BlockDiagonal(Structure):
     def transposed(self, stored: Any, rows: Parts, columns: Parts) -> Any:
         del rows, columns
         return ops.transpose(stored, (-3, -1, -2))
+
+
+BlockDiagonal.__init__ = answering(BlockDiagonal.__init__)  # type: ignore[method-assign]
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,10 @@ import re
 from typing import Any
 
 from . import ops
+from .boundary import type_of
 from .graph import Graph, Node, Port, Result, Value, rename, verify
 from .shapes import Type, Varies
-from .symbol import Symbol
+from .symbol import Symbol, value_of
 from .trace import Tracer
 
 CHEAP = {"add", "subtract", "multiply", "negative", "maximum", "minimum", "abs", "slice", "reshape", "transpose", "stretch"}
@@ -96,7 +97,7 @@ class _Adjoint:
         if value.name not in self.active:
             return
         contribution = ops.unbroadcast(contribution, value.type.dims)
-        if contribution.type.varies > value.type.varies:
+        if type_of(contribution).varies > value.type.varies:
             op = ops.total if value.type.varies == Varies.NEVER else ops.total_per_instance
             contribution = op(contribution)
         known = self.adjoints.get(value.name)
@@ -117,7 +118,7 @@ class _Adjoint:
             if value.name in self.symbols:
                 continue
             if again is not None:
-                args = [self.symbols[a.name].value for a in again.args]
+                args = [value_of(self.symbols[a.name]) for a in again.args]
                 self.symbols[value.name] = self.tracer.node(again.record, args, again.options, value.type)
             else:
                 port = self.ports.get(value.name)
@@ -132,9 +133,9 @@ class _Adjoint:
             d = self.adjoints.get(port.name)
             if port.role == "state":
                 d = self._zero(port) if d is None else d
-                results.append(Result(f"{self.d}{port.name}", d.value, "state"))
+                results.append(Result(f"{self.d}{port.name}", value_of(d), "state"))
             elif d is not None and port.role in DIFFERENTIABLE:
-                results.append(Result(port.parameter, d.value, "gradient", port.block))
+                results.append(Result(port.parameter, value_of(d), "gradient", port.block))
         tracer = self.tracer
         again = self._computed_again({arg.name for n in tracer.nodes for arg in n.args} | {r.value.name for r in results})
         nodes = [*again, *tracer.nodes]
@@ -174,7 +175,7 @@ class _Adjoint:
         names: dict[str, str] = {}
         for name, d in self.adjoints.items():
             wanted = f"{self.d}{name}" if f"{self.d}{name}" not in taken else f"{self.d}{name}_old"
-            if d.value.name not in taken and d.value.name not in names and wanted not in taken:
-                names[d.value.name] = wanted
+            if value_of(d).name not in taken and value_of(d).name not in names and wanted not in taken:
+                names[value_of(d).name] = wanted
                 taken.add(wanted)
         return names

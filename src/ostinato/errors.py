@@ -3,7 +3,8 @@
     OstinatoError
     |-- CellError            what a cell says has no meaning          (also a ValueError)
     |   |-- ShapeError       shapes that do not fit each other
-    |   `-- SymbolError      a symbolic value used as if it were a number (also a TypeError)
+    |   `-- SymbolError      a symbolic value used as if it were a number (also a TypeError; asked for an attribute that it
+    |                        does not have, an AttributeError too)
     |-- DimensionError       a dimension unknown, unbound or of impossible size (also a ValueError)
     |-- DataError            arrays given to a layer that do not fit it         (also a ValueError)
     |   `-- DataTypeError    what no array of numbers can be made of            (also a TypeError)
@@ -11,6 +12,7 @@
     |   `-- ArgumentError    a call with arguments that do not exist            (also a TypeError)
     |-- FileError            a file that can not be read or written             (also an OSError)
     |-- MissingExtraError    an optional dependency is not installed            (also an ImportError)
+    |-- PicklingError        something that can not go to another process so    (also a pickle.PicklingError)
     `-- InternalError        a bug of ours; it names the stage and prints the graph
 
 The layout of a message: the first line is complete in itself; then the user's own source line with a caret; then the values
@@ -21,6 +23,7 @@ from __future__ import annotations
 
 import difflib
 import linecache
+import pickle
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +43,11 @@ class ShapeError(CellError):
 
 
 class SymbolError(CellError, TypeError):
-    """A symbolic value was used as if it were a number or an array: `if h > 0`, `np.tanh(h)`, `h[0] = 1`."""
+    """A symbolic value was used as if it were a number or an array: `if h > 0`, `math.tanh(h)`, `h[0] = 1`."""
+
+
+class SymbolAttributeError(SymbolError, AttributeError):
+    """A symbolic value was asked for an attribute that it does not have; so `hasattr` can ask."""
 
 
 class DimensionError(OstinatoError, ValueError):
@@ -71,6 +78,10 @@ class MissingExtraError(OstinatoError, ImportError):
     """An optional dependency is needed here and is not installed."""
 
 
+class PicklingError(OstinatoError, pickle.PicklingError):
+    """Something that can not be pickled so: a cell by name where no name leads to it, a pullback at all."""
+
+
 class InternalError(OstinatoError):
     """A bug of Ostinato itself: the message names the stage and prints the graph."""
 
@@ -95,10 +106,15 @@ class Source:
     @classmethod
     def of_frame(cls, frame: FrameType) -> Source:
         """The expression that `frame` is evaluating at this moment."""
+        return cls.of_instruction(frame, frame.f_lasti, frame.f_lineno)
+
+    @classmethod
+    def of_instruction(cls, frame: FrameType, instruction: int, line_number: int) -> Source:
+        """The expression to which an instruction of `frame` belongs."""
         code = frame.f_code
         positions = list(code.co_positions())
-        line, end_line, column, end_column = positions[frame.f_lasti // 2]
-        line = line or frame.f_lineno
+        line, end_line, column, end_column = positions[instruction // 2]
+        line = line or line_number
         text = linecache.getline(code.co_filename, line)
         if column is not None and end_column is not None and text:
             encoded = text.encode()  # Python counts columns in UTF-8 bytes
@@ -181,6 +197,15 @@ def known_names(unknown: str, known: Iterable[str], what: str) -> str:
     if not known:
         return f"there are no {what}"
     return f"{question}{'The' if question else 'the'} {what} are {listing}"
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says, in one line; its class, where it says nothing.
+
+    >>> first_line(ValueError("a reason")), first_line(ZeroDivisionError())
+    ('a reason', 'ZeroDivisionError')
+    """
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def counted(number: int, one: str, several: str = "") -> str:

@@ -18,10 +18,12 @@ import numpy as np
 from . import cells, files
 from .cell import Cell
 from .errors import ArgumentError, DataError, FileError, MissingExtraError, OptionError, OstinatoError, known_names, lay_out
+from .estimator_stream import Streaming
 from .functions import ACTIVATIONS
 from .layer import Layer
 from .losses import Loss
 from .network import Bidirectional, Dropout, LastStep, Network, Part
+from .pickling import carried, received, text_of
 from .samples import Samples, answers, samples_of
 from .scaling import Scale
 from .training import Examples, History, outputs, split, train
@@ -66,7 +68,7 @@ class NotFittedError(OstinatoError, exceptions.NotFittedError):  # type: ignore[
     """An estimator is asked before it has learned."""
 
 
-class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
+class RecurrentEstimator(Streaming, BaseEstimator):  # type: ignore[misc]
     """What the classifier and the regressor share. `network_`, `history_` and `n_features_in_` are there after `fit`."""
 
     kind = ""
@@ -261,6 +263,14 @@ class RecurrentEstimator(BaseEstimator):  # type: ignore[misc]
 
     # --- saving
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A fitted estimator goes anywhere, as its network does; a cell that can not go with it is left as its name."""
+        own = self._get_param_names() if hasattr(self, "network_") else []
+        return {name: carried(value) if name in own else value for name, value in super().__getstate__().items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({n: received(value) if n in self._get_param_names() else value for n, value in state.items()})
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a safetensors file, atomically. `ostinato.load` gives it back.
 
@@ -350,4 +360,4 @@ def _plain(value: Any) -> Any:
         return value
     if isinstance(value, Mapping):
         return {str(key): _plain(entry) for key, entry in value.items()}
-    return value.name if isinstance(value, Cell) else getattr(value, "__name__", repr(value))
+    return text_of(value)

@@ -8,16 +8,17 @@ behind its own longest sequence, so that one long sequence among short ones cost
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from .errors import DataError, counted, lay_out
-from .frames import column_names, order_of
+from .calls import answering
+from .errors import DataError, OptionError, counted, lay_out
 from .losses import check_weights
-from .sequences import as_array, numbers, whole_lengths
+from .padding import checked, is_list, n_rows, parts_by_length, sequences_of, stacked
+from .sequences import numbers, whole_lengths
 
 Array = np.ndarray[Any, np.dtype[Any]]
 OWNER = "Examples"
@@ -39,6 +40,7 @@ class Examples:
 
     Raises:
         DataError: what is given does not belong together, or holds no numbers.
+        OptionError: `batch_first` or `per_step` is neither True nor False.
     """
 
     X: Any
@@ -50,8 +52,12 @@ class Examples:
     is_told: bool = field(default=False, init=False)  # whether `per_step` was given, or can be seen from the shapes
 
     def __post_init__(self) -> None:
+        for name, allowed in (("batch_first", (True, False)), ("per_step", (True, False, None))):
+            value = getattr(self, name)
+            if not isinstance(value, bool | np.bool_ | None) or value not in allowed:
+                raise OptionError(lay_out(f"{OWNER}: `{name}` is True or False, not {value!r:.60}"))
         ragged = is_list(self.X)
-        X: Any = _sequences(self.X) if ragged else _array("X", self.X)
+        X: Any = sequences_of(self.X, OWNER) if ragged else checked("X", self.X, OWNER)
         if not ragged and X.ndim < 2:
             headline = f"{OWNER}: X has shape {X.shape}, and must be ({_order(self.batch_first)}, ...)"
             raise DataError(lay_out(headline, hint="a list of sequences (n_steps, ...) is taken too"))
@@ -72,7 +78,7 @@ class Examples:
 
     def _of_array(self, X: Array, n_samples: int) -> tuple[Array, bool, bool]:
         """The target, whether it has steps, and whether that is sure."""
-        target = _array("target", self.target, any_kind=True)
+        target = checked("target", self.target, OWNER, any_kind=True)
         has_steps = target.ndim > 1 and target.shape[:2] == X.shape[:2]
         has_samples = target.ndim > 0 and target.shape[0] == n_samples
         told = self.per_step is not None or not (has_steps and has_samples)
@@ -94,16 +100,19 @@ class Examples:
     def _of_list(self, n_samples: int, lengths: Array) -> tuple[Any, bool, bool]:
         """The target of a list of sequences, whether it has steps, and whether that is sure."""
         target, per_step, told = self.target, self.per_step, True
-        if _n_rows(target) != n_samples:
-            shown = counted(_n_rows(target) or 0, "entry", "entries")
+        if n_rows(target) is None:
+            target = checked("target", target, OWNER, any_kind=True)
+        if n_rows(target) != n_samples:
+            shown = counted(n_rows(target) or 0, "entry", "entries")
             raise DataError(lay_out(f"{OWNER}: X is a list of {counted(n_samples, 'sequence')}, and the target has {shown}"))
         if per_step is None:
-            fits = is_list(target) and n_samples > 0 and [_n_rows(part) for part in target] == lengths.tolist()
-            per_step = fits and bool((lengths != lengths[0]).any())
-            told = per_step or not fits  # else it may as well be one vector for each sequence
+            rows = [n_rows(part) for part in target] if is_list(target) else []
+            # rows of one length may as well be one vector for each sequence
+            per_step = None not in rows and len(set(rows)) > 1
+            told = per_step or not rows or rows != lengths.tolist()
         if not per_step:
-            return _array("target", target, any_kind=True), False, told
-        arrays = [_array(f"target[{i}]", part, any_kind=True) for i, part in enumerate(target)]
+            return checked("target", target, OWNER, any_kind=True), False, told
+        arrays = [checked(f"target[{i}]", part, OWNER, any_kind=True) for i, part in enumerate(target)]
         for i, (array, n) in enumerate(zip(arrays, lengths.tolist(), strict=True)):
             if array.shape[:1] != (n,):
                 headline = f"{OWNER}: target[{i}] has shape {array.shape}, and X[{i}] has {counted(n, 'step')}"
@@ -211,83 +220,8 @@ class Examples:
             yield part, self.take(part).padded(batch_first=batch_first)
 
 
-def is_list(value: Any) -> bool:
-    """Whether it is a list of things of any lengths, as one array is not."""
-    if isinstance(value, list | tuple):
-        return True
-    array = value if isinstance(value, np.ndarray) else np.asarray(value) if type(value).__name__ == "Series" else None
-    return array is not None and array.dtype == object and array.ndim == 1
-
-
-def _n_rows(value: Any) -> int | None:
-    """How many entries it has; None for one thing, a text among them."""
-    shape = getattr(value, "shape", None)
-    if isinstance(shape, tuple):
-        return int(shape[0]) if shape else None
-    return len(value) if hasattr(value, "__len__") and not isinstance(value, str | bytes) else None
-
-
-def stacked(sequences: Sequence[Array], lengths: Array, *, batch_first: bool, value: Any = 0) -> Array:
-    """Sequences (n_steps_i, ...) side by side: (n_steps, n_samples, ...), or samples first; `value` behind their ends."""
-    longest, tail = int(lengths.max(initial=0)), sequences[0].shape[1:] if len(sequences) else ()
-    dtype = np.result_type(*{s.dtype for s in sequences}) if len(sequences) else np.dtype(np.float64)
-    X = np.full((len(sequences), longest, *tail) if batch_first else (longest, len(sequences), *tail), value, dtype)
-    by_sample = X if batch_first else X.swapaxes(0, 1)
-    for row, sequence in zip(by_sample, sequences, strict=True):
-        row[: len(sequence)] = sequence
-    return X
-
-
-def parts_by_length(places: Array, steps: Array) -> list[Array]:
-    """The places in groups of like lengths: cut in two where that halves what is computed, and the halves again."""
-    lengths = steps[places]
-    order = np.argsort(-lengths, kind="stable")
-    sorted_lengths = lengths[order]
-    n = len(places)
-    if n < 2:
-        return [places]
-    counts = np.arange(1, n)
-    areas = sorted_lengths[0] * counts + sorted_lengths[1:] * (n - counts)
-    cut = int(areas.argmin()) + 1
-    if 2 * int(areas[cut - 1]) > int(sorted_lengths[0]) * n or not sorted_lengths[0]:
-        return [places]
-    long = np.zeros(n, bool)
-    long[order[:cut]] = True
-    return [*parts_by_length(places[long], steps), *parts_by_length(places[~long], steps)]
-
-
 def _order(batch_first: bool) -> str:
     return "n_samples, n_steps" if batch_first else "n_steps, n_samples"
-
-
-def _array(name: str, value: Any, *, any_kind: bool = False) -> Array:
-    """An array as it is; of numbers, unless any kind will do."""
-    array = as_array(name, value, OWNER)
-    if any_kind or array.dtype.kind in "fiub":
-        return array
-    return numbers(name, value, np.float64, OWNER)
-
-
-def _sequences(X: Any) -> list[Array]:
-    """Each an array (n_steps_i, ...), all of the same dimensions behind the steps; columns with names in one order."""
-    arrays, first = [], None
-    for i, x in enumerate(X):
-        array, names = _array(f"X[{i}]", x), column_names(x, f"X[{i}]")
-        first = names if first is None else first
-        if names is not None and set(names) != set(first or ()):
-            other, mine = ", ".join(f"`{n}`" for n in first or ()), ", ".join(f"`{n}`" for n in names)
-            raise DataError(lay_out(f"{OWNER}: the columns of X[{i}] are {mine}, and those of the first frame {other}"))
-        places = None if names is None else order_of(names, first or (), f"X[{i}]")
-        arrays.append(array if places is None else array[:, places])
-    tail = next((a.shape[1:] for a in arrays if a.ndim and a.size), arrays[0].shape[1:] if arrays else ())
-    for i, array in enumerate(arrays):
-        if array.ndim and not len(array):
-            arrays[i] = array.reshape(0, *tail)
-        elif not array.ndim or array.shape[1:] != tail:
-            wanted = ", ".join(["n_steps", *map(str, tail)])
-            headline = f"{OWNER}: X[{i}] has shape {array.shape}, and as a sequence of the list it must be ({wanted})"
-            raise DataError(lay_out(headline))
-    return arrays
 
 
 def _cut(X: list[Array], lengths: Any) -> tuple[list[Array], Array]:
@@ -300,6 +234,9 @@ def _cut(X: list[Array], lengths: Any) -> tuple[list[Array], Array]:
         i = int(np.flatnonzero(said > own)[0])
         raise DataError(lay_out(f"{OWNER}: lengths[{i}] is {said[i]}, and X[{i}] has {counted(int(own[i]), 'step')}"))
     return [x[:n] for x, n in zip(X, said.tolist(), strict=True)], said
+
+
+Examples.__init__ = answering(Examples.__init__)  # type: ignore[method-assign]
 
 
 def split(

@@ -26,7 +26,7 @@ def _safetensors() -> Any:
     try:
         import safetensors.numpy as library
     except ImportError:
-        headline = 'saving and loading need safetensors: pip install "ostinato[files]"'
+        headline = "saving and loading need safetensors, which is installed with Ostinato and is gone: pip install safetensors"
         raise MissingExtraError(lay_out(headline)) from None
     return library
 
@@ -81,6 +81,23 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
                 Path(temporary).unlink()
         if not isinstance(error, OSError):
             raise
+        raise FileError(lay_out(f"`{path}` can not be written: {error.strerror or error}")) from None
+
+
+def check_writable(path: str | os.PathLike[str]) -> None:
+    """Whether a file can be written there, asked before the work that is to be kept in it.
+
+    Raises:
+        FileError: there is no such folder, it can not be written to, or a folder has this name.
+    """
+    target = Path(path)
+    if target.is_dir():
+        raise FileError(lay_out(f"`{path}` can not be written: it is a folder"))
+    if not target.parent.is_dir():
+        raise FileError(lay_out(f"`{path}` can not be written: there is no folder `{target.parent}`"))
+    try:
+        tempfile.TemporaryFile(dir=target.parent).close()
+    except OSError as error:
         raise FileError(lay_out(f"`{path}` can not be written: {error.strerror or error}")) from None
 
 

@@ -36,7 +36,7 @@ def belonging(network: Layer | Composite, examples: Examples, loss: Loss, owner:
     if examples.weights is not None and not examples.weights.any():
         raise DataError(lay_out(f"{owner}: all weights are 0, and there is nothing to learn"))
     if loss.labels and out == 1:
-        headline = f"{owner}: {loss.name} of one output is always 0, and {network.name} has one"
+        headline = f"{owner}: {loss.name} of one output is always 0, and {_named(network)} has one"
         raise OptionError(
             lay_out(headline, hint="binary_cross_entropy is for one output; cross_entropy has one for each class")
         )
@@ -58,9 +58,13 @@ def _output_size(network: Layer | Composite, owner: str) -> int:
             raise OptionError(lay_out(headline, hint="in a Network the first one goes on"))
     dims = output_dims(network)
     if len(dims) != 1:
-        headline = f"{owner}: {network.name} gives ({', '.join(map(str, dims))}), and a loss takes one dimension"
+        headline = f"{owner}: {_named(network)} gives ({', '.join(map(str, dims))}), and a loss takes one dimension"
         raise OptionError(lay_out(headline))
     return int(dims[0].size)
+
+
+def _named(network: Layer | Composite) -> str:
+    return "the network" if network.name == "network" else network.name
 
 
 def _features(examples: Examples, network: Layer | Composite, owner: str) -> Examples:
@@ -83,7 +87,7 @@ def _features(examples: Examples, network: Layer | Composite, owner: str) -> Exa
     hint = ""
     if not examples.ragged and X.shape[1:] == wanted:
         hint = "one sequence is a list of one: [X]"
-    raise DataError(lay_out(f"{owner}: {shape}, and {network.name} takes ({dims})", hint=hint))
+    raise DataError(lay_out(f"{owner}: {shape}, and {_named(network)} takes ({dims})", hint=hint))
 
 
 def _in_order(examples: Examples, network: Layer | Composite, owner: str) -> Examples:
@@ -104,11 +108,12 @@ def _with_steps(examples: Examples, network: Layer | Composite, owner: str) -> E
     if gives_steps and not examples.per_step:
         if not examples.is_told:
             return examples._with(per_step=True, target=[*target] if examples.ragged else target)  # noqa: SLF001
-        headline = f"{owner}: {network.name} answers at every step, and the target has one entry for each sequence"
+        headline = f"{owner}: {_named(network)} answers at every step, and the target has one entry for each sequence"
         around = "the layer" if isinstance(network, Layer) else "the last part that has a state"
         raise DataError(lay_out(headline, hint=f"LastStep(...) around {around} leaves the last step"))
-    if not gives_steps and examples.per_step:
-        headline = f"{owner}: {network.name} answers once for each sequence, at its last step, and the target has steps"
+    with_both_axes = not examples.ragged and target.ndim > 2 and target.shape[:2] == examples.X.shape[:2]
+    if not gives_steps and (examples.per_step or with_both_axes):
+        headline = f"{owner}: {_named(network)} answers once for each sequence, at its last step, and the target has steps"
         raise DataError(lay_out(headline, hint="without LastStep it answers at every step"))
     return examples
 

@@ -3,34 +3,36 @@
 from __future__ import annotations
 
 import os
-import zlib
 from collections.abc import Mapping
 from copy import copy
-from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
+from math import prod
 from typing import Any
 
 import numpy as np
 
 from . import files
 from .backends import BACKENDS, PLANS, Executable, chosen, executable
+from .beginning import NOT_GIVEN, Beginning, NotGiven
 from .boundary import DTYPES
-from .cell import Cell
+from .calls import answering
+from .cell import Cell, fitting, refuse_no_cell
 from .compiler import Compiled, compile_graph
+from .descriptions import described_graphs, described_structures
 from .errors import DataError, FileError, OptionError, known_names, lay_out
 from .explain import Explanation, explain
 from .graph import Graph, Program
-from .initialise import Initialiser, initialiser
+from .initialise import initialiser
 from .interpret import Outcome
 from .masks import draw_masks, generator_of
+from .pickling import carried, received, text_of
 from .plan_text import PlanReport, measure_plans, plan_report
 from .pullback import Gradients, Pullback
-from .read import read_step
 from .sequences import Call, Sequences
 from .simplify import simplify
 from .stream import Stream
 from .structure import Placement
-from .weights import Weights, draw_weight
+from .weights import Weights
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -45,7 +47,9 @@ class Layer:
 
     Args:
         cell: what one step computes.
-        seed: for the initial weights, and for the dropout masks of training unless `rng` is given.
+        seed: for the initial weights, and for the dropout masks of training unless `rng` is given. Not given: 0 for a layer
+            alone, and one of its place in a network that is made before anyone looks at its weights. None: a fresh one, which
+            `layer.seed` tells. Weights are drawn when they are first looked at, and are then never drawn again.
         dtype: "float32" or "float64"; inputs of another dtype are converted once.
         batch_first: inputs and outputs are (n_instances, n_steps, ...); states have no time axis, so theirs are unchanged.
         reverse: run from each instance's own last step to its first.
@@ -70,14 +74,14 @@ class Layer:
     (7, 4, 5)
     """
 
+    @partial(answering, example="Layer(cells.lstm, n_inputs=3, n_neurons=5)")
     def __init__(
-        self, cell: Cell, *, seed: int = 0, dtype: str = "float32", batch_first: bool = False, reverse: bool = False,
-        backend: str | None = None, plan: str = "automatic", init: Mapping[str, Any] | None = None, structure: Any = None,
-        weight_format: str | None = None, **sizes_and_options: Any,
+        self, cell: Cell, *, seed: int | NotGiven | None = NOT_GIVEN, dtype: str = "float32", batch_first: bool = False,
+        reverse: bool = False, backend: str | None = None, plan: str = "automatic", init: Mapping[str, Any] | None = None,
+        structure: Any = None, weight_format: str | None = None, **sizes_and_options: Any,
     ) -> None:  # fmt: skip
         if not isinstance(cell, Cell):
-            headline = f"Layer: the first argument is a cell, not {type(cell).__name__}"
-            raise OptionError(lay_out(headline, hint="decorate the function of one step with @cell"))
+            refuse_no_cell(cell)
         cell = cell if structure is None else cell.with_structure(structure)
         self.cell: Cell | None = cell
         self.sizes, self.options = cell.settle(sizes_and_options)
@@ -96,42 +100,32 @@ class Layer:
         chosen = {name: initialiser(given) for name, given in (init or {}).items()}
         for name in chosen:
             self.weights.check_name(name)
-        self._initialise({name: chosen.get(name) or cell.declarations[name].init for name in self.weights})
+        stages = self.compiled().stages
+        simple = partial(simplify, running) if self.backend == "reference" else partial(stages.__getitem__, "simplify")
+        how = {name: chosen.get(name) or cell.declarations[name].init for name in self.weights}
+        self._beginning.by(simple, how, self.structures)
+        self.weights.begin(self._beginning)
 
     def _set_up(
-        self, graphs: dict[bool, Graph], *, batch_first: bool, reverse: bool, backend: str | None, seed: int,
+        self, graphs: dict[bool, Graph], *, batch_first: bool, reverse: bool, backend: str | None, seed: Any,
         plan: str = "automatic", weight_format: str | None = None,
     ) -> None:  # fmt: skip
         graph = graphs[False]
         backend = chosen(backend, graph.name)
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
-            raise OptionError(lay_out(f"{graph.name}: `seed` is a whole number from 0 up, not {seed!r}"))
+        self._beginning = Beginning(graph.name, seed)
         for flag, given in (("batch_first", batch_first), ("reverse", reverse)):
             if not isinstance(given, bool | np.bool_):
                 raise OptionError(lay_out(f"{graph.name}: `{flag}` is True or False, not {given!r}"))
         self.name, self.doc = graph.name, graph.doc
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
-        self.backend, self.plan, self.seed = backend, _checked_plan(graph.name, plan), int(seed)
+        self.backend, self.plan = backend, _checked_plan(graph.name, plan)
         self._graphs = graphs
         self._compiled: dict[bool, Compiled] = {}
         self._executables: dict[tuple[str, bool], Executable] = {}
         self._reruns: dict[Any, Any] = {}  # shape of the first input -> a native.rerun.Rerun
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
-        self._rng = np.random.default_rng([self.seed, zlib.crc32(b"dropout")])
         ports = graph.with_role("weight", "bias")
         self.weights = Weights({p.name: p.value.type.sizes for p in ports}, DTYPES[graph.dtype], self.name, weight_format)
-
-    def _initialise(self, chosen: Mapping[str, Initialiser | None]) -> None:
-        simple = simplify(self._graphs[False]) if self.backend == "reference" else self.compiled().stages["simplify"]
-        for name, shape in self.weights.shapes.items():
-            generator = np.random.default_rng([self.seed, zlib.crc32(name.encode())])
-            how = chosen[name]
-            try:
-                self.weights[name] = draw_weight(simple, name, shape, how, self.structures.get(name), generator)
-            except DataError as error:
-                what = str(error).removeprefix(f"{self.name}: ")
-                headline = f"{self.name}: the initialiser of `{name}` drew something else: {what}"
-                raise OptionError(lay_out(headline)) from None
 
     # --- what the compiler made of it
 
@@ -139,6 +133,11 @@ class Layer:
     def dtype(self) -> str:
         """The name of the dtype it computes in: float32 or float64."""
         return {"f32": "float32", "f64": "float64"}[self._graphs[False].dtype]
+
+    @property
+    def seed(self) -> int:
+        """What the weights are drawn by, or were; `Layer(..., seed=layer.seed)` draws the same."""
+        return self._beginning.seed
 
     @property
     def graph(self) -> Graph:
@@ -167,7 +166,7 @@ class Layer:
     @property
     def n_parameters(self) -> int:
         """How many numbers are learned."""
-        return sum(array.size for array in self.weights.values())
+        return sum(map(prod, self.weights.shapes.values()))
 
     @property
     def dense_weights(self) -> dict[str, Array]:
@@ -187,8 +186,8 @@ class Layer:
 
     # --- running
 
-    def __call__(self, *inputs: Any, **more: Any) -> Any:
-        """The outputs over whole sequences; see `run`, which gives the final state too."""
+    def __call__(self, *inputs: Any, **more: Any) -> Array | Any:
+        """The output over whole sequences, a dictionary of several; see `run`, which gives the final state too."""
         again = None if more else self._rerun(inputs)
         outputs = None if again is None else again.outputs(inputs)
         return self.run(*inputs, **more)[0] if outputs is None else outputs
@@ -237,9 +236,8 @@ class Layer:
     def _prepare_rerun(self, inputs: tuple[Any, ...], call: Call, ready: Executable) -> None:
         """The next call with arrays of these shapes may be short."""
         leading = np.shape(inputs[0])[: call.n_leading]
-        sequences = self._sequences
-        beginning = sequences.beginning(call.timeline.n_instances)
-        again = ready.rerun(call.timeline, leading, sequences.names, self.weights.snapshot, beginning)
+        beginning = self._sequences.beginning(call.timeline.n_instances)
+        again = ready.rerun(call.timeline, leading, self._sequences.names, self.weights.snapshot, beginning)
         if again is not None:
             if len(self._reruns) >= N_RERUNS:
                 self._reruns.clear()
@@ -262,6 +260,7 @@ class Layer:
         pullback = Pullback(self._sequences, self._executable("backward", training=training), weights, call, outcome)
         return self._outputs(outcome, call), pullback
 
+    @answering
     def stream(self, *, state: Any = None, n_instances: int | None = None, **contexts: Any) -> Stream:
         """One step after another: `y_t = stream(x_t)` gives what `layer(X)` gives at each step.
 
@@ -290,7 +289,7 @@ class Layer:
 
     def _forward(self, call: Call, ready: Executable, rng: Any, weights: Mapping[str, Array]) -> Outcome:
         if ready.masks:
-            generator = self._rng if rng is None else generator_of(rng, self.name)
+            generator = self._beginning.masks if rng is None else generator_of(rng, self.name)
             call.values |= draw_masks(ready.masks, call.timeline, generator, self._sequences.dtype)
         return ready.run(call.timeline, call.values, weights, call.reset)
 
@@ -332,13 +331,18 @@ class Layer:
 
     def with_plan(self, plan: str) -> Layer:
         """The same layer, weights and all, run by another plan; what the compiler made of it is shared."""
-        other = copy(self)
+        other = copy(self)  # which has the same `weights`, drawn already or not
         other.plan, other._executables, other._reruns = _checked_plan(self.name, plan), {}, {}  # noqa: SLF001 - one of us
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """A pickle, or a copy, holds no code: that is made again where it is needed."""
-        return {**self.__dict__, "_compiled": {}, "_executables": {}, "_reruns": {}}
+        """A pickle, or a copy, holds no code: that is made again where it is needed. The graph has no need of the function."""
+        functions = {"cell": carried(self.cell), "options": carried(self.options)}
+        return {**self.__dict__, "_compiled": {}, "_executables": {}, "_reruns": {}, **functions}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self.cell, self.options = fitting(received(state["cell"]), self.graph), received(state["options"])
 
     def explain(self, *inputs: Any, **more: Any) -> Explanation:
         """The equation, the shape of every symbol, the products, the program and its cost, in words and pictures.
@@ -357,18 +361,21 @@ class Layer:
         """
         files.write(path, self.weights.packed, self.description)
 
-    @cached_property
+    @property
     def description(self) -> dict[str, Any]:
         """What the layer is, without its weights: everything `from_description` needs."""
+        return {**self._description, "seed": self.seed}
+
+    @cached_property
+    def _description(self) -> dict[str, Any]:
         return {
             "kind": "layer",
             "graph": str(self._graphs[False]),
             "training_graph": str(self._graphs[True]),
             "doc": self.doc,
-            "options": {name: _written(value) for name, value in self.options.items()},
+            "options": {name: text_of(value) for name, value in self.options.items()},
             "batch_first": self.batch_first,
             "reverse": self.reverse,
-            "seed": self.seed,
             **({"structures": {name: p.description for name, p in self.structures.items()}} if self.structures else {}),
             **({"weight_format": self.weights.weight_format} if self.weights.weight_format else {}),
         }
@@ -380,13 +387,7 @@ class Layer:
         Raises:
             FileError: something is missing or does not fit.
         """
-        doc = files.field(description, "doc", str)
-        texts = {t: files.field(description, key, str) for t, key in ((False, "graph"), (True, "training_graph"))}
-        graphs = {t: replace(read_step(text, training=t), doc=doc) for t, text in texts.items()}
-        if texts[True] == texts[False]:
-            graphs[True] = graphs[False]
-        if _interface(graphs[True]) != _interface(graphs[False]):
-            raise FileError(lay_out("the graph and the training graph in the file are of two different cells"))
+        graphs = described_graphs(description)
         layer = cls.__new__(cls)
         layer.cell, layer.sizes = None, dict(graphs[False].sizes)
         layer.options = dict(files.field(description, "options", dict))
@@ -402,26 +403,12 @@ class Layer:
         if set(arrays) != set(layer.weights):
             headline = f"the file holds the weights {sorted(arrays)}, and {layer.name} has {sorted(layer.weights)}"
             raise FileError(lay_out(headline))
-        layer.structures = layer._saved_structures(description)  # noqa: SLF001
+        layer.structures = described_structures(description, layer.weights.shapes)
         try:
             layer.weights.update(layer.weights.unpack(arrays))
         except DataError as error:
             raise FileError(lay_out(f"a weight in the file does not fit: {error}")) from None
         return layer
-
-    def _saved_structures(self, description: Mapping[str, Any]) -> dict[str, Placement]:
-        """The structures of weights that a description names; a file of an older version has none.
-
-        Raises:
-            FileError: they do not fit the weights.
-        """
-        saved = files.field({"structures": {}, **description}, "structures", dict)
-        found = {name: Placement.from_description(name, one) for name, one in saved.items()}
-        for name, placement in found.items():
-            if self.weights.shapes.get(name) != placement.stored_shape:
-                headline = f"the file says that `{name}` is a {placement.structure} matrix, and its shape is another"
-                raise FileError(lay_out(headline))
-        return found
 
 
 def _checked_plan(owner: str, plan: Any) -> str:
@@ -429,18 +416,6 @@ def _checked_plan(owner: str, plan: Any) -> str:
     if not isinstance(plan, str) or plan not in PLANS:
         raise OptionError(lay_out(f"{owner}: there is no plan `{plan}`; {known_names(str(plan), PLANS, 'plans')}"))
     return plan
-
-
-def _interface(graph: Graph) -> tuple[Any, ...]:
-    """What a step is from outside."""
-    ports = tuple(port for port in graph.ports if port.role != "mask")
-    results = [(r.name, r.role, r.value.type.dtype, r.value.type.dims) for r in graph.results]
-    return graph.name, graph.dtype, graph.sizes, ports, results
-
-
-def _written(option: Any) -> str:
-    """An option as text; what was read from a file is text already, and stays as it is."""
-    return option if isinstance(option, str) else str(getattr(option, "__name__", repr(option)))
 
 
 def _named_dtype(dtype: Any) -> str:

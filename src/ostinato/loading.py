@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import importlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING
 
 from . import checkpoint, files
+from .calls import answering
 from .errors import FileError, MissingExtraError, OstinatoError, lay_out
-from .network import part_from_description
+from .network import Part, part_from_description
+
+if TYPE_CHECKING:
+    from .estimators import RecurrentClassifier, RecurrentRegressor
 
 ESTIMATORS = {"classifier": "RecurrentClassifier", "regressor": "RecurrentRegressor"}
 
 
-def load(path: str | os.PathLike[str]) -> Any:
+@answering
+def load(path: str | os.PathLike[str]) -> Part | RecurrentClassifier | RecurrentRegressor:
     """The layer, network or estimator that was saved; of a checkpoint of training the network with its best weights.
 
     Raises:
@@ -26,7 +31,9 @@ def load(path: str | os.PathLike[str]) -> Any:
         if isinstance(kind, str) and kind in ESTIMATORS:
             # by name, so that scikit-learn is loaded only for a file that asks for it
             estimators = importlib.import_module(".estimators", __package__)
-            return getattr(estimators, ESTIMATORS[kind]).from_description(description, arrays)
+            found: RecurrentClassifier | RecurrentRegressor
+            found = getattr(estimators, ESTIMATORS[kind]).from_description(description, arrays)
+            return found
         if kind == checkpoint.KIND:
             network = files.field(description, "network", dict)
             return part_from_description(network, checkpoint.network_arrays(description, arrays))

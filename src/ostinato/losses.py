@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from .calls import answering
 from .cell import Cell, cell
 from .declarations import Input
 from .errors import DataError, OptionError, known_names, lay_out
@@ -86,6 +87,7 @@ class Loss:
         OptionError: the cell is none of this kind, or has no such option.
     """
 
+    @answering
     def __init__(
         self, of_one: Cell, *, labels: bool = False, shares: bool = False, name: str | None = None, **options: Any
     ) -> None:  # fmt: skip
@@ -115,6 +117,7 @@ class Loss:
             self._layers[size, dtype] = layer
         return self._layers[size, dtype]
 
+    @answering
     def __call__(
         self, output: Any, target: Any, *, lengths: Any = None, mask: Any = None, weights: Any = None, batch_first: bool = False
     ) -> tuple[float, Array]:  # fmt: skip
@@ -190,8 +193,9 @@ class Loss:
         W = numbers("weights", weights, np.float64, self.name)
         instances = counts.ndim - 1 if not batch_first else 0
         if W.shape not in ((counts.shape[instances : instances + 1],) if counts.ndim else ()) + (counts.shape,):
-            n_instances = "" if not counts.ndim else f"(n_instances={counts.shape[instances]},) or "
-            headline = f"{self.name}: `weights` has shape {W.shape}, and must be {n_instances}{counts.shape}"
+            n_instances = f"(n_instances={counts.shape[instances]},)" if counts.ndim else ""
+            wanted = " or ".join(filter(None, [n_instances, str(counts.shape) if counts.ndim != 1 else ""]))
+            headline = f"{self.name}: `weights` has shape {W.shape}, and must be {wanted}"
             raise DataError(lay_out(headline))
         check_weights(W, self.name)
         if W.ndim == 1 and counts.ndim == 2:
@@ -234,6 +238,7 @@ class Loss:
         first = next((value for value in T.flat if not isinstance(value, Real | np.bool_)), None)
         if T.dtype == object and first is None:
             return numbers(name, T, np.float64, self.name)
+        first = first.item() if isinstance(first, np.generic) else first
         hint = ""
         if self.labels and isinstance(first, str | bytes):
             hint = "classes, labels = numpy.unique(names, return_inverse=True)"
@@ -246,7 +251,7 @@ class Loss:
             broken = read[~(read == np.floor(read))]
             if broken.size:
                 headline = f"{self.name}: the {name} has {broken[0]:g}, and a label is a whole number"
-                raise DataError(lay_out(headline, hint="mean_squared_error is for numbers"))
+                raise DataError(lay_out(headline, hint="mean_squared_error is for numbers" if np.isfinite(broken[0]) else ""))
         wrong = read[(read < 0) | (read >= n_classes)]
         if wrong.size:
             raise DataError(lay_out(f"{self.name}: the label {wrong[0]:g} is no class; there are {n_classes}, from 0"))

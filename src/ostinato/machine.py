@@ -24,7 +24,9 @@ from pathlib import Path
 from typing import Any
 
 LEVELS = ("L1", "L2", "L3", "DRAM")
-WIDTHS = {"avx512": 64, "avx2": 32, "sse2": 16, "neon": 16}  # bytes of a vector, by the names of native/targets.py
+# bytes of a vector, by the names of native/targets.py: of what may run here
+WIDTHS = {"x86-64-v4": 64, "x86-64-v3": 32, "x86-64-v2": 16, "x86-64": 16, "aarch64": 16}
+WIDTHS |= {"avx512": WIDTHS["x86-64-v4"], "avx2": WIDTHS["x86-64-v3"], "sse2": WIDTHS["x86-64"], "neon": WIDTHS["aarch64"]}
 TYPICAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 TARGET = "OSTINATO_TARGET"
@@ -73,7 +75,7 @@ class Machine:
 
     def lanes(self, dtype: str) -> int:
         """How many numbers are in a vector; `dtype` is "f32" or "f64"."""
-        return self.vector_bytes // (8 if dtype == "f64" else 4)
+        return max(1, self.vector_bytes // (8 if dtype == "f64" else 4))
 
     def peak(self, dtype: str) -> float:
         """Operations per second, a multiply-add counted as two."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from . import forking
 from .errors import OptionError, lay_out
 from .graph import Port
 from .shapes import Varies
@@ -22,13 +23,16 @@ def generator_of(rng: Any, owner: str) -> np.random.Generator:
         OptionError: it is neither.
     """
     try:
-        return np.random.default_rng(rng)
+        generator = np.random.default_rng(rng)
     except (TypeError, ValueError):
         raise OptionError(lay_out(f"{owner}: `rng` is a seed or a generator of NumPy, not {rng!r}")) from None
+    forking.renewed(generator.bit_generator.lock)  # held while it draws
+    return generator
 
 
 def draw_masks(ports: Sequence[Port], timeline: Timeline, generator: np.random.Generator, dtype: Any) -> dict[str, Array]:
     """For each mask, as rows or one for each instance: 0 with the probability that the port says, else 1 / (1 - rate)."""
+    forking.renewed(generator.bit_generator.lock)  # of a layer's own generator too
     found = {}
     for port in ports:
         sizes, per_step = port.value.type.sizes, port.value.type.varies == Varies.STEP

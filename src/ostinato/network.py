@@ -24,6 +24,8 @@ from typing import Any
 import numpy as np
 
 from . import files
+from .beginning import give_directions, give_places, opposite
+from .calls import answering
 from .cell import Cell, cell
 from .composite import Array, Back, Composite, Passage, check_layer, input_port, output_dims, through
 from .declarations import Input
@@ -74,20 +76,24 @@ class Dropout:
         )
 
 
+Dropout.__init__ = answering(Dropout.__init__)  # type: ignore[method-assign]
+
+
 class Bidirectional(Composite):
     """Two layers over the same sequence, one in reverse; outputs side by side on the last dimension (Schuster, Paliwal 1997).
 
     `Bidirectional(cell, n_inputs=..., n_neurons=..., seed=0, ...)` makes both from one cell, with weights drawn apart;
     `Bidirectional(forward_layer, reverse_layer)` takes two ready ones. Weights: "forward.W_x", "reverse.W_x".
 
-    Weights are drawn where a layer is made: give two ready layers seeds of their own, or those of one cell and of the same
-    sizes begin with the same weights. Dropout masks differ all the same.
+    Two ready layers without seeds begin with different weights too (as those made from one cell do), unless somebody has looked
+    at them before. Seeds that are given stay: give two different ones. Dropout masks differ all the same.
 
     Raises:
         OptionError: the layers run in the wrong directions, or what makes a layer is given beside two ready ones.
         DimensionError: they differ in their input, or their outputs can not stand side by side.
     """
 
+    @answering
     def __init__(self, forward: Cell | Layer, reverse: Layer | None = None, **options: Any) -> None:
         if isinstance(forward, Cell):
             if reverse is not None or "reverse" in options:
@@ -95,9 +101,8 @@ class Bidirectional(Composite):
                 raise OptionError(lay_out(headline))
             cell = forward
             forward = Layer(cell, **options)
-            # another draw, fixed by the same seed
-            seed = int(np.random.SeedSequence([forward.seed, 1]).generate_state(1)[0])
-            reverse = Layer(cell, **{**options, "seed": seed, "reverse": True})
+            given = {"seed": opposite(forward.seed)} if "seed" in options else {}
+            reverse = Layer(cell, **{**options, **given, "reverse": True})
         elif options or not (isinstance(forward, Layer) and isinstance(reverse, Layer)):
             headline = "Bidirectional: it takes a cell with its sizes, or a forward and a reverse layer and nothing else"
             raise OptionError(lay_out(headline))
@@ -112,6 +117,7 @@ class Bidirectional(Composite):
             check_layer(layer, self.name)
         self._check_sizes()
         self._settle()
+        give_directions(forward._beginning, reverse._beginning)  # noqa: SLF001 - one of us
 
     def _check_sizes(self) -> None:
         taken = [input_port(layer).value.type.dims for layer in self.parts.values()]
@@ -160,6 +166,7 @@ class LastStep(Composite):
 
     gives_steps = False
 
+    @answering
     def __init__(self, part: Layer | Bidirectional) -> None:
         if not isinstance(part, Layer | Bidirectional):
             headline = f"LastStep: it takes a layer or a Bidirectional, not {type(part).__name__}"
@@ -190,12 +197,13 @@ class LastStep(Composite):
         Y, back_part = through(self.part, X, call, prefix)
         steps_first = partial(np.swapaxes, axis1=0, axis2=1) if self.batch_first else _as_it_is
         places = self._places(steps_first(Y).shape, call.lengths)
+        shape, dtype = Y.shape, Y.dtype  # the way back needs no more of it
         last = np.zeros((1, *steps_first(Y).shape[1:]), Y.dtype)
         for part, steps, instances in places:
             last[0, instances, ..., part] = steps_first(Y)[steps, instances, ..., part]
 
         def back(dlast: Array, state: Mapping[str, Any], into: Gradients) -> Array:
-            dY = np.zeros(Y.shape, Y.dtype)
+            dY = np.zeros(shape, dtype)
             for part, steps, instances in places:
                 steps_first(dY)[steps, instances, ..., part] = steps_first(dlast)[0, instances, ..., part]
             return back_part(dY, state, into)
@@ -219,20 +227,22 @@ class Network(Composite):
 
     Behind a `LastStep` stand only layers without a state.
 
-    Weights are drawn where a layer is made: give every layer a seed of its own, or those of one cell and of the same sizes
-    begin with the same weights. Dropout masks differ all the same: they are drawn by the seed of a layer and its place.
+    A layer without a seed draws its weights by its place in the network, unless somebody has looked at them before: layers of
+    one cell and of the same sizes begin with different weights. Seeds that are given stay: give different ones. Dropout masks
+    differ all the same: they are drawn by the seed of a layer and its place.
 
     Raises:
         OptionError: what is no part, a part twice or in the wrong place, parts of different dtype or batch_first.
         DimensionError: a part takes other sizes than the part before it gives.
     """
 
+    @answering
     def __init__(self, *parts: Part | Dropout) -> None:
         self.name = "network"
         flat: list[Part | Dropout] = []
-        for part in parts:
+        for part in parts[0] if len(parts) == 1 and isinstance(parts[0], list | tuple) else parts:
             if not isinstance(part, Layer | Composite | Dropout):
-                raise OptionError(lay_out(f"Network: a part is a layer, not {type(part).__name__}"))
+                raise OptionError(_no_part(part))
             flat += list(part.parts.values()) if isinstance(part, Network) else [part]
         if all(isinstance(part, Dropout) for part in flat):
             raise OptionError(lay_out("Network: it has no layer"))
@@ -241,6 +251,7 @@ class Network(Composite):
         for before, after in pairwise(self.parts.items()):
             self._check_sizes(before, after)
         self._settle()
+        give_places([layer._beginning for layer in self.layers.values() if layer.weights])  # noqa: SLF001 - one of us
 
     def _check_places(self) -> None:
         places: dict[int, str] = {}
@@ -357,6 +368,18 @@ def _by_part(arrays: Mapping[str, Array], keys: Sequence[str]) -> dict[str, dict
     return parts
 
 
+def _no_part(given: Any) -> str:
+    """What is said to one who gives something else for a part."""
+    if isinstance(given, Cell):
+        sizes = "".join(f", {name}=..." for name in given.dimensions)
+        return lay_out(f"Network: a part is a layer, not the cell {given.name}", hint=f"Layer({given.name}{sizes})")
+    if isinstance(given, type):
+        return lay_out(f"Network: a part is a layer, not the class {given.__name__}", hint=f"{given.__name__}(...) makes one")
+    hint = f"Dropout({given})" if isinstance(given, float) and 0 <= given < 1 else ""
+    shown = f"{given!r:.40}" if isinstance(given, str | int | float | None) else type(given).__name__
+    return lay_out(f"Network: a part is a layer, not {shown}", hint=hint)
+
+
 def _with_layers_of_dropout(parts: Sequence[Part | Dropout]) -> list[Part]:
     """Every `Dropout` as a layer, with a seed that no other layer of the network has."""
     seeds = [layer.seed for p in parts if not isinstance(p, Dropout) for layer in _layers_of(p)]
@@ -373,7 +396,7 @@ def _with_layers_of_dropout(parts: Sequence[Part | Dropout]) -> list[Part]:
 
 
 def _layers_of(part: Part) -> list[Layer]:
-    return list(part.layers().values()) if isinstance(part, Composite) else [part]
+    return list(part.layers.values()) if isinstance(part, Composite) else [part]
 
 
 def _all_the_way_back(

@@ -14,14 +14,17 @@ Conventions of the fields:
   nothing flows back. Where a formula gives too many dimensions, differentiate.py sums what broadcasting had stretched.
 * `equation` is how it is written: `{0}` and `{1}` are the operands.
 
-Second-class corners: the derivative of relu and of abs at 0 is 0; of maximum, minimum and max, equal operands share alike;
-of `a ** b`, it is 0 by `a` where b is 0, and 0 by `b` where a is 0.
+Corners (all of them, with a test each, in docs/language.md): the derivative of relu and of abs at 0 is 0; of maximum, minimum
+and max, equal operands share alike; of `a ** b`, it is 0 by `a` where b is 0, and 0 by `b` where a is 0 and b is not negative.
+Where a derivative can be infinite at a finite operand (division, power, log, sqrt, exp), an adjoint of 0 passes 0 back, and not
+0 * infinity: what `where` or `maximum` did not choose has no part in the gradient.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -29,6 +32,7 @@ import numpy as np
 from . import boundary
 from . import op_numpy as compute
 from . import op_shapes as rules
+from .boundary import dims_of, type_of
 from .op_shapes import Attributes, Shape
 from .shapes import Dim, Dims, Reason, Type, Varies
 
@@ -100,14 +104,23 @@ def _record(name: str, n_operands: int | None, **fields: Any) -> Op:
 # --- derivatives that are longer than a formula --------------------------------------------------------------------------
 
 
+def _if_any(d: Any, contribution: Any) -> Any:
+    """What flows back through an op whose derivative may be infinite; 0 where nothing arrives, so that 0 * infinity is 0."""
+    return where(equal(d, 0.0), 0.0, contribution)
+
+
+def _power_by_exponent(d: Any, y: Any, a: Any, b: Any) -> Any:
+    return where(equal(a, 0.0) & (b >= 0.0), 0.0, _if_any(d, d * y * log(a)))
+
+
 def unbroadcast(d: Any, dims: Dims) -> Any:
     """Sum over the axes along which a value of `dims` was stretched to the shape of `d`."""
-    extra = len(d.type.dims) - len(dims)
-    stretched = [i - len(d.type.dims) for i in range(extra)]
-    stretched += [i - len(dims) for i, dim in enumerate(dims) if dim.is_one and not d.type.dims[extra + i].is_one]
+    extra = len(dims_of(d)) - len(dims)
+    stretched = [i - len(dims_of(d)) for i in range(extra)]
+    stretched += [i - len(dims) for i, dim in enumerate(dims) if dim.is_one and not dims_of(d)[extra + i].is_one]
     if stretched:
         d = sum_(d, axis=tuple(stretched))
-    return d if d.type.dims == dims else reshape(d, *dims)
+    return d if dims_of(d) == dims else reshape(d, *dims)
 
 
 def _kept(value: Any, dims: Dims, axes: tuple[int, ...]) -> Any:
@@ -117,40 +130,40 @@ def _kept(value: Any, dims: Dims, axes: tuple[int, ...]) -> Any:
 
 
 def _max_derivative(d: Any, y: Any, x: Any, axes: tuple[int, ...], keepdims: bool) -> Any:
-    dims = x.type.dims
+    dims = dims_of(x)
     at_max = where(equal(x, y if keepdims else _kept(y, dims, axes)), 1.0, 0.0)
     share = (d if keepdims else _kept(d, dims, axes)) / sum_(at_max, axis=axes, keepdims=True)
     return at_max * share
 
 
 def _matmul_left(d: Any, _: Any, a: Any, b: Any) -> Any:
-    if len(a.type.dims) == 1 and len(b.type.dims) > 2:  # one row against a stack of matrices: d has no axis for the row
-        row = reshape(d, *d.type.dims[:-1], Dim.number(1), d.type.dims[-1])
-        return reshape(row @ b.mT, *d.type.dims[:-1], a.type.dims[-1])
-    if len(b.type.dims) > 1:
+    if len(dims_of(a)) == 1 and len(dims_of(b)) > 2:  # one row against a stack of matrices: d has no axis for the row
+        row = reshape(d, *dims_of(d)[:-1], Dim.number(1), dims_of(d)[-1])
+        return reshape(row @ b.mT, *dims_of(d)[:-1], dims_of(a)[-1])
+    if len(dims_of(b)) > 1:
         return d @ b.mT
-    return d * b if len(a.type.dims) == 1 else reshape(d, *d.type.dims, Dim.number(1)) * b
+    return d * b if len(dims_of(a)) == 1 else reshape(d, *dims_of(d), Dim.number(1)) * b
 
 
 def _matmul_right(d: Any, _: Any, a: Any, b: Any) -> Any:
-    if len(b.type.dims) == 1:
-        return d * a if len(a.type.dims) == 1 else d @ a if len(a.type.dims) == 2 else reshape(d, *d.type.dims, 1) * a
-    if len(b.type.dims) == 2 and b.type.varies == Varies.NEVER and d.type.varies != Varies.NEVER:
+    if len(dims_of(b)) == 1:
+        return d * a if len(dims_of(a)) == 1 else d @ a if len(dims_of(a)) == 2 else reshape(d, *dims_of(d), 1) * a
+    if len(dims_of(b)) == 2 and type_of(b).varies == Varies.NEVER and type_of(d).varies != Varies.NEVER:
         return total_product(a, d)  # a weight gradient: one product over all steps and instances
-    if len(a.type.dims) > 1:
+    if len(dims_of(a)) > 1:
         return a.mT @ d
     one = Dim.number(1)
-    return reshape(a, *a.type.dims, one) @ reshape(d, *d.type.dims[:-1], one, d.type.dims[-1])
+    return reshape(a, *dims_of(a), one) @ reshape(d, *dims_of(d)[:-1], one, dims_of(d)[-1])
 
 
 def _concat_derivative(index: int, d: Any, _: Any, *operands: Any, axis: int) -> Any:
-    place = len(d.type.dims) + axis
-    before = [x.type.dims[place] for x in operands]
+    place = len(dims_of(d)) + axis
+    before = [dims_of(x)[place] for x in operands]
     first = Dim.number(0)
     for dim in before[:index]:
         first = first + dim
-    start = [Dim.number(0)] * len(d.type.dims)
-    stop = list(d.type.dims)
+    start = [Dim.number(0)] * len(dims_of(d))
+    stop = list(dims_of(d))
     start[place], stop[place] = first, first + before[index]
     return slice_(d, tuple(start), tuple(stop), (1,) * len(start))
 
@@ -158,10 +171,19 @@ def _concat_derivative(index: int, d: Any, _: Any, *operands: Any, axis: int) ->
 # --- how the user calls those that take more than operands -----------------------------------------------------------------
 
 
-def _call_reduce(x: Any, *, axis: int | tuple[int, ...] = -1, keepdims: bool = False) -> Any:
+def _call_reduce(x: Any, *, axis: int | tuple[int, ...] | None = -1, keepdims: bool = False) -> Any:
     rank = boundary.rank(x)
-    axes = tuple(_from_the_end(a, rank) for a in ((axis,) if isinstance(axis, int) else axis))
-    return (x,), {"axes": axes, "keepdims": bool(keepdims)}
+    return (x,), {"axes": axes_of(axis, rank), "keepdims": bool(keepdims)}
+
+
+def axes_of(axis: int | tuple[int, ...] | None, rank: int) -> tuple[int, ...]:
+    """The axes that are meant, counted from the last one; None for all of them.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    given = tuple(range(rank)) if axis is None else tuple(axis) if isinstance(axis, tuple | list) else (axis,)
+    return tuple(_from_the_end(index(a), rank) for a in given)
 
 
 def _from_the_end(axis: int, rank: int) -> int:
@@ -174,7 +196,7 @@ def _call_concat(*values: Any, axis: int = -1) -> Any:
 
 
 def _call_reshape(x: Any, *dims: Any) -> Any:
-    return (x,), {"dims": boundary.dims(dims)}
+    return (x,), {"dims": boundary.dims_filling(dims_of(x), dims)}
 
 
 def _call_transpose(x: Any, axes: tuple[int, ...] | None = None) -> Any:
@@ -224,11 +246,11 @@ multiply: Op = _record("multiply", **_binary, numpy=np.multiply,
                    derivative=(lambda d, y, a, b: d * b, lambda d, y, a, b: d * a),
                    equation="{0} ⊙ {1}", infix="*", doc="a * b, elementwise (the Hadamard product)")  # fmt: skip
 divide: Op = _record("divide", **_binary, numpy=np.divide,
-                 derivative=(lambda d, y, a, b: d / b, lambda d, y, a, b: -(d * y) / b),
+                 derivative=(lambda d, y, a, b: _if_any(d, d / b), lambda d, y, a, b: _if_any(d, -(d * y) / b)),
                  equation="{0} / {1}", infix="/", doc="a / b, elementwise")  # fmt: skip
 power: Op = _record("power", **_binary, numpy=np.power,
-                derivative=(lambda d, y, a, b: where(equal(b, 0.0), 0.0, d * b * a ** (b - 1)),
-                            lambda d, y, a, b: where(equal(a, 0.0), 0.0, d * y * log(a))),
+                derivative=(lambda d, y, a, b: where(equal(b, 0.0), 0.0, _if_any(d, d * b * a ** (b - 1))),
+                            _power_by_exponent),
                 equation="{0}^{1}", infix="**", doc="a ** b, elementwise")  # fmt: skip
 negative: Op = _record("negative", **_unary, numpy=np.negative, derivative=(lambda d, y, x: -d,),
                    equation="-{0}", doc="-x")  # fmt: skip
@@ -243,11 +265,16 @@ minimum: Op = _record("minimum", **_binary, numpy=np.minimum,
 abs_: Op = _record("abs", **_unary, numpy=np.abs, derivative=(lambda d, y, x: d * sign(x),),
               equation="|{0}|", doc="|x|")  # fmt: skip
 sign: Op = _record("sign", **_unary, numpy=np.sign, derivative=(None,), equation="sign({0})", doc="-1, 0 or 1")
-exp: Op = _record("exp", **_unary, numpy=np.exp, derivative=(lambda d, y, x: d * y,),
+exp: Op = _record("exp", **_unary, numpy=np.exp, derivative=(lambda d, y, x: _if_any(d, d * y),),
               equation="exp({0})", doc="e to the power of x")  # fmt: skip
-log: Op = _record("log", **_unary, numpy=np.log, derivative=(lambda d, y, x: d / x,),
+log: Op = _record("log", **_unary, numpy=np.log, derivative=(lambda d, y, x: _if_any(d, d / x),),
               equation="log({0})", doc="The natural logarithm")  # fmt: skip
-sqrt: Op = _record("sqrt", **_unary, numpy=np.sqrt, derivative=(lambda d, y, x: d * 0.5 / y,),
+floor: Op = _record("floor", **_unary, numpy=np.floor, derivative=(None,), equation="⌊{0}⌋",
+                doc="The largest whole number that is not above x; its derivative is 0")  # fmt: skip
+remainder: Op = _record("remainder", **_binary, numpy=np.remainder,
+                    derivative=(lambda d, y, a, b: d, lambda d, y, a, b: -d * floor((a - y) / b + 0.5)),
+                    equation="{0} mod {1}", doc="a % b, elementwise: what is left of a, with the sign of b")  # fmt: skip
+sqrt: Op = _record("sqrt", **_unary, numpy=np.sqrt, derivative=(lambda d, y, x: _if_any(d, d * 0.5 / y),),
                equation="√({0})", doc="The square root")  # fmt: skip
 tanh: Op = _record("tanh", **_unary, numpy=np.tanh, derivative=(lambda d, y, x: d * (1 - y * y),),
                equation="tanh({0})", doc="The hyperbolic tangent")  # fmt: skip
@@ -277,7 +304,7 @@ matmul: Op = _record("matmul", 2, shape=rules.matmul_shape, numpy=compute.matmul
 sum_: Op = _record("sum", 1, shape=rules.reduce_shape, call=_call_reduce, equation="Σ({0})",
               numpy=lambda x, axes, keepdims: np.sum(x, axis=axes, keepdims=keepdims),
               derivative=(lambda d, y, x, axes, keepdims: stretch(
-                  d if keepdims else _kept(d, x.type.dims, axes), *x.type.dims),),
+                  d if keepdims else _kept(d, dims_of(x), axes), *dims_of(x)),),
               doc="The sum over the last dimension (or `axis`)")  # fmt: skip
 max_: Op = _record("max", 1, shape=rules.reduce_shape, call=_call_reduce, equation="max({0})",
               numpy=lambda x, axes, keepdims: np.max(x, axis=axes, keepdims=keepdims), derivative=(_max_derivative,),
@@ -288,7 +315,7 @@ concat: Op = _record("concat", None, shape=rules.concat_shape, call=_call_concat
 slice_: Op = _record("slice", 1, shape=rules.slice_shape, call=_call_slice, equation="{0}[..]",
                  dim_attributes=("start", "stop"),
                  numpy=lambda x, start, stop, step: x[compute.ranges(start, stop, step)],
-                 derivative=(lambda d, y, x, start, stop, step: pad(d, start, stop, step, x.type.dims),),
+                 derivative=(lambda d, y, x, start, stop, step: pad(d, start, stop, step, dims_of(x)),),
                  doc="x[a:b]: a static part of a value")  # fmt: skip
 pad: Op = _record("pad", 1, shape=rules.pad_shape, numpy=compute.pad, equation="pad({0})",
               dim_attributes=("start", "stop", "dims"),
@@ -299,13 +326,13 @@ pad: Op = _record("pad", 1, shape=rules.pad_shape, numpy=compute.pad, equation="
 reshape: Op = _record("reshape", 1, shape=rules.reshape_shape, call=_call_reshape, equation="reshape({0})",
                   dim_attributes=("dims",),
                   numpy=lambda x, dims: x.reshape(x.shape[0], *(d.size for d in dims)),
-                  derivative=(lambda d, y, x, dims: reshape(d, *x.type.dims),),
+                  derivative=(lambda d, y, x, dims: reshape(d, *dims_of(x)),),
                   doc="The same elements, row by row, in other dimensions (names or numbers)")  # fmt: skip
 stretch: Op = _record("stretch", 1, shape=rules.stretch_shape, call=_call_reshape, equation="{0}", dim_attributes=("dims",),
                   numpy=lambda x, dims: np.broadcast_to(
                       x.reshape(x.shape[0], *(1,) * (len(dims) + 1 - x.ndim), *x.shape[1:]),
                       (x.shape[0], *(d.size for d in dims))),
-                  derivative=(lambda d, y, x, dims: unbroadcast(d, x.type.dims),),
+                  derivative=(lambda d, y, x, dims: unbroadcast(d, dims_of(x)),),
                   doc="The value repeated along new dimensions: the adjoint of a sum")  # fmt: skip
 transpose: Op = _record("transpose", 1, shape=rules.transpose_shape, call=_call_transpose, equation="{0}ᵀ",
                     numpy=lambda x, axes: np.transpose(x, (0, *(x.ndim + axis for axis in axes))),
@@ -314,7 +341,7 @@ transpose: Op = _record("transpose", 1, shape=rules.transpose_shape, call=_call_
                     doc="x.T: the dimensions in reverse order (or in the order `axes`)")  # fmt: skip
 patches: Op = _record("patches", 1, shape=rules.patches_shape, call=_call_patches, numpy=compute.patches,
                   equation="patches({0})", dim_attributes=("size",),
-                  derivative=(lambda d, y, x, size, stride, padding: unpatches(d, size, stride, padding, x.type.dims),),
+                  derivative=(lambda d, y, x, size, stride, padding: unpatches(d, size, stride, padding, dims_of(x)),),
                   doc="Every patch of an image (height, width, channels), flattened")  # fmt: skip
 unpatches: Op = _record("unpatches", 1, shape=rules.unpatches_shape, numpy=compute.unpatches, equation="unpatches({0})",
                     dim_attributes=("size", "dims"), call=lambda x, size, stride, padding, dims: (

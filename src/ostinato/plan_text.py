@@ -154,7 +154,7 @@ def _call(
     """What is measured: a forward pass, or a forward and a backward one."""
     if not backward:
         return lambda: layer(*inputs, **contexts)
-    outputs = layer(*inputs, **contexts)
+    outputs: Any = layer(*inputs, **contexts)
     named = isinstance(outputs, dict)
     adjoints = {n: np.ones_like(y) for n, y in outputs.items()} if named else np.ones_like(outputs)
     return lambda: layer.vjp(*inputs, **contexts)[1](adjoints)

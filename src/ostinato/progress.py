@@ -34,8 +34,7 @@ class Progress:
         self._file = sys.stderr if file is None else file
         self._bar: Any = _bar(self._file) if self._file.isatty() else None
         self._task: Any = None
-        self._seen = 0
-        self._seconds = 0.0
+        self._seconds: list[float] = []
 
     def __enter__(self) -> Self:
         if self._bar is not None:
@@ -51,11 +50,12 @@ class Progress:
             self._task = None
 
     def __call__(self, epoch: Epoch) -> None:
-        self._seen, self._seconds = self._seen + 1, self._seconds + epoch.seconds
+        self._seconds.append(epoch.seconds)
         text = self.text(epoch)
         left = self.max_epochs - epoch.number
         if left > 0:
-            text += f"  at most {duration(self._seconds / self._seen * left)} left"
+            usual = float(np.median(self._seconds))  # the first one may have compiled
+            text += f"  at most {duration(usual * left)} left"
         if self._task is None:
             self._write(text)
         else:

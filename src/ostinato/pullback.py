@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from math import prod
 from typing import Any, ClassVar
@@ -12,7 +12,8 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from .backends import Executable
-from .errors import DataError, known_names, lay_out
+from .calls import answering
+from .errors import DataError, PicklingError, known_names, lay_out
 from .graph import Graph, Program
 from .interpret import Outcome
 from .places import apart
@@ -97,19 +98,34 @@ def _size(part: Slices) -> int:
 class Pullback:
     """Takes adjoints of the outputs back to the inputs, the initial state and the weights. May be called again and again."""
 
+    name = "pullback"
+
     def __init__(
         self, sequences: Sequences, backward: Executable, weights: Mapping[str, Array], call: Call, outcome: Outcome
     ) -> None:  # fmt: skip
-        self._sequences, self._backward, self._call, self._outcome = sequences, backward, call, outcome
+        self._sequences, self._backward, self._call = sequences, backward, call
+        # of outputs and states nothing but what they looked like: who keeps a pullback keeps what it recorded
+        shown = {name: np.broadcast_to(np.zeros((), y.dtype), y.shape) for name, y in outcome.outputs.items()}
+        self._outcome = replace(outcome, outputs=shown, states={})
         self._routes = Routes.of(sequences, backward.program)
         self._weights = weights  # a snapshot: as they were in the forward pass
         self.state = sequences.given_states(outcome.states, call)
+
+    def __getstate__(self) -> Any:
+        """Not in a pickle: it runs machine code of this process.
+
+        Raises:
+            PicklingError: always.
+        """
+        headline = f"{self._sequences.graph.name}: a pullback can not be pickled or copied; its gradients can"
+        raise PicklingError(lay_out(headline, hint="call it here, and send what it returns"))
 
     @property
     def recorded_bytes(self) -> int:
         """Bytes kept for the backward pass."""
         return sum(array.nbytes for array in self._outcome.records.values())
 
+    @answering
     def __call__(self, dY: Any = None, *, state: Any = None) -> Gradients:  # noqa: N803 - the name in the formula
         """Back-propagation through time.
 
@@ -156,7 +172,7 @@ class Pullback:
         result = {}
         for name, rows in outputs.items():
             if name not in given:
-                result[name] = np.zeros_like(rows)
+                result[name] = np.zeros(rows.shape, rows.dtype)
                 continue
             array = numbers("dY" if len(outputs) == 1 else f"dY[{name!r}]", given[name], rows.dtype, name_of_cell)
             shape = sequences.as_given(rows, call.n_leading).shape

@@ -1,5 +1,7 @@
-"""Memory that is used again when nobody else has it: new memory comes from the system page by page, which costs more than
-many a walk over it."""
+"""Memory that is used again when nobody else has it.
+
+New memory comes from the system page by page, which costs more than many a walk over it.
+"""
 
 from __future__ import annotations
 
@@ -39,10 +41,10 @@ class Spares:
     def take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
         """The array of this name if it is free and fits, else a new one."""
         box = self._arrays.pop(name, None)
-        if box is None or not alone(box) or weakref.getweakrefcount(box[0]):
+        if box is None or not alone(box):
             return np.empty(shape, dtype)
         array = box[0]
-        if array.shape != shape or array.dtype != dtype or array.base is not None:
+        if array.shape != shape or array.dtype != dtype or array.base is not None or weakref.getweakrefcount(array):
             return np.empty(shape, dtype)
         array.setflags(write=True)
         return array

@@ -107,6 +107,11 @@ class RecurrentRegressor(RegressorMixin, RecurrentEstimator):  # type: ignore[mi
             return found
         return [part[..., 0] for part in found] if isinstance(found, list) else found[..., 0]
 
+    def answers_to(self, method: str, outputs: Array) -> Array:  # noqa: ARG002 - a regressor predicts, and nothing else
+        """What `predict` makes of the network's outputs (n_samples, n_targets)."""
+        found = self.target_scale_.undo(outputs)
+        return found[..., 0] if self.single_target_ else found
+
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R²: 1 is perfect, 0 is as good as always answering the mean. With per_step over all steps."""
         samples = self._samples(X)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from math import isnan
 from typing import Any
 
 import numpy as np
@@ -113,6 +114,15 @@ class Builder:
         if constants[1] == 2:
             return self.emit("multiply", (args[0], args[0]), source=source)
         return args[0] if constants[1] == 1 else None
+
+    def _where(self, args: Any, constants: Any, *_: Any) -> Value | None:
+        """`0 if d = 0 else d / 3` is `d / 3`: 0 where d is, too."""
+        asked, quotient = self._inner(args[0], "equal"), self._inner(args[2], "divide")
+        if asked is None or quotient is None or constants[1] != 0 or quotient.args[0] not in asked.args:
+            return None
+        divisor = self.constant(quotient.args[1])
+        zero = 0.0 in [self.constant(a) for a in asked.args]
+        return args[2] if zero and divisor is not None and divisor != 0 and not isnan(divisor) else None
 
     def _negative(self, args: Any, *_: Any) -> Value | None:
         inner = self._inner(args[0], "negative")

@@ -15,7 +15,7 @@ class Kind(NamedTuple):
     """The shape and dtype of a weight."""
 
     shape: tuple[int, ...]
-    dtype: str
+    dtype: np.dtype[Any]
 
     @property
     def size(self) -> int:
@@ -25,7 +25,7 @@ class Kind(NamedTuple):
 class RuleState(Mapping[str, Array]):
     """What a rule remembers at one moment: state name -> (n_parameters,), all weights one behind another. Read-only copies.
 
-    `other.state = rule.state` hands it to another rule of the same cell. Nothing depends on the order of weights: their names go
+    `other.state = rule.state` hands it to another rule of the same cell. The order of weights does not matter: their names go
     along, and what is remembered of each is found by its name.
 
     Attributes:

@@ -16,8 +16,8 @@ import numpy as np
 
 from .composite import Composite
 from .errors import DataError, lay_out
-from .examples import parts_by_length
 from .frames import column_names, is_frame, order_of
+from .padding import parts_by_length
 from .scaling import Scale
 from .sequences import as_array, numbers
 

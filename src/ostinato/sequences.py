@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from .graph import Graph, Port
 from .timeline import Timeline
 
 Array = np.ndarray[Any, np.dtype[Any]]
+OPTIONS = ("state", "lengths", "reset", "training", "rng")  # what a call of a layer takes beside its inputs
 NUMBERS = {float, int, bool, np.float64, np.float32, np.int64, np.bool_, str, bytes}  # lists of which hold nothing else
 
 
@@ -51,7 +53,7 @@ def numbers(name: str, value: Any, dtype: Any, owner: str) -> Array:
     """
     if type(value) is np.ndarray and value.dtype is dtype and value.flags.c_contiguous:
         return value  # nothing to do, and nothing to be found out
-    array = as_array(name, value, owner, hint="pad the sequences and give their `lengths`")
+    array = as_array(name, value, owner, hint="X, lengths = pad_sequences(sequences)")
     if array.dtype.kind not in "fiub":
         array = _only_numbers(name, array, owner)
     try:
@@ -142,6 +144,8 @@ def whole_lengths(lengths: Any, n_steps: int, n_instances: int, owner: str) -> A
         array = array[None]
     if array.shape != (n_instances,):
         raise DataError(lay_out(f"{owner}: `lengths` has shape {array.shape}, and must be (n_instances={n_instances},)"))
+    if array.dtype == object and all(isinstance(n, Integral) and not isinstance(n, bool) for n in array):
+        array = array.astype(np.int64)
     whole = array.dtype.kind in "iu" or (array.dtype.kind == "f" and bool((array == np.floor(array)).all()))
     if n_instances and not whole:
         raise DataError(lay_out(f"{owner}: `lengths` must be whole numbers, and has dtype {array.dtype}"))
@@ -165,6 +169,13 @@ class Sequences:
         self._last_timeline: Timeline | None = None
         self._initial: dict[str, Array] = {}  # states as they begin, for the number of instances of the last call
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_last_timeline": None, "_initial": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # in a pickle of version 0.1 a timeline remembers where its arrays were; and a dtype is known by its identity
+        self.__dict__.update({**state, "_last_timeline": None, "_initial": {}, "dtype": np.dtype(DTYPES[state["graph"].dtype])})
+
     def call(
         self, given: Sequence[Any], named: Mapping[str, Any], state: Any, lengths: Any, reset: Any
     ) -> Call:  # fmt: skip
@@ -173,7 +184,7 @@ class Sequences:
         Raises:
             DataError: something is missing, unknown, or of another shape or dtype.
         """
-        arrays = self.named(given, named)
+        arrays = self.named(given, named, OPTIONS)
         n_leading = self._leading(self.inputs[0], arrays[self.inputs[0].name])
         shape: tuple[int, ...] = ()
         steps: dict[str, Array] = {}
@@ -229,7 +240,7 @@ class Sequences:
         order = ["n_instances", "n_steps"] if self.batch_first else ["n_steps", "n_instances"]
         return f"({', '.join(order if n_leading == 2 else ['n_steps'][:n_leading])})"
 
-    def named(self, given: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+    def named(self, given: Sequence[Any], named: Mapping[str, Any], options: Sequence[str] = ()) -> dict[str, Any]:
         """Inputs and contexts by name, each an array of the layer's dtype."""
         names = self.names
         owner = self.graph.name
@@ -237,13 +248,16 @@ class Sequences:
             return {name: numbers(name, value, self.dtype, owner) for name, value in zip(names, given, strict=True)}
         if len(given) > len(names):
             listing = ", ".join(f"`{n}`" for n in names)
-            raise DataError(lay_out(f"{owner}: {len(given)} values are given, and it takes {len(names)}: {listing}"))
+            hint = "a state is given by name, state=..." if options and self._states else ""
+            raise DataError(lay_out(f"{owner}: {len(given)} values are given, and it takes {len(names)}: {listing}", hint=hint))
         values = dict(zip(names, given, strict=False))
         for name, value in named.items():
             if name in values:
                 raise DataError(lay_out(f"{owner}: `{name}` is given twice"))
             if name not in names:
-                raise DataError(lay_out(f"{owner}: there is no input `{name}`; {known_names(name, names, 'inputs')}"))
+                what = "arguments" if options else "inputs"
+                headline = f"{owner}: there is no input `{name}`; {known_names(name, [*names, *options], what)}"
+                raise DataError(lay_out(headline))
             values[name] = value
         missing = [f"`{n}`" for n in names if n not in values]
         if missing:

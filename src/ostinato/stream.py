@@ -73,7 +73,11 @@ class Stream:
         self._state = self._begin
         self._stepper = None
 
-    def __call__(self, *inputs: Any, **named: Any) -> Any:
+    def __repr__(self) -> str:
+        instances = f", n_instances={self._count}" if self._batched else ""
+        return f"<stream of {self._layer.name}{instances}>"
+
+    def __call__(self, *inputs: Any, **named: Any) -> Array | Any:
         """One step: inputs (n_instances, ...), or (...) for one instance; the output likewise."""
         stepper = self._stepper
         if stepper is None or stepper.snapshot is not self._layer.weights.snapshot:
@@ -91,6 +95,11 @@ class Stream:
             stepper.inputs[name][...] = array
         stepper.step()
         return self._outputs()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy goes on from here by itself: from the state of now, with a place in memory of its own."""
+        gone = ("_single", "_only")  # they lie in the memory of the stepper
+        return {**{n: v for n, v in self.__dict__.items() if n not in gone}, "_state": self.state, "_stepper": None}
 
     # --- native code
 

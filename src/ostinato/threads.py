@@ -6,7 +6,6 @@ when another Python thread has it, a run stays on its own thread.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -14,17 +13,13 @@ from operator import call
 from queue import SimpleQueue
 from typing import Any
 
+from . import forking
 from .boundary import is_whole
+from .calls import answering
+from .cores import available
 from .errors import OptionError, lay_out
 
 Part = tuple[Callable[[int], object], int]
-
-
-def available() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 class _Workers:
@@ -34,40 +29,62 @@ class _Workers:
         self._busy = threading.Lock()
         self._queues: list[SimpleQueue[Part]] = []
         self._done: SimpleQueue[None] = SimpleQueue()
-        self.count = available()
+        self._default: int | None = None  # not looked yet
+        self.chosen: int | None = None
+
+    @property
+    def count(self) -> int:
+        """How many threads a run may use: what was chosen; else what the system allows, found out once."""
+        if self.chosen is not None:
+            return self.chosen
+        if self._default is None:
+            self._default = available()
+        return self._default
+
+    def choose(self, n: int | None) -> None:
+        """Use so many; None for what the system allows now."""
+        default = available() if n is None else None
+        self.chosen, self._default = n, default
 
     def run(self, function: Callable[[int], object], arguments: Sequence[int]) -> bool:
-        """Call the function with every argument, side by side; False, and nothing done, if others use the workers."""
-        if not self._busy.acquire(blocking=False):
+        """Call the function with every argument, side by side; False, and it is not done, if others use the workers.
+
+        False too in a child process that a signal's handler forked off in the middle: the other parts have nobody there.
+        """
+        busy, queues, done = self._busy, self._queues, self._done
+        if not busy.acquire(blocking=False):
             return False
         try:
-            while len(self._queues) < len(arguments) - 1:
+            while len(queues) < len(arguments) - 1:
                 queue: SimpleQueue[Part] = SimpleQueue()
-                threading.Thread(target=_work, args=(queue, self._done), daemon=True, name="ostinato").start()
-                self._queues.append(queue)
+                threading.Thread(target=_work, args=(queue, done), daemon=True, name="ostinato").start()
+                queues.append(queue)
             # handed out and begun in one go: an interrupt in between would leave the others waiting for this part for ever
             parts = [(function, argument) for argument in arguments[1:]]
-            calls: list[Callable[[Any], object]] = [queue.put for queue in self._queues[: len(parts)]]
+            calls: list[Callable[[Any], object]] = [queue.put for queue in queues[: len(parts)]]
             things: list[Any] = [*parts, arguments[0]]
             deque(map(call, [*calls, function], things), maxlen=0)
-            self._wait(len(parts))
+            self._wait(done, len(parts))
         finally:
-            self._busy.release()
-        return True
+            busy.release()
+        return queues is self._queues
 
-    def _wait(self, count: int) -> None:
+    def _wait(self, done: SimpleQueue[None], count: int) -> None:
         """Until so many parts are done, whatever happens meanwhile: they write to memory that the caller holds."""
         while count:
             try:
-                self._done.get()
+                done.get()
             except BaseException:  # an interrupt, which goes on its way when the parts are done
-                self._wait(count)
+                self._wait(done, count)
                 raise
             count -= 1
 
     def forget(self) -> None:
-        """In a child process there are no workers."""
+        """In a child process there are no workers, and it may have been given other cores."""
+        for _ in self._queues:
+            self._done.put(None)  # nobody else ends the wait of a run that is under way in this very thread
         self._busy, self._queues, self._done = threading.Lock(), [], SimpleQueue()
+        self._default = None
 
 
 def _work(queue: SimpleQueue[Part], done: SimpleQueue[None]) -> None:
@@ -80,23 +97,29 @@ def _work(queue: SimpleQueue[Part], done: SimpleQueue[None]) -> None:
 
 
 WORKERS = _Workers()
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=WORKERS.forget)
+forking.in_child(WORKERS.forget)
 
 
+@answering
 def set_threads(n: int | None) -> None:
-    """How many threads a run of native code may use: from 1 up; None for all cores that the process may use (the default).
+    """How many threads a run of native code may use: from 1 up; None for the default, which is looked up again.
 
+    The default is the environment variable OSTINATO_THREADS if it is set, else the smallest of the cores that the process may
+    run on, the limit of its control group (a container's), and OMP_NUM_THREADS. A number given here beats them all.
     Results are the same, bit for bit, for every number. Small work stays on one thread.
 
     Raises:
-        OptionError: `n` is no whole number from 1 up.
+        OptionError: `n` is no whole number from 1 up; or it is None, and OSTINATO_THREADS is no such number.
     """
     if n is not None and (not is_whole(n) or n < 1):
-        raise OptionError(lay_out(f"the number of threads is a whole number from 1 up, or None for all cores, not {n!r}"))
-    WORKERS.count = available() if n is None else int(n)
+        raise OptionError(lay_out(f"the number of threads is a whole number from 1 up, or None for the default, not {n!r}"))
+    WORKERS.choose(None if n is None else int(n))
 
 
 def get_threads() -> int:
-    """How many threads a run of native code may use."""
+    """How many threads a run of native code may use.
+
+    Raises:
+        OptionError: the environment variable OSTINATO_THREADS is set, and is no whole number from 1 up.
+    """
     return WORKERS.count

@@ -68,6 +68,10 @@ class Timeline:
         """Where `order` and `sorted_lengths` lie in memory, for native code."""
         return self.order.ctypes.data, self.sorted_lengths.ctypes.data
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy has arrays of its own, elsewhere."""
+        return {name: value for name, value in self.__dict__.items() if name not in ("addresses", "sorted_addresses")}
+
     @property
     def strides(self) -> tuple[int, int]:
         """Rows from one step to the next in the user's arrays, and from one instance to the next."""

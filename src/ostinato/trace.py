@@ -18,14 +18,14 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from . import ops
-from .boundary import bind, is_whole, kind, sizes_known, user_frame, user_source
+from .boundary import bind, dims_of, is_whole, kind, sizes_known, user_frame, user_source
 from .declarations import Declaration, Output
 from .errors import CellError, ShapeError, Source, SymbolError, counted, lay_out
 from .graph import VARIES, Graph, Node, Port, Result, Value, rename, result_type, verify
 from .shapes import Dim, Reason, Type, Varies
 from .structure import Constants, Placement
 from .structured import Structured, apply, refuse
-from .symbol import Symbol
+from .symbol import Symbol, tracer_of, value_of
 
 LONGEST_SHOWN = 32  # characters of the author's own text that stand for a value without a name
 
@@ -46,7 +46,7 @@ class Tracer:
         self.names = (f"{prefix}{i}" for i in count(1))
         self.source: Callable[[], Source | None] = user_source
         self.wished: dict[str, str] = {}  # names for values that no variable of the author holds
-        self.constants = Constants(self.number, lambda symbol, name: self.wished.setdefault(symbol.value.name, name))
+        self.constants = Constants(self.number, lambda symbol, name: self.wished.setdefault(value_of(symbol).name, name))
 
     def port(self, port: Port, declaration: str = "") -> Symbol:
         self.ports.append(port)
@@ -112,13 +112,13 @@ class Tracer:
         if isinstance(operand, Structured):
             refuse(operand, op.name)
         if isinstance(operand, Symbol):
-            if operand.tracer is not self or self.closed:
-                headline = f"{op.name}: a symbolic value of another cell, {operand.tracer.name}, was used in {self.name}"
-                if operand.tracer is self:
+            if tracer_of(operand) is not self or self.closed:
+                headline = f"{op.name}: a symbolic value of another cell, {tracer_of(operand).name}, was used in {self.name}"
+                if tracer_of(operand) is self:
                     headline = f"{op.name}: a symbolic value of {self.name} was used after the cell had been traced"
                 hint = "a cell keeps nothing from one call to another"
                 raise SymbolError(lay_out(headline, source=user_source(), hint=hint))
-            return operand.value
+            return value_of(operand)
         array = operand if isinstance(operand, int | float) else None
         if array is None and getattr(operand, "ndim", None) == 0 and hasattr(operand, "item"):
             array = operand.item()
@@ -138,20 +138,25 @@ class Tracer:
             # the text of a number is its identity, so that -0.0 and nan stay what they are
             if node.op == "constant" and repr(node.options["value"]) == repr(attributes["value"]):
                 return node.value
-        return self.node(ops.constant, (), attributes, type_).value
+        return value_of(self.node(ops.constant, (), attributes, type_))
 
     def index(self, symbol: Symbol, index: Any) -> Symbol:
-        """`x[a:b]`, `x[..., i]`: static ranges and places, one for each dimension."""
+        """`x[a:b]`, `x[..., i]`: static ranges and places, one for each dimension; `x[:, None]`: a dimension of 1 between."""
         places = list(index) if isinstance(index, tuple) else [index]
-        dims = symbol.type.dims
+        dims = dims_of(symbol)
         where_ = next((i for i, place in enumerate(places) if place is Ellipsis), None)
         if where_ is not None:
-            places[where_ : where_ + 1] = [slice(None)] * (len(dims) - len(places) + 1)
-        places += [slice(None)] * (len(dims) - len(places))
-        if len(places) > len(dims):
-            self.refuse_index(symbol, f"{counted(len(places), 'index', 'indices')} for {counted(len(dims), 'dimension')}")
+            places[where_ : where_ + 1] = [slice(None)] * (len(dims) - _n_used(places) + 1)
+        places += [slice(None)] * (len(dims) - _n_used(places))
+        if _n_used(places) > len(dims):
+            self.refuse_index(symbol, f"{counted(_n_used(places), 'index', 'indices')} for {counted(len(dims), 'dimension')}")
         start, stop, step, kept = [], [], [], []
-        for place, dim in zip(places, dims, strict=True):
+        following = iter(dims)
+        for place in places:
+            if place is None:
+                kept.append(Dim.number(1))
+                continue
+            dim = next(following)
             if is_whole(place):
                 if not -dim.size <= place < dim.size:
                     self.refuse_index(symbol, f"the index {place} lies outside `{dim}`")
@@ -175,7 +180,7 @@ class Tracer:
         return ops.reshape(part, *kept)  # type: ignore[no-any-return]
 
     def refuse_index(self, symbol: Symbol, reason: str) -> NoReturn:
-        raise ShapeError(lay_out(f"slice: {reason}", source=user_source(), values=[self.row(symbol.value)]))
+        raise ShapeError(lay_out(f"slice: {reason}", source=user_source(), values=[self.row(value_of(symbol))]))
 
     def dropout(self, symbol: Symbol, rate: float, per: str) -> Symbol:
         if not self.training:
@@ -183,7 +188,7 @@ class Tracer:
         taken = {p.name for p in self.ports}
         name = next(name for name in (f"mask_{i}" for i in count(1)) if name not in taken)
         varies = Varies.STEP if per == "step" else Varies.INSTANCE
-        value = Value(name, Type(self.dtype, symbol.type.dims, varies))
+        value = Value(name, Type(self.dtype, dims_of(symbol), varies))
         return symbol * self.port(Port(value, "mask", rate=rate))  # type: ignore[operator, no-any-return]
 
     # --- speaking of values
@@ -199,7 +204,7 @@ class Tracer:
             return value.name
         for frame in (user_frame(), self.frame):
             for name, local in (frame.f_locals if frame else {}).items():
-                if isinstance(local, Symbol) and local.value == value:
+                if isinstance(local, Symbol) and value_of(local) == value:
                     return name
         node = next(n for n in self.nodes if n.value == value)
         if node.op == "constant":
@@ -208,10 +213,10 @@ class Tracer:
         return written if 0 < len(written) <= LONGEST_SHOWN else f"({node.op})"
 
     def display(self, symbol: Symbol) -> str:
-        return self.display_value(symbol.value)
+        return self.display_value(value_of(symbol))
 
     def origin(self, symbol: Symbol) -> str:
-        return self.row(symbol.value)[2]
+        return self.row(value_of(symbol))[2]
 
     def _is_number(self, value: Value) -> bool:
         return any(n.value == value and n.op == "constant" for n in self.nodes)
@@ -238,6 +243,11 @@ class Tracer:
                 left, right = right, left
             text = text.replace("of one operand", f"of {left}").replace("of another", f"of {right}")
         return text
+
+
+def _n_used(places: Sequence[Any]) -> int:
+    """How many dimensions indices speak of; None stands for a new one."""
+    return sum(place is not None for place in places)
 
 
 def _ends(place: slice) -> tuple[Any, ...]:
@@ -316,8 +326,8 @@ def _names(tracer: Tracer, results: Sequence[Result]) -> dict[str, str]:
         if result.role == "state":
             give(result.value, f"{result.name}_new")
     for name, local in (tracer.frame.f_locals if tracer.frame else {}).items():
-        if isinstance(local, Symbol) and local.tracer is tracer and name.isidentifier() and name.isascii():
-            give(local.value, name)
+        if isinstance(local, Symbol) and tracer_of(local) is tracer and name.isidentifier() and name.isascii():
+            give(value_of(local), name)
     made = {n.value.name: n.value for n in tracer.nodes}
     for name, wished in tracer.wished.items():
         give(made[name], wished)
@@ -364,6 +374,8 @@ def _returned(tracer: Tracer, item: Any, what: str, declaration: Declaration | N
     if not isinstance(item, Symbol) and not isinstance(item, int | float):
         headline = f"{tracer.name}: {what} is {kind(item)}, not a value of the cell"
         raise CellError(lay_out(headline, source=_return_source(tracer)))
+    if isinstance(item, Structured):
+        refuse(item, what)
     symbol = item if isinstance(item, Symbol) else Symbol(tracer, tracer.value_of(item, ops.constant))
     value = tracer.value_of(symbol, ops.stop_gradient)
     if declaration is None:

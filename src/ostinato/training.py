@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 
 from . import arguments
+from .calls import answering
 from .checkpoint import Kept, Standing, fingerprint_of, name_of
-from .composite import Composite
+from .composite import Composite, input_port
 from .errors import DataError, OptionError, counted, lay_out
 from .examples import Examples, split
 from .fitting import belonging
@@ -32,7 +33,7 @@ from .losses import Loss, as_loss
 from .masks import generator_of
 from .progress import Progress
 from .schedules import Schedule, as_schedule, rate_of
-from .updates import UpdateRule, clip_by_global_norm, global_norm
+from .updates import UpdateRule, clip_factor, global_norm
 
 __all__ = ["Epoch", "Examples", "History", "Progress", "outputs", "split", "train"]
 
@@ -44,7 +45,7 @@ Score = Callable[[Any, Examples], float]
 OWNER, RATE = "train", "learning_rate"
 
 
-@arguments.answering
+@partial(answering, elsewhere=arguments.ELSEWHERE, example='train(network, X, y, loss="mse")')
 def train(
     network: Layer | Composite, examples: Any, target: Any = None, *, loss: Any, update: Any = "adam",
     learning_rate: float | None = None, validation: Any = None, batch_size: int = 32, max_epochs: int = 50,
@@ -91,8 +92,9 @@ def train(
     standing = Standing.beginning(network, rule, generator_of(rng, OWNER), asked, max_epochs)
     training = _Training(standing, as_loss(loss, OWNER), settings, written)
     training.take(arguments.as_examples(examples, target, network, OWNER), validation)
+    progress = Progress(max_epochs, score_name) if verbose else None
     training.begin(read, rng)
-    with Progress(max_epochs, score_name) if verbose else contextlib.nullcontext() as progress:
+    with progress or contextlib.nullcontext():
         training.run(progress)
     return standing.history
 
@@ -130,6 +132,7 @@ class _Training:
     settings: _Settings
     written: Path | None
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    fresh: bool = False  # whether the file is of this call alone
 
     def take(self, examples: Examples, validation: Any) -> None:
         """The data: what is learned from, and what is looked at."""
@@ -143,7 +146,7 @@ class _Training:
             self.validation = arguments.as_examples(validation, None, network, OWNER, "validation examples")
             if not len(self.validation):
                 raise DataError(lay_out(f"{OWNER}: there are no validation examples"))
-            self.validation = belonging(network, self.validation, self.loss, OWNER)
+            self.validation = belonging(network, self.validation, self.loss, f"{OWNER}, validation")
         elif validation is not None:
             standing.held_out = arguments.drawn_for_validation(validation, examples, self.loss, standing.generator, OWNER)
             self.fraction = validation
@@ -169,6 +172,7 @@ class _Training:
             standing.history.stopped_early = self._waited_enough
             self._part()
         if self.written is not None and self.written != read:
+            self.fresh = read is None
             standing.save(self.written, self.fingerprint)
 
     @property
@@ -195,6 +199,8 @@ class _Training:
             changed = bool(len(history)) or not standing.kept.is_now(standing.network, standing.rule)
             _surely(partial(standing.end, best=True))
             history.best_epoch, history.stopped_early = standing.kept.epoch, True
+            if self.fresh and not len(history) and self.written is not None:
+                self.written.unlink(missing_ok=True)  # nothing is lost with it, and the same call may be made again
             self._tell(error, changed=changed)
             raise
         if progress is not None:
@@ -238,7 +244,7 @@ class _Training:
             weights = f"of epoch {epoch}" if epoch else "that it began with"
             note = f"{OWNER}: {counted(len(history), 'epoch')} of {self.settings.max_epochs}"
             notes.append(f"{note}; the network has the weights {weights} again, and this error the attribute `history`")
-            if self.written is not None:
+            if self.written is not None and len(history):
                 notes.append(f'{OWNER}: resume="{self.written}" goes on')
         with contextlib.suppress(Exception):  # an exception of the user's own making may take no attributes
             error.history = history  # type: ignore[attr-defined]
@@ -274,11 +280,8 @@ def _one_epoch(
         places = order[start : start + batch_size]
         n_answers = int(answers[places].sum())
         value, gradients = _gradients(network, examples, places, loss, n_answers * mean_weight, generator)
-        if clip_norm is None:
-            norm = global_norm(gradients)
-        else:
-            gradients, norm = clip_by_global_norm(gradients, clip_norm)
-        update.step(network.weights, gradients)
+        factor, norm = (1.0, global_norm(gradients)) if clip_norm is None else clip_factor(gradients, clip_norm)
+        update.step(network.weights, gradients, scale=factor)
         total += value * n_answers
         norms.append(norm)
     return total / max(1, examples.n_answers), float(np.mean(norms))
@@ -390,6 +393,7 @@ def _together(network: Layer | Composite, examples: Examples, parts: Iterable[tu
         (result if examples.batch_first else result.swapaxes(0, 1))[places, : by_sample.shape[1]] = by_sample
     if result is not None:
         return result
-    empty = examples.padded(batch_first=network.batch_first)
-    Y = np.asarray(network(empty.X, lengths=empty.lengths))
-    return [] if examples.ragged and examples.per_step else Y
+    if examples.ragged and examples.per_step:
+        return []
+    X = np.zeros((0, 0, *input_port(network).value.type.sizes)) if examples.ragged else examples.padded().X
+    return np.asarray(network(X))

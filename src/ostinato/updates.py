@@ -19,14 +19,15 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from . import files
+from .calls import answering
 from .cell import Cell
 from .clipping import clip_by_global_norm, clip_factor, global_norm
 from .composite import NetworkWeights
 from .elementwise import shared_values
-from .errors import DataError, FileError, OptionError, OstinatoError, known_names, lay_out
+from .errors import DataError, OptionError, known_names, lay_out
 from .layer import Layer
 from .recycling import Spares
+from .restoring import Restorable
 from .rule_state import Kind, RuleState
 from .rules import RULES, adagrad, adam, adamw, nadam, rmsprop, sgd
 from .sequences import numbers
@@ -49,7 +50,7 @@ class AssignableWeights(Protocol):
     def update(self, arrays: Mapping[str, Any], /) -> None: ...
 
 
-class UpdateRule:
+class UpdateRule(Restorable):
     """A rule with what it remembers of all parameters, which it sees as one long batch of instances.
 
     Args:
@@ -65,6 +66,7 @@ class UpdateRule:
         OptionError: an unknown rule, setting or dtype, or a cell of another form.
     """
 
+    @answering
     def __init__(self, rule: str | Cell = "adam", *, dtype: str | None = None, **options_and_settings: Any) -> None:
         if not isinstance(rule, Cell):
             if not isinstance(rule, str) or rule not in RULES:
@@ -101,6 +103,7 @@ class UpdateRule:
         self._made: dict[str, Array] = {}  # the weights as the last step made them
         self._spares = Spares()
         self._kernel: Any = None  # a native.flat.FlatStep, for the layer it was made of
+        self._run: Any = None  # a native.flat.FlatRun, for the arrays of `_own`
 
     @property
     def settings(self) -> Weights:
@@ -121,6 +124,7 @@ class UpdateRule:
 
     # --- a step
 
+    @answering
     def step(self, weights: AssignableWeights, gradients: Mapping[str, Any], *, scale: float = 1.0) -> None:
         """Change all weights once; nothing is changed if anything does not fit.
 
@@ -143,7 +147,9 @@ class UpdateRule:
             raise DataError(lay_out(f"{self.name}: gradients are given for {found}, and the weights are {wanted}"))
         if not names:  # a network without weights has nothing to change
             return
-        current = {name: weights[name] for name in names}
+        arrays = weights.snapshot if isinstance(weights, Weights) else weights  # without a look at every name
+        current = {name: arrays[name] for name in names}
+        before = self._layer
         layer = self._layer if self._dtype or self._remembered else self._layer_in(current[names[0]].dtype.name)
         dtype = np.dtype(layer.dtype)
         parts = {}
@@ -152,15 +158,21 @@ class UpdateRule:
             if part.shape != current[name].shape:
                 headline = f"{self.name}: the gradient of `{name}` has shape {part.shape}, and the weight {current[name].shape}"
                 raise DataError(lay_out(headline))
-        kinds = {name: Kind(array.shape, array.dtype.name) for name, array in current.items()}
-        if kinds != self._remembered:
+        if not self._remembered or any(self._remembered.get(n) != (a.shape, a.dtype) for n, a in current.items()):
+            kinds = {name: Kind(array.shape, array.dtype) for name, array in current.items()}
             self._check_weights(kinds)
             self._begin(kinds, layer)
         kernel = self._flat_step()
-        if kernel is None:
-            self._step_as_layer(weights, current, parts, float(scale))
-        else:
-            self._step_at_once(kernel, weights, current, parts, float(scale))
+        try:
+            if kernel is None:
+                self._step_as_layer(weights, current, parts, float(scale))
+            else:
+                self._step_at_once(kernel, weights, current, parts, float(scale))
+        except BaseException:
+            if not self._made:  # the first step was refused: it was none
+                self._forget()
+                self._layer = before
+            raise
 
     def _begin(self, kinds: Mapping[str, Kind], layer: Layer) -> None:
         """Before the first step: what is remembered, as the states were declared to begin."""
@@ -171,10 +183,20 @@ class UpdateRule:
             return np.full((*leading, *ports[state].value.type.sizes), ports[state].initial, dtype)
 
         self._own = {
-            name: {s: beginning(s, kind.size) for s, shared in self._states.items() if not shared} for name, kind in kinds.items()
+            name: {s: beginning(s, kind.size) for s, shared in self._states.items() if not shared}
+            for name, kind in kinds.items()
         }
         self._shared = {s: beginning(s) for s, shared in self._states.items() if shared}
-        self._layer, self._remembered, self._kernel = layer, dict(kinds), None
+        self._layer, self._remembered, self._kernel, self._run = layer, dict(kinds), None, None
+
+    def expect(self, kinds: Mapping[str, Kind]) -> None:
+        """Take these for the weights of the first step, which is not made yet.
+
+        Raises:
+            DataError: they are not those that it knows, or of several dtypes.
+        """
+        self._check_weights(kinds)
+        self._begin(kinds, self._layer if self._dtype else self._layer_in(next(iter(kinds.values())).dtype.name))
 
     def _flat_step(self) -> Any:
         """The rule as one walk over memory; None where it is not one, or where NumPy runs it."""
@@ -190,20 +212,26 @@ class UpdateRule:
         self, kernel: Any, weights: AssignableWeights, current: dict[str, Array], parts: Mapping[str, Array], scale: float
     ) -> None:  # fmt: skip
         dtype = np.dtype(self._layer.dtype)
-        safe = _takes_everything(weights)
+        own = self._own
+        if _takes_everything(weights):  # nothing can be refused any more: states change in place
+            run = self._run = self._run or self._flat_run(kernel, own)
+        else:
+            own = {name: {s: np.empty_like(a) for s, a in kept.items()} for name, kept in own.items()}
+            run = self._flat_run(kernel, own)
         new = {name: self._spares.take(name, array.shape, dtype) for name, array in current.items()}
-        # in place only where nothing can be refused any more
-        own = self._own if safe else {n: {s: np.empty_like(a) for s, a in kept.items()} for n, kept in self._own.items()}
-        rows = []
-        for name, array in current.items():
-            before = np.ascontiguousarray(array, dtype)
-            rows.append((parts[name], before, *self._own[name].values(), new[name], *own[name].values()))
-        call = kernel.call(rows, scale, self._settings, self._shared)
+        old = [numbers(name, array, dtype, self.name) for name, array in current.items()]
+        run.prepare(parts.values(), old, new.values(), scale, self._settings.snapshot, self._shared)
         try:
-            call.run()
+            run.run()
         finally:  # an interrupt may come when the work is done, and then the step is made
-            if call.done:
-                self._commit(weights, current, new, own, call.shared)
+            if run.done:
+                self._commit(weights, current, new, own, run.shared)
+
+    def _flat_run(self, kernel: Any, after: Mapping[str, Mapping[str, Array]]) -> Any:
+        from .native.flat import FlatRun
+
+        before, after_ = ([list(kept.values()) for kept in group.values()] for group in (self._own, after))
+        return FlatRun(kernel, [kind.size for kind in self._remembered.values()], before, after_)
 
     def _step_as_layer(
         self, weights: AssignableWeights, current: dict[str, Array], parts: Mapping[str, Array], scale: float
@@ -230,13 +258,17 @@ class UpdateRule:
         own: dict[str, dict[str, Array]], shared: dict[str, Array],
     ) -> None:  # fmt: skip
         """Everything is computed: now it holds."""
-        adopted = isinstance(weights, Weights | NetworkWeights) and weights.adopts
-        adopted = adopted and all(array.dtype == old[name].dtype for name, array in new.items())
-        if adopted:
-            weights.adopt(new)  # type: ignore[attr-defined]
+        changed, dtype = new, next(iter(old.values())).dtype
+        if dtype != self._layer.dtype:
+            with np.errstate(over="ignore"):  # beyond float32 is infinity, as IEEE says
+                changed = {name: array.astype(dtype) for name, array in new.items()}
+        if isinstance(weights, Weights | NetworkWeights) and weights.adopts:
+            weights.adopt(changed)
         else:
-            weights.update(new)
-        self._own, self._shared = own, shared
+            weights.update(changed)
+        if own is not self._own:
+            self._own, self._run = own, None
+        self._shared = shared
         self.n_updates += 1
         for name, array in old.items():
             if array is self._made.get(name):  # of our own making, so that whoever has it is known to Python
@@ -266,7 +298,9 @@ class UpdateRule:
             raise DataError(lay_out(f"{self.name}: it remembers the weights {names[0]}, and is given {names[1]}", hint=hint))
         for name, kind in known.items():
             if given[name].shape != kind.shape:
-                headline = f"{self.name}: it remembers `{name}` of shape {kind.shape}, and is given the shape {given[name].shape}"
+                headline = (
+                    f"{self.name}: it remembers `{name}` of shape {kind.shape}, and is given the shape {given[name].shape}"
+                )
                 raise DataError(lay_out(headline, hint=hint))
             if given[name].dtype != kind.dtype:
                 headline = f"{self.name}: it changes weights in {kind.dtype}, and `{name}` is given in {given[name].dtype}"
@@ -305,12 +339,14 @@ class UpdateRule:
         if not isinstance(given, RuleState):
             headline = f"{self.name}: a state is the `state` of a rule, which goes with the names of its weights"
             raise DataError(lay_out(headline, hint="rule.state = other_rule.state"))
-        found = [", ".join(f"`{s}`" for s in sorted({*group} - {self._parameter})) or "nothing" for group in (given, self._states)]
+        found = [
+            ", ".join(f"`{s}`" for s in sorted({*group} - {self._parameter})) or "nothing" for group in (given, self._states)
+        ]
         if found[0] != found[1]:
             raise DataError(lay_out(f"{self.name}: it remembers {found[1]}, and the state holds {found[0]}"))
         if self._remembered:
             self._check_weights(given.weights)
-        dtype = next((array.dtype.name for array in given.values()), next(iter(given.weights.values())).dtype)
+        dtype = next((array.dtype.name for array in given.values()), next(iter(given.weights.values())).dtype.name)
         self._check_dtype(dtype)
         mixed = [s for s, shared in self._states.items() if shared and not _is_one(given[s])]
         if mixed:
@@ -330,84 +366,13 @@ class UpdateRule:
         if dtype != settled:
             raise DataError(lay_out(f"{self.name}: it computes in {settled}, and the state is in {dtype}"))
 
-    # --- as a file holds it
-
-    @property
-    def description(self) -> dict[str, Any]:
-        """What the rule is and where it stands, without `arrays`; JSON keeps it exactly. Everything `restore` needs."""
-        return {
-            "rule": self.name,
-            "graph": self._text,
-            "options": {name: repr(value) for name, value in self._options.items()},
-            "dtype": self._dtype,
-            "settings": {name: value.tolist() for name, value in self._settings.items()},
-            "n_updates": self.n_updates,
-            "weights": {name: {"shape": list(kind.shape), "dtype": kind.dtype} for name, kind in self._remembered.items()},
-        }
-
-    @property
-    def arrays(self) -> dict[str, Array]:
-        """What it remembers as arrays to be saved: "m.W_x" of the shape of the weight, and what is the same for all
-        parameters once, as "p". Copies; none before the first step."""
-        shapes = {name: kind.shape for name, kind in self._remembered.items()}
-        own = {f"{s}.{n}": a.reshape(*shapes[n], *a.shape[1:]).copy() for n, kept in self._own.items() for s, a in kept.items()}
-        return {**own, **{state: value.copy() for state, value in self._shared.items()}}
-
-    def restore(self, description: Mapping[str, Any], arrays: Mapping[str, Array]) -> None:
-        """Go on where the rule stood that gave these: with its settings, number of updates and memory, to the last bit.
-
-        Args:
-            description, arrays: of a rule of the same cell, options and dtype. Nothing in them is executed.
-
-        Raises:
-            FileError: they are of another rule, or not complete. Nothing is changed then.
-        """
-        for key, kind in (("rule", str), ("graph", str), ("options", dict), ("settings", dict), ("n_updates", int), ("weights", dict)):
-            files.field(description, key, kind)
-        mine = self.description
-        for key in ("rule", "graph", "options", "dtype"):
-            if description.get(key) != mine[key]:
-                what = {"graph": "another cell of that name"}.get(key, f"{key} {description.get(key)!r}, and this one has {mine[key]!r}")
-                raise FileError(lay_out(f"{self.name}: the saved rule has {what}"))
-        other = UpdateRule(self._rule, dtype=self._dtype, **self._options)
-        try:
-            other.settings.update(description["settings"])
-            kinds = {name: Kind(tuple(map(int, one["shape"])), str(one["dtype"])) for name, one in description["weights"].items()}
-            if kinds:
-                other._check_weights(kinds)
-                other._begin(kinds, other._layer if self._dtype else other._layer_in(next(iter(kinds.values())).dtype))
-        except (OstinatoError, KeyError, TypeError, ValueError) as error:
-            raise FileError(lay_out(f"{self.name}: the description of the saved rule says something impossible: {error}")) from None
-        other._fill(arrays)
-        other.n_updates = description["n_updates"]
-        # what others hold of this rule, its settings, stays the same object
-        self.settings.update(other.settings)
-        self._forget()
-        for name in ("_layer", "_own", "_shared", "_remembered", "n_updates"):
-            setattr(self, name, getattr(other, name))
-
-    def _fill(self, given: Mapping[str, Array]) -> None:
-        """What `arrays` gave, in place of how the states begin."""
-        wanted = self.arrays
-        if set(given) != set(wanted):
-            found, needed = (", ".join(f"`{n}`" for n in sorted(group)) or "nothing" for group in (given, wanted))
-            raise FileError(lay_out(f"{self.name}: the saved rule holds {found}, and must hold {needed}"))
-        for name, array in wanted.items():
-            if given[name].shape != array.shape or given[name].dtype != array.dtype:
-                marks = [f"{a.dtype.name} {a.shape}" for a in (given[name], array)]
-                raise FileError(lay_out(f"{self.name}: `{name}` of the saved rule is {marks[0]}, and must be {marks[1]}"))
-        for name, kept in self._own.items():
-            for state, array in kept.items():
-                array[...] = given[f"{state}.{name}"].reshape(array.shape)
-        self._shared = {state: given[state].copy() for state in self._shared}
-
     def __getstate__(self) -> dict[str, Any]:
         """A pickle, or a copy, has no code, and states of its own: a step changes them in place."""
         own = {name: {s: a.copy() for s, a in kept.items()} for name, kept in self._own.items()}
-        return {**self.__dict__, "_own": own, "_kernel": None, "_spares": Spares()}
+        return {**self.__dict__, "_own": own, "_kernel": None, "_run": None, "_spares": Spares()}
 
 
-def _takes_everything(weights: AssignableWeights) -> bool:
+def _takes_everything(weights: Any) -> bool:
     """Whether nothing that has the right shape is refused."""
     return type(weights) is dict or (isinstance(weights, Weights | NetworkWeights) and weights.adopts)
 

@@ -1,6 +1,6 @@
 """Recurrences without a product in the loop: every product leaves it, and what stays is elementwise."""
 
-from ostinato import Bias, Input, Output, State, Weight, cell, sigmoid, tanh
+from ostinato import Bias, Input, Output, State, Weight, cell, sigmoid, softplus, tanh
 
 
 @cell
@@ -20,9 +20,13 @@ def min_lstm(
     W_i=Weight("n_inputs", "n_neurons"), b_i=Bias("n_neurons"),
     W_n=Weight("n_inputs", "n_neurons"), b_n=Bias("n_neurons"),
 ):  # fmt: skip
-    """minLSTM, its gates normalised to a sum of 1 (Feng et al. 2024, arXiv 2410.01201)."""
-    f, i = sigmoid(x @ W_f + b_f), sigmoid(x @ W_i + b_i)
-    return (f * h + i * (x @ W_n + b_n)) / (f + i)
+    """minLSTM, its gates normalised to a sum of 1 (Feng et al. 2024, arXiv 2410.01201).
+
+    h(t) = f / (f + i) h(t-1) + i / (f + i) n;  f, i = sigmoid(x W_* + b_*), n = x W_n + b_n. The ratios are taken in
+    logarithms, as in the paper: f / (f + i) = sigmoid(log f - log i), which is finite where both gates are closed, too.
+    """
+    ratio = softplus(-(x @ W_i + b_i)) - softplus(-(x @ W_f + b_f))  # log f - log i
+    return sigmoid(ratio) * h + sigmoid(-ratio) * (x @ W_n + b_n)
 
 
 @cell

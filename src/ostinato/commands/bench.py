@@ -6,19 +6,19 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib import metadata
 from typing import Any
 
 import numpy as np
 
-from .. import threads
+from .. import cores, threads
 from ..errors import OptionError, lay_out
 from ..explain.alternatives import seconds_text
 from ..explain.canvas import Canvas
 from ..explain.document import Page, Section, Sentence, Table, in_colour, plain
-from ..files import write_atomically
+from ..files import check_writable, write_atomically
 from ..layer import Layer
 from ..machine import Machine, this_machine
 from ..phases import CHOICES
@@ -39,7 +39,9 @@ class Row:
         runs: the plan that "automatic" takes.
         predicted: plan -> what the cost model says of native code alone; the call from Python is not in it.
         operations: of the call, a multiply-add counted as two.
-        share: operations per second of the fastest plan, as a part of what all threads together could do at most.
+        share: operations per second of the fastest plan, as a part of what all threads together could do at most: of `peak`.
+        peak: operations per second of multiply-adds alone on so many cores: the most that was reached in this run, by them or
+            by a call; so no share is above 1.
     """
 
     passes: str
@@ -49,6 +51,7 @@ class Row:
     predicted: dict[str, float]
     operations: float
     share: float
+    peak: float
 
 
 def bench_command(
@@ -71,6 +74,8 @@ def bench_command(
     """
     if output and not output.lower().endswith(".svg"):
         raise OptionError(lay_out(f"bench: the plot is written to a .svg file, not to `{output}`"))
+    if output:
+        check_writable(output)
     cell = find_cell(cell_name)
     layer = Layer(cell, **read_settings(cell, settings), dtype=dtype, backend="native")
     before = threads.get_threads()
@@ -92,8 +97,9 @@ def bench_command(
 
 def measure(layer: Layer, steps: int, batches: Iterable[int], seconds: float) -> list[Row]:
     """A row for each number of instances, forward and both ways."""
-    found = []
-    peak = threads.get_threads() * this_machine().peak(layer.graph.dtype)
+    found: list[Row] = []
+    meter = _peak_meter(layer.graph.dtype)  # in turn with the plans: the clock of the processor is the same then
+    peak = meter()
     for passes in PASSES:
         names = ("forward",) if passes == "forward" else ("recording", "backward")
         for n_instances in batches:
@@ -101,10 +107,20 @@ def measure(layer: Layer, steps: int, batches: Iterable[int], seconds: float) ->
             reports = [layer.plan_of(name, n_steps=steps, n_instances=n_instances) for name in names]
             predicted = {plan: sum(r.costs[plan].seconds for r in reports) for plan in CHOICES}
             operations = sum(r.costs[r.choice].operations for r in reports)
-            share = operations / min(measured.values()) / peak
             choice = " + ".join(dict.fromkeys(r.choice for r in reports))
-            found.append(Row(passes, n_instances, measured, choice, predicted, operations, share))
-    return found
+            found.append(Row(passes, n_instances, measured, choice, predicted, operations, 0.0, 0.0))
+            peak = max(peak, meter())
+    rates = [row.operations / min(row.seconds.values()) for row in found]
+    peak = max(threads.get_threads() * peak, *rates)
+    return [replace(row, share=rate / peak, peak=peak) for row, rate in zip(found, rates, strict=True)]
+
+
+def _peak_meter(dtype: str) -> Callable[[], float]:
+    """What measures the operations per second of one core at this moment, a multiply-add counted as two."""
+    from ..native.roofs import peak_meter  # native code is loaded for a command that measures it, and for no other
+
+    lanes, rate = this_machine().lanes(dtype), peak_meter()
+    return lambda: 2 * lanes * rate()
 
 
 # --- what is shown ------------------------------------------------------------------------------------------------------------
@@ -124,10 +140,10 @@ def title(layer: Layer, steps: int) -> str:
 
 def conditions(machine: Machine, n_threads: int) -> str:
     """On what it was measured."""
-    cores = f"{n_threads} thread{'s'[: n_threads != 1]}"
+    used = f"{n_threads} thread{'s'[: n_threads != 1]}"
     load = f"; load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     made_of = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"{machine}. {cores} of {threads.available()} cores{load}; {platform.system()}; {made_of}."
+    return f"{machine}. {used} of {cores.processors()} cores{load}; {platform.system()}; {made_of}."
 
 
 def page(layer: Layer, machine: Machine, steps: int, n_threads: int, rows: Sequence[Row]) -> Page:
@@ -142,6 +158,10 @@ def page(layer: Layer, machine: Machine, steps: int, n_threads: int, rows: Seque
     blocks = (
         Table(headings, tuple(body), (1, 2, 3, 4, 6, 7)),
         Sentence("Medians of a whole call, the plans in turn; * the fastest. Every plan gives the same bits."),
+        Sentence(
+            f"The peak is {max(row.peak for row in rows) / 1e9:.0f} GFLOP/s: the most that was reached in this run, by "
+            f"multiply-adds alone on {n_threads} core{'s'[: n_threads != 1]} or by a call."
+        ),
         Sentence(conditions(machine, n_threads)),
     )
     return Page(title(layer, steps), "", (Section("Times by plan", blocks),))

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from .. import cells, loading
-from ..errors import MissingExtraError, OptionError, lay_out
+from ..errors import MissingExtraError, lay_out
 from ..explain import explain
-from .training import LEARN, estimators
+from .training import INTERRUPTED, LEARN, check_model_path, estimators, fitted
 
 Array = np.ndarray[Any, np.dtype[Any]]
 SHADES = " ░▒▓█"
@@ -34,8 +34,7 @@ class Digits:
 
 def demo_command(model: str, *, seed: int, epochs: int | None, quick: bool) -> int:
     """Run the demonstration. Returns 0 only if the model that was saved and loaded predicts the same."""
-    if not model.endswith(".safetensors"):
-        raise OptionError(lay_out(f"`{model}`: a model is saved as .safetensors"))
+    check_model_path(model)
     digits = load_digits(seed)
     module = estimators()
     n_neurons = 24 if quick else 64
@@ -46,7 +45,7 @@ def demo_command(model: str, *, seed: int, epochs: int | None, quick: bool) -> i
     say(f"{explain(cells.lstm, n_inputs=digits.X_train.shape[2], n_neurons=n_neurons).short()}\n")
     say(f"{len(digits.X_train):,} images to learn from, {len(digits.X_test):,} held out: 8 steps of 8 pixels each\n")
     started = time.perf_counter()
-    estimator.fit(digits.X_train, digits.y_train)
+    whole = fitted(estimator, digits.X_train, digits.y_train)
     seconds = time.perf_counter() - started
     layer, readout = layers_of(estimator)
     right = float(estimator.score(digits.X_test, digits.y_test))
@@ -55,7 +54,8 @@ def demo_command(model: str, *, seed: int, epochs: int | None, quick: bool) -> i
     say(f"One of them, a {digits.y_test[number]}, going through the unrolled network:\n")
     say("\n".join(unrolled_lines(layer, readout, digits.X_test[number], estimator.classes_)))
     say("")
-    return saved_and_loaded(estimator, digits.X_test, model)
+    same = saved_and_loaded(estimator, digits.X_test, model)
+    return same if whole else INTERRUPTED
 
 
 def say(text: str) -> None:
@@ -85,7 +85,7 @@ def load_digits(seed: int) -> Digits:
 
 def layers_of(estimator: Any) -> tuple[Any, Any]:
     """The recurrent layer of an estimator of one layer, and the dense layer that reads its last output."""
-    layers = [layer for layer in estimator.network_.layers().values() if layer.name != "dropped"]
+    layers = [layer for layer in estimator.network_.layers.values() if layer.name != "dropped"]
     assert len(layers) == 2, [layer.name for layer in layers]
     return layers[0], layers[1]
 
@@ -125,7 +125,7 @@ def shades(row: Array) -> str:
 def saved_and_loaded(estimator: Any, X: Array, model: str) -> int:  # noqa: N803 - the name in the formula
     """Save, load, predict again. Returns 0 if every prediction and every probability is the same."""
     estimator.save(model)
-    again = loading.load(model)
+    again: Any = loading.load(model)
     before, after = estimator.predict_proba(X), again.predict_proba(X)
     same = np.array_equal(before, after) and np.array_equal(estimator.predict(X), again.predict(X))
     say(f"Saved to {model}, loaded back: {len(X)} predictions, {'all the same, bit for bit' if same else 'NOT the same'}.")

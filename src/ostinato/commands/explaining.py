@@ -1,4 +1,4 @@
-"""`ostinato explain`: a cell of the library or of a file, at given sizes; or a product."""
+"""`ostinato explain`: a cell of the library or of a file, at given sizes; a saved model; or a product."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import importlib.util
 import shutil
 import sys
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from .. import cells
+from .. import cells, loading
 from ..cell import Cell
-from ..compiler import compile_graph
+from ..compiler import Compiled, compile_graph
 from ..errors import CellError, FileError, OptionError, OstinatoError, known_names, lay_out
 from ..explain import explain, explain_product
 from ..explain.document import WIDTH
+from ..files import check_writable
 from ..functions import ACTIVATIONS
 from ..graph import Graph
+from ..layer import Layer
 
 FORWARD_STAGES = ("trace", "simplify", "schedule", "forward")
 BACKWARD_STAGES = ("differentiate", "schedule_backward", "recording", "backward")
@@ -29,13 +31,17 @@ def explain_command(
     """Print the explanation of a cell or a product, or the stages of a cell's compilation; or save the explanation to a file.
 
     Args:
-        cell_name: a cell of the library, `path/file.py:name`, or a product such as `A[m,n] @ B[n,p]`.
+        cell_name: a cell of the library, `path/file.py:name`, a saved model `path/file.safetensors`, or a product such as
+            `A[m,n] @ B[n,p]`.
         settings: pairs of a dimension or option and its value, as text.
         program: print the stages of the forward program instead.
         backward: print the stages of the backward program instead.
         output: a file (.html or .txt) to write instead of printing; "" for none.
         plain: no colour, even in a terminal.
     """
+    if cell_name.endswith(".safetensors"):
+        _explain_model(cell_name, settings, _stages(program=program, backward=backward), output=output, plain=plain)
+        return 0
     if is_product(cell_name):
         if program or backward:
             raise OptionError(lay_out("explain: --program and --backward show how a cell is compiled; a product has no stages"))
@@ -43,19 +49,63 @@ def explain_command(
         return 0
     cell = find_cell(cell_name)
     given = read_settings(cell, settings)
-    graph = _traced(cell, given)
+    graph = traced(cell, given)
     if program or backward:
-        wanted = [*(FORWARD_STAGES if program else ()), *(BACKWARD_STAGES if backward else ())]
-        stages = compile_graph(graph).stages
-        sys.stdout.write("\n\n".join(f"--- {name} ---\n{stages[name]}" for name in wanted) + "\n")
+        _print_stages(compile_graph(graph), _stages(program=program, backward=backward))
         return 0
     _finish(explain(cell, **given), output=output, plain=plain)
     return 0
 
 
+def _told(stages: Mapping[str, str]) -> Iterator[str]:
+    """Each stage under its name; one that changed nothing is not printed once more."""
+    shown: dict[str, str] = {}
+    for name, text in stages.items():
+        same = f"the same as after {shown[text]}" if text in shown else text
+        shown.setdefault(text, name)
+        yield f"--- {name} ---\n{same}"
+
+
+def _stages(*, program: bool, backward: bool) -> list[Sequence[str]]:
+    """The stages of each direction that is asked for."""
+    return [*([FORWARD_STAGES] if program else []), *([BACKWARD_STAGES] if backward else [])]
+
+
+def _print_stages(compiled: Compiled, wanted: Sequence[Sequence[str]]) -> None:
+    told = [text for names in wanted for text in _told({name: str(compiled.stages[name]) for name in names})]
+    sys.stdout.write("\n\n".join(told) + "\n")
+
+
+def _explain_model(
+    path: str, settings: Sequence[tuple[str, str]], stages: Sequence[Sequence[str]], *, output: str, plain: bool
+) -> None:  # fmt: skip
+    """A saved layer, or each layer of a saved network or estimator: what `layer.explain()` shows, or stages."""
+    if settings:
+        given = ", ".join(f"`{name}`" for name, _ in settings)
+        raise OptionError(lay_out(f"`{path}`: a saved model has its sizes and options already; given: {given}"))
+    if output and not stages:
+        check_writable(output)
+    model = loading.load(path)
+    network = getattr(model, "network_", model)
+    layers: Mapping[str, Layer] = {"": network} if isinstance(network, Layer) else dict(network.layers)
+    if len(layers) > 1 or "" not in layers:
+        sys.stdout.write(f"{network!r}".strip("<>") + "\n")
+    for name, layer in layers.items():
+        if name and not (output and not stages):
+            sys.stdout.write(f"\nLayer {name}:\n\n")
+        if stages:
+            _print_stages(layer.compiled(), stages)
+        else:
+            target = Path(output)
+            place = str(target.with_name(f"{target.stem}.{name}{target.suffix}")) if output and len(layers) > 1 else output
+            _finish(layer.explain(), output=place, plain=plain)
+
+
 def is_product(text: str) -> bool:
     """Whether an argument is an expression; the name of a cell has neither a product sign nor brackets."""
-    return not text.rpartition(":")[0].endswith(".py") and any(sign in text for sign in "@[")
+    return (
+        not text.rpartition(":")[0].endswith(".py") and not text.endswith(".safetensors") and any(sign in text for sign in "@[")
+    )
 
 
 def _sizes(settings: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -142,7 +192,7 @@ def _in_words(error: BaseException) -> str:
     return f"{type(error).__name__}: {(str(error) or 'no message').splitlines()[0]}{place}"
 
 
-def _traced(cell: Cell, given: Mapping[str, Any]) -> Graph:
+def traced(cell: Cell, given: Mapping[str, Any]) -> Graph:
     """The graph of a cell; what the author's own lines raise is told as an error of the cell."""
     try:
         return cell.trace(**given)

@@ -1,6 +1,7 @@
 """Sequences in files: .npz and .csv. Whatever is wrong in a file is said with its place.
 
-.npz    X (n_samples, n_steps, n_features); y (n_samples,) or (n_samples, n_outputs); lengths (n_samples,), optional
+.npz    X (n_samples, n_steps, n_features); y (n_samples,) or (n_samples, n_outputs); lengths (n_samples,), optional; further
+        arrays are not read
 .csv    long form, one line for one step of one sequence, with a header:
 
             sequence,step,speed,height,label
@@ -10,33 +11,39 @@
 
         `sequence` names the sequence; `step` is optional, and orders its lines (else they stand in order); `label` (text) or
         `target` (a number) is what is to be learned, the same on all lines of a sequence; every other column is a feature.
+        Text in UTF-8 with commas between cells; a number is written with ASCII digits and a point. See lines.py and blocks.py.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError, FileError, OptionError, lay_out
-from ..files import write_atomically
+from ..files import check_writable, write_atomically
+from .blocks import read_table
 
 Array = np.ndarray[Any, np.dtype[Any]]
-ANSWERS = ("label", "target")
 # what NumPy and the zip reader say of a file that is something else, or was cut or changed
 DAMAGED = (
     OSError, ValueError, TypeError, AttributeError, KeyError, EOFError, RuntimeError, MemoryError, zipfile.BadZipFile,
     zlib.error,
 )  # fmt: skip
+
+
+PLAIN = {  # what an array that is read is instead of one of objects
+    "X": "not of numbers; sequences of several lengths are filled up to the longest, and `lengths` says how long each is",
+    "y": "neither of numbers nor of text",
+    "lengths": "not of whole numbers",
+}
 
 
 @dataclass(frozen=True)
@@ -84,10 +91,7 @@ def read_samples(path: str, *, answers: bool) -> Samples:
 
 
 def _read_npz(path: str, *, answers: bool) -> Samples:
-    arrays = _arrays(path)
-    for name in ("X", *(["y"] if answers else [])):
-        if name not in arrays:
-            raise DataError(lay_out(f"{path}: it has no array `{name}`; it has {', '.join(sorted(arrays)) or 'none'}"))
+    arrays = _arrays(path, ("X", "y") if answers else ("X",), ("lengths",))
     X = arrays["X"]  # noqa: N806 - the name in the file
     if X.ndim != 3 or 0 in X.shape:
         raise DataError(lay_out(f"{path}: `X` is (n_samples, n_steps, n_features), and has the shape {X.shape}"))
@@ -106,16 +110,30 @@ def _read_npz(path: str, *, answers: bool) -> Samples:
     return Samples(samples, y, [str(i) for i in range(len(X))], [str(i) for i in range(X.shape[2])], task)
 
 
-def _arrays(path: str) -> dict[str, Array]:
+def _arrays(path: str, wanted: Sequence[str], optional: Sequence[str] = ()) -> dict[str, Array]:
+    """Arrays of a file by their names; no other array is read, and nothing is unpickled."""
     try:
-        content = io.BytesIO(Path(path).read_bytes())
+        content = Path(path).open("rb")  # noqa: SIM115 - closed below
     except OSError as error:
         raise FileError(lay_out(f"`{path}` can not be read: {error.strerror or error}")) from None
-    try:
-        with np.load(content, allow_pickle=False) as file:
-            return {name: file[name] for name in file.files}
-    except DAMAGED as error:
-        raise FileError(lay_out(f"`{path}` is no .npz file of plain arrays, or it is damaged: {_one_line(error)}")) from None
+    name = ""
+    with content:
+        try:
+            with np.load(content, allow_pickle=False) as file:
+                there = list(file.files)
+                lacking = next((one for one in wanted if one not in there), "")
+                found = {}
+                for name in () if lacking else (*wanted, *(one for one in optional if one in there)):
+                    found[name] = np.asarray(file[name])
+        except DAMAGED as error:
+            if name and "Object arrays" in str(error):
+                raise DataError(lay_out(f"{path}: `{name}` is an array of objects, {PLAIN[name]}")) from None
+            what = f"`{path}` is no .npz file of plain arrays, or it is damaged"
+            what = f"`{path}`: the array `{name}` is damaged" if name else what
+            raise FileError(lay_out(f"{what}: {_one_line(error)}")) from None
+    if lacking:
+        raise DataError(lay_out(f"{path}: it has no array `{lacking}`; it has {', '.join(sorted(there)) or 'none'}"))
+    return found
 
 
 def _one_line(error: Exception) -> str:
@@ -149,105 +167,10 @@ def _check_answers(path: str, y: Array, n_samples: int) -> None:
 # --- .csv ----------------------------------------------------------------------------------------------------------------
 
 
-@dataclass
-class _Sequence:
-    line: int
-    answer: str
-    rows: list[tuple[float, int, list[float]]]  # step, line, features
-
-
 def _read_csv(path: str, *, answers: bool) -> Samples:
-    lines = _csv_lines(path)
-    if not lines:
-        raise DataError(lay_out(f"{path}: it is empty; the first line names the columns"))
-    header = [name.strip() for name in lines[0][1]]
-    answer, features = _columns(path, header, answers=answers)
-    found: dict[str, _Sequence] = {}
-    for number, cells in lines[1:]:
-        if len(cells) != len(header):
-            raise DataError(lay_out(f"{path}, line {number}: {len(cells)} columns, and the header names {len(header)}"))
-        row = dict(zip(header, (c.strip() for c in cells), strict=True))
-        values = [_number(path, number, name, row[name]) for name in features]
-        given = row[answer] if answer else ""
-        sequence = found.setdefault(row["sequence"], _Sequence(number, given, []))
-        if given != sequence.answer:
-            headline = (
-                f"{path}, line {number}: `{answer}` is `{given}`, and was `{sequence.answer}` on line {sequence.line} of the "
-                f"same sequence `{row['sequence']}`"
-            )
-            raise DataError(lay_out(headline))
-        step = _number(path, number, "step", row["step"]) if "step" in row else float(len(sequence.rows))
-        sequence.rows.append((step, number, values))
-    if not found:
-        raise DataError(lay_out(f"{path}: it names columns, and has no line under them"))
-    X = [_in_order(path, name, sequence) for name, sequence in found.items()]  # noqa: N806
-    return Samples(X, _answers(path, answer, found), list(found), features, _task(answer), named=True)
-
-
-def _task(answer: str) -> str:
-    return {"label": "classification", "target": "regression"}.get(answer, "")
-
-
-def _csv_lines(path: str) -> list[tuple[int, list[str]]]:
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise FileError(lay_out(f"`{path}` can not be read: {error.strerror or error}")) from None
-    except UnicodeDecodeError as error:
-        raise FileError(lay_out(f"`{path}` is no text in UTF-8: byte {error.start}")) from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    try:
-        return [(reader.line_num, cells) for cells in reader if cells]
-    except csv.Error as error:
-        raise DataError(lay_out(f"{path}, line {reader.line_num}: {error}")) from None
-
-
-def _columns(path: str, header: Sequence[str], *, answers: bool) -> tuple[str, list[str]]:
-    """The column of the answer ("" if it is not looked at) and those of the features."""
-    named = ", ".join(f"`{name}`" for name in header)
-    if len(set(header)) != len(header) or "" in header:
-        raise DataError(lay_out(f"{path}, line 1: every column has a name of its own; the header is {named}"))
-    if "sequence" not in header:
-        raise DataError(lay_out(f"{path}, line 1: there is no column `sequence`; the columns are {named}"))
-    there = [name for name in ANSWERS if name in header]
-    if answers and len(there) != 1:
-        what = "both of the columns" if there else "neither of the columns"
-        raise DataError(lay_out(f"{path}, line 1: it has {what} `label` and `target`, and needs one; the columns are {named}"))
-    features = [name for name in header if name not in ("sequence", "step", *ANSWERS)]
-    if not features:
-        raise DataError(lay_out(f"{path}, line 1: there is no column of a feature; the columns are {named}"))
-    return (there[0] if answers else ""), features
-
-
-def _number(path: str, line: int, column: str, text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        what = f"`{text}`" if text else "empty"
-        raise DataError(lay_out(f"{path}, line {line}: `{column}` is {what}, not a number")) from None
-    if not math.isfinite(value):
-        raise DataError(lay_out(f"{path}, line {line}: `{column}` is `{text}`, not a finite number"))
-    return value
-
-
-def _in_order(path: str, name: str, sequence: _Sequence) -> Array:
-    rows = sorted(sequence.rows, key=lambda row: row[0])
-    for earlier, later in pairwise(rows):
-        if earlier[0] == later[0]:
-            place, step = f"{path}, line {later[1]}", f"step {later[0]:g} of the sequence `{name}`"
-            raise DataError(lay_out(f"{place}: {step} stands on line {earlier[1]} already"))
-    return np.array([values for _, _, values in rows])
-
-
-def _answers(path: str, answer: str, found: dict[str, _Sequence]) -> Array | None:
-    if not answer:
-        return None
-    for sequence in found.values():
-        if not sequence.answer:
-            raise DataError(lay_out(f"{path}, line {sequence.line}: `{answer}` is empty"))
-    if answer == "target":
-        return np.array([_number(path, s.line, answer, s.answer) for s in found.values()])
-    return np.array([s.answer for s in found.values()])
+    columns, table = read_table(path, answers=answers)
+    task = {"label": "classification", "target": "regression"}.get(columns.answer, "")
+    return Samples(table.sequences(), table.answers_of_sequences(), table.names, columns.features, task, named=True)
 
 
 # --- what is written -----------------------------------------------------------------------------------------------------
@@ -267,6 +190,18 @@ def _shown(value: Any) -> str:
     return f"{float(value):.9g}" if isinstance(value, float | np.floating) else str(value)
 
 
+def check_output(path: str) -> None:
+    """Whether predictions can be written there, asked before they are made.
+
+    Raises:
+        OptionError: another ending.
+        FileError: it can not be written.
+    """
+    if Path(path).suffix.lower() not in (".npz", ".csv"):
+        raise OptionError(lay_out(f"`{path}`: predictions are written to .csv or .npz files"))
+    check_writable(path)
+
+
 def write_predictions(path: str, names: Sequence[str], columns: dict[str, Array]) -> None:
     """Predictions to a .csv or .npz file, whole or not at all.
 
@@ -274,13 +209,11 @@ def write_predictions(path: str, names: Sequence[str], columns: dict[str, Array]
         OptionError: another ending.
         FileError: it can not be written.
     """
-    ending = Path(path).suffix.lower()
-    if ending == ".npz":
-        content = io.BytesIO()
-        arrays: dict[str, Any] = {"sequence": np.array(names), **columns}
-        np.savez(content, **arrays)
-        write_atomically(path, content.getvalue())
-    elif ending == ".csv":
+    check_output(path)
+    if Path(path).suffix.lower() == ".csv":
         write_atomically(path, predictions_text(names, columns).encode())
-    else:
-        raise OptionError(lay_out(f"`{path}`: predictions are written to .csv or .npz files"))
+        return
+    content = io.BytesIO()
+    arrays: dict[str, Any] = {"sequence": np.array(names), **columns}
+    np.savez(content, **arrays)
+    write_atomically(path, content.getvalue())

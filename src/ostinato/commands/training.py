@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
+import warnings
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,15 @@ from typing import Any
 import numpy as np
 
 from .. import loading
+from ..cell import Cell
 from ..errors import DataError, FileError, MissingExtraError, OptionError, lay_out
-from .tables import Samples, predictions_text, read_samples, write_predictions
+from ..files import check_writable
+from .explaining import find_cell, traced
+from .lines import listed, order_of_features
+from .tables import Samples, check_output, predictions_text, read_samples, write_predictions
 
 LEARN = 'pip install "ostinato[learn]"'
+INTERRUPTED = 130  # the exit code of what Ctrl-C has ended, as shells have it
 
 
 def estimators() -> Any:
@@ -34,18 +41,18 @@ def estimators() -> Any:
 
 def train_command(arguments: argparse.Namespace) -> int:
     """Train on a file, save the estimator, and print what came of it."""
-    if not arguments.model.endswith(".safetensors"):
-        raise OptionError(lay_out(f"`{arguments.model}`: a model is saved as .safetensors"))
+    check_model_path(arguments.model)
     samples = read_samples(arguments.data, answers=True)
     test = read_samples(arguments.test, answers=True) if arguments.test else None
     task = arguments.task or samples.task
+    estimator = _estimator(task, arguments, len(samples.features))
     if test is not None:
-        _check_same_features(samples, test, arguments)
-    estimator = _estimator(task, arguments)
-    estimator.fit(samples.X, _answers_for(task, samples, arguments.data))
+        test = _checked_test(test, samples, task, arguments, estimator.dtype)
+    whole = fitted(estimator, samples.X, _answers_for(task, samples, arguments.data))
     if samples.named:
         estimator.feature_names_in_ = np.array(samples.features, object)  # scikit-learn's name for it
     estimator.save(arguments.model)
+    _ask_by_place(estimator)
     rows = [
         ("task", task),
         ("sequences", f"{len(samples.X):,}, of {_steps(samples)} steps"),
@@ -60,14 +67,49 @@ def train_command(arguments: argparse.Namespace) -> int:
     rows.append(("saved to", arguments.model))
     width = max(len(name) for name, _ in rows)
     sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in rows))
-    return 0
+    return 0 if whole else INTERRUPTED
 
 
-def _estimator(task: str, arguments: argparse.Namespace) -> Any:
+def fitted(estimator: Any, X: Any, y: Any) -> bool:  # noqa: N803 - scikit-learn's names
+    """Fit an estimator; False if Ctrl-C has ended that. What it keeps then, or after it diverged, is told in one line.
+
+    An interrupt before there is anything to keep goes on as it is.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        estimator.fit(X, y)
+    whole = True
+    for warning in told:
+        if issubclass(warning.category, ConvergenceWarning):
+            sys.stderr.write(f"ostinato: {warning.message}\n")
+            whole = whole and "interrupted" not in str(warning.message)
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    return whole
+
+
+def check_model_path(path: str) -> None:
+    """Whether a model can be saved there, asked before it is trained.
+
+    Raises:
+        OptionError: another ending.
+        FileError: it can not be written.
+    """
+    if not path.endswith(".safetensors"):
+        raise OptionError(lay_out(f"`{path}`: a model is saved as .safetensors"))
+    check_writable(path)
+
+
+def _estimator(task: str, arguments: argparse.Namespace, n_features: int) -> Any:
     module = estimators()
+    cell = arguments.cell
+    if ".py" in cell:
+        cell = _own_cell(cell, n_inputs=n_features, n_neurons=arguments.neurons)
     made = module.RecurrentClassifier if task == "classification" else module.RecurrentRegressor
     options = {
-        "cell": arguments.cell, "n_neurons": arguments.neurons, "n_layers": arguments.layers,
+        "cell": cell, "n_neurons": arguments.neurons, "n_layers": arguments.layers,
         "bidirectional": arguments.bidirectional, "dropout": arguments.dropout, "batch_size": arguments.batch_size,
         "max_epochs": arguments.epochs, "patience": arguments.patience, "random_state": arguments.seed,
         "verbose": 0 if arguments.quiet else 1,
@@ -77,16 +119,48 @@ def _estimator(task: str, arguments: argparse.Namespace) -> Any:
     return made(**options)
 
 
-def _check_same_features(samples: Samples, test: Samples, arguments: argparse.Namespace) -> None:
-    if test.features != samples.features:
-        headline = f"{arguments.test}: its features are {test.features}, and those of {arguments.data} are {samples.features}"
-        raise DataError(lay_out(headline))
+def _own_cell(name: str, **sizes: int) -> Cell:
+    """The cell of a file, which is run; what its author's lines do wrong is told before the training.
+
+    Raises:
+        OptionError, FileError, CellError, DimensionError: it is not there, does not run, or has no meaning at these sizes.
+    """
+    cell = find_cell(name)
+    missing = ", ".join(f"`{size}`" for size in sizes if size not in cell.dimensions)
+    if missing:
+        known = listed(cell.dimensions)
+        raise OptionError(
+            lay_out(f"{cell.name}: a cell to train has the dimensions `n_inputs` and `n_neurons`, and has {known}")
+        )
+    traced(cell, sizes)
+    return cell
+
+
+def _checked_test(test: Samples, samples: Samples, task: str, arguments: argparse.Namespace, dtype: str) -> Samples:
+    """The data to measure on, with the features in the order of training: what can not be measured is told before training.
+
+    Raises:
+        DataError: other features, answers of another kind, or numbers that are too large.
+    """
+    test = _as_learned(samples.features if samples.named else [], len(samples.features), test, arguments.test)
+    y, learned = _answers_for(task, test, arguments.test), _answers_for(task, samples, arguments.data)
+    if y.shape[1:] != learned.shape[1:] or (y.dtype.kind == "U") != (learned.dtype.kind == "U"):
+        forms = [f"{'text' if a.dtype.kind == 'U' else 'numbers'} of shape {a.shape[1:]}" for a in (y, learned)]
+        raise DataError(lay_out(f"{arguments.test}: its answers are {forms[0]}, and those of {arguments.data} {forms[1]}"))
+    limit = float(np.sqrt(np.finfo(dtype).max))
+    for name, x in zip(test.names, test.X, strict=True):
+        if np.abs(x).max(initial=0.0) > limit:
+            step, feature = np.argwhere(np.abs(x) > limit)[0]
+            where = f"`{test.features[feature]}` at step {step} of the sequence `{name}`"
+            raise DataError(lay_out(f"{arguments.test}: {where} is {x[step, feature]:g}, too large for {dtype}"))
+    return test
 
 
 def _answers_for(task: str, samples: Samples, path: str) -> Any:
     assert samples.y is not None
     if task == "regression" and samples.y.dtype.kind not in "fiu":
-        raise DataError(lay_out(f"{path}: a regressor learns numbers, and the answers are text such as {samples.y[0]!r:.40}"))
+        example = samples.y.flat[0].item()
+        raise DataError(lay_out(f"{path}: a regressor learns numbers, and the answers are text such as {example!r:.40}"))
     return samples.y.astype(np.float64) if task == "regression" else samples.y
 
 
@@ -101,13 +175,13 @@ def predict_command(model: str, data: str, output: str) -> int:
         raise OptionError(
             lay_out(f"`{output}` is read here, and would be written over; choose another file for the predictions")
         )
-    estimators()
-    estimator = loading.load(model)
-    if not hasattr(estimator, "predict"):
-        kind = type(estimator).__name__.lower()
-        raise FileError(lay_out(f"`{model}` holds a {kind}, not what `ostinato train` saves"))
-    samples = read_samples(data, answers=False)
-    columns = _predictions(estimator, _as_learned(estimator, samples, data))
+    if output:
+        check_output(output)
+    estimator = load_estimator(model)
+    learned = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
+    samples = _as_learned(learned, estimator.n_features_in_, read_samples(data, answers=False), data)
+    _ask_by_place(estimator)
+    columns = _predictions(estimator, samples)
     if output:
         write_predictions(output, samples.names, columns)
     else:
@@ -115,22 +189,43 @@ def predict_command(model: str, data: str, output: str) -> int:
     return 0
 
 
-def _as_learned(estimator: Any, samples: Samples, path: str) -> Samples:
-    """The samples with their features in the order in which the model learned them.
+def load_estimator(model: str) -> Any:
+    """The estimator that `ostinato train` saved.
 
     Raises:
-        DataError: a feature is missing, or one is there that the model does not know.
+        FileError: the file can not be read, or holds something else.
+        MissingExtraError: scikit-learn is not installed.
     """
-    learned = [str(name) for name in getattr(estimator, "feature_names_in_", [])]
-    if not learned or not samples.named or learned == samples.features:
-        return samples
-    for here, there, what in ((learned, samples.features, "lacks"), (samples.features, learned, "has")):
-        odd = ", ".join(f"`{name}`" for name in here if name not in there)
-        if odd:
-            known = ", ".join(f"`{name}`" for name in learned)
-            raise DataError(lay_out(f"{path}: it {what} the feature {odd}, and the model was trained on {known}"))
-    order = [samples.features.index(name) for name in learned]
-    return replace(samples, X=[x[:, order] for x in samples.X], features=learned)
+    estimators()
+    estimator = loading.load(model)
+    if not hasattr(estimator, "predict"):
+        kind = type(estimator).__name__.lower()
+        raise FileError(lay_out(f"`{model}` holds a {kind}, not what `ostinato train` saves"))
+    return estimator
+
+
+def _as_learned(learned: Sequence[str], n_features: int, samples: Samples, path: str) -> Samples:
+    """The samples with their features in the order in which they are learned; where no names are known, as they are.
+
+    Raises:
+        DataError: a feature is missing or further, or there is another number of them.
+    """
+    if learned and samples.named:
+        order = order_of_features(path, samples.features, learned)
+        if order == list(range(len(order))):
+            return samples
+        return replace(samples, X=[x[:, order] for x in samples.X], features=list(learned))
+    if len(samples.features) != n_features:
+        here = len(samples.features)
+        raise DataError(lay_out(f"{path}: X has {here} features, but the model is expecting {n_features} features as input"))
+    if learned:
+        sys.stderr.write(f"ostinato: {path} names no features; they are taken in the order of training: {listed(learned)}\n")
+    return samples
+
+
+def _ask_by_place(estimator: Any) -> None:
+    """What it is asked from here on are arrays whose columns have been put in the order of training."""
+    vars(estimator).pop("feature_names_in_", None)
 
 
 def _predictions(estimator: Any, samples: Samples) -> dict[str, Any]:

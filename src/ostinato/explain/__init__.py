@@ -21,7 +21,7 @@ from ..graph import Graph
 from ..planned import Planned
 from .alternatives import Plan, measured_times
 from .canvas import Canvas
-from .cost import Counts, counts
+from .cost import Counts
 from .document import WIDTH, Page, in_colour, plain
 from .equations import Equation, named_by_author
 from .flow import Given
@@ -46,7 +46,7 @@ class Explanation:
     Attributes:
         equations: the lines of the equation, each with `left`, `right` and `name`.
         n_parameters: how many numbers are learned.
-        step: the arithmetic of one step of one instance, as the cell was written.
+        step: the arithmetic of one step of one instance, of the program that runs.
         products_written: how many products the cell's text has.
         products_before, products_in_loop, products_after: how many the forward program runs: once per sequence before the
             loop, at every step, once per sequence after it.
@@ -59,7 +59,7 @@ class Explanation:
         self._subject = subject
         self.equations: list[Equation] = subject.notation.equations()
         self.n_parameters = subject.n_parameters
-        self.step: Counts = counts(subject.written_nodes)
+        self.step: Counts = subject.step
         self.products_written = subject.n_products_written
         numbers = subject.numbers
         self.products_before, self.products_in_loop = numbers["before"], numbers["loop"]

@@ -22,7 +22,7 @@ class Counts:
         multiplications: elementwise ones.
         additions: and subtractions; a sum of n numbers is n - 1 of them.
         functions: tanh, the logistic function, exp, log, a root, a power: evaluated so often.
-        others: divisions, comparisons, choices, largest and smallest, changes of sign.
+        others: divisions, remainders, whole numbers below, comparisons, choices, largest and smallest, changes of sign.
     """
 
     multiply_adds: int = 0
@@ -75,7 +75,7 @@ RULES: dict[str, Callable[[Node], Counts]] = {
     **dict.fromkeys(("add", "subtract", "total", "total_per_instance"), _elements("additions")),
     **dict.fromkeys(("tanh", "sigmoid", "exp", "log", "sqrt", "softplus", "power"), _elements("functions")),
     **dict.fromkeys(
-        ("divide", "negative", "maximum", "minimum", "abs", "sign", "relu", "less", "less_equal", "equal",
+        ("divide", "remainder", "negative", "maximum", "minimum", "abs", "floor", "sign", "relu", "less", "less_equal", "equal",
          "logical_and", "logical_or", "logical_not", "where"),
         _elements("others"),
     ),

@@ -28,7 +28,8 @@ Meanings = Mapping[str, tuple[str, tuple[str, ...]]]
 CHOICE, OR, AND, NOT, COMPARED, SUM, TERM, SIGN, PRODUCT, POWER, ATOM = range(11)
 BINDING = {
     "where": CHOICE, "logical_or": OR, "logical_and": AND, "logical_not": NOT, "less": COMPARED, "less_equal": COMPARED,
-    "equal": COMPARED, "add": SUM, "subtract": SUM, "multiply": TERM, "divide": TERM, "negative": SIGN, "matmul": PRODUCT,
+    "equal": COMPARED, "add": SUM, "subtract": SUM, "multiply": TERM, "divide": TERM, "remainder": TERM,
+    "negative": SIGN, "matmul": PRODUCT,
     "power": POWER, "transpose": POWER,
 }  # fmt: skip
 INLINED = ("concat",)  # a name for values side by side says less than the values

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from zlib import crc32
 
 import numpy as np
 
+from ..beginning import Beginning
 from ..boundary import DTYPES
 from ..cell import Cell
 from ..errors import DataError, lay_out
@@ -21,7 +23,7 @@ from ..schedule import schedule
 from ..sequences import Call, Sequences
 from ..shapes import Varies
 from ..simplify import simplify
-from ..weights import Weights, draw_weight
+from ..weights import Weights
 from .equations import Notation
 from .markup import Marked
 
@@ -160,12 +162,10 @@ def _drawn(graph: Graph, cell: Cell | None) -> Weights:
     """Weights as a layer with seed 0 draws them."""
     ports = graph.with_role("weight", "bias")
     weights = Weights({p.name: p.value.type.sizes for p in ports}, DTYPES[graph.dtype], graph.name)
-    simple = simplify(graph)
-    placements = cell.placements(dict(graph.sizes)) if cell else {}
-    for name, shape in weights.shapes.items():
-        generator = np.random.default_rng([0, crc32(name.encode())])
-        how = cell.declarations[name].init if cell else None
-        weights[name] = draw_weight(simple, name, shape, how, placements.get(name), generator)
+    beginning = Beginning(graph.name, 0)
+    how = {name: cell.declarations[name].init if cell else None for name in weights}
+    beginning.by(partial(simplify, graph), how, cell.placements(dict(graph.sizes)) if cell else {})
+    weights.begin(beginning)
     return weights
 
 

@@ -12,7 +12,7 @@ from math import isfinite
 
 from ..graph import Node, Program, Value
 from .canvas import Canvas, number_text
-from .cost import counts, products
+from .cost import products
 from .document import Page, Picture, Section
 from .equations import Notation
 from .flow import Flow, Row
@@ -73,12 +73,11 @@ def _header(page: Page, subject: Subject) -> tuple[str, Facts]:
     numbers = subject.numbers
     runs = [f"{numbers[key]} {where}" for key, where in (("before", "before"), ("loop", "each step"), ("after", "after"))
             if numbers[key] or key == "loop"]  # fmt: skip
-    step = counts(subject.written_nodes)
     facts = [
         ("parameters", f"{subject.n_parameters:,}"),
         ("products written", f"{subject.n_products_written}"),
         ("products that run", " + ".join(runs) if subject.graph.states else f"{numbers['before']}"),
-        ("multiplications per step and instance", f"{step.all_multiplications:,}"),
+        ("multiplications per step and instance", f"{subject.step.all_multiplications:,}"),
         ("kept for the backward pass, per step and instance", f"{subject.kept_bytes:,} bytes"),
     ]
     plans = subject.plans

@@ -95,18 +95,13 @@ def cost_section(subject: Subject) -> Iterator[Block]:
     program = subject.compiled.forward
     rows = []
     where = {"before": "before the loop", "loop": "in the loop", "after": "after the loop"}
-    total = Counts()
     for section, nodes in program.sections.items():
-        here = counts(step_nodes(nodes, Varies.STEP))
-        if nodes or section == "loop":
-            rows.append(_cost_row(where[section] if program.states else "all steps at once", here))
-        total += here
-        if not program.states:
-            break
-    rows.append(_cost_row("together", total))
+        if nodes or (section == "loop" and program.states):
+            rows.append(_cost_row(where[section] if program.states else "all steps at once", subject.costs[section]))
+    rows.append(_cost_row("together", subject.step))
     headings = ("per step and instance", "multiply-adds", "multiplications", "additions", "functions", "others")
     yield Table(headings, tuple(rows), (1, 2, 3, 4, 5))
-    yield Sentence(_multiplications(total))
+    yield Sentence(_multiplications(subject.step))
     once = _once(subject)
     if once:
         yield Sentence(once)

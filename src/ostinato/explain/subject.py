@@ -16,7 +16,7 @@ from ..structure import Placement
 from . import words
 from .alternatives import Plan, plans
 from .colours import Colours
-from .cost import products, value_bytes
+from .cost import Counts, counts, products, step_nodes, value_bytes
 from .equations import Meanings, Notation
 from .flow import Flow, Given, flow_of
 from .markup import symbols_of
@@ -102,6 +102,17 @@ class Subject:
     @cached_property
     def numbers(self) -> Mapping[str, int]:
         return words.counted(self.compiled.forward)
+
+    @cached_property
+    def costs(self) -> Mapping[str, Counts]:
+        """The arithmetic of each section of the forward program, for one instance at one step: of what runs."""
+        sections = self.compiled.forward.sections
+        return {name: counts(step_nodes(nodes, Varies.STEP)) for name, nodes in sections.items()}
+
+    @property
+    def step(self) -> Counts:
+        """The arithmetic of one step of one instance: what every count of it is taken from."""
+        return sum(self.costs.values(), Counts())
 
     @property
     def n_parameters(self) -> int:

@@ -37,7 +37,6 @@ import stat
 import struct
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -47,6 +46,7 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
+from .. import forking
 from .targets import Target, host
 
 VARIABLE = "OSTINATO_CACHE"
@@ -79,7 +79,7 @@ class Cache:
         self.limit_bytes = limit_bytes
         self.problem = ""
         self.folder = folder
-        self._lock = threading.Lock()
+        self._lock = forking.new_lock()
         self._total: int | None = None  # at least what is there, as far as this process knows; None: not looked yet
         if folder is None:
             self.folder, self.problem = default_folder()

@@ -21,7 +21,7 @@ class _Contraction:
         # both operands lie along the contracted dimension: then its elements are the lanes
         along = self.left.strides[-1] == 1 and self.right.strides[-2] == 1 and self.right.strides[-1] != 1
         self.dots = along and self.contracted >= k.lanes
-        self.slot = k.alloca(k.vector(k.unit.number, k.lanes))
+        self.slot = k.alloca(ir.vector(k.unit.number, k.lanes))
 
     def write(self) -> None:
         k = self.k
@@ -56,7 +56,7 @@ class _Contraction:
 
     def _columns(self, a: ir.Value, b: ir.Value, c: ir.Value, lanes: Lanes) -> None:
         k, number = self.k, self.k.unit.number
-        kind = k.vector(number, lanes.n)
+        kind = ir.vector(number, lanes.n)
         k.b.store(k.number(0.0, k.plan.program.dtype, lanes.n), self.slot)
         with k.loop(i64(0), i64(self.contracted)) as at:
             x = k.splat(k.b.load(k.along(a, self.left, [at], self.left.strides[-1:]), typ=number), lanes.n)
@@ -66,7 +66,7 @@ class _Contraction:
 
     def _dot(self, a: ir.Value, b: ir.Value, c: ir.Value, _: Lanes) -> None:
         k, number = self.k, self.k.unit.number
-        kind = k.vector(number, k.lanes)
+        kind = ir.vector(number, k.lanes)
         k.b.store(k.number(0.0, k.plan.program.dtype, k.lanes), self.slot)
         whole = self.contracted // k.lanes * k.lanes
 

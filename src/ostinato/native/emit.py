@@ -17,7 +17,7 @@ from ..plan import Plan, Source
 from ..shapes import Varies
 from ..views import View
 from . import ir
-from .targets import Target
+from .targets import BYTES, Target
 from .vector_math import emit
 
 I1, I8, I32, I64, PTR, VOID = ir.I1, ir.I8, ir.I32, ir.I64, ir.PTR, ir.VOID
@@ -41,7 +41,7 @@ FIRST_BUFFER = 24
 
 def constant(kind: ir.Type, value: float, n: int) -> ir.Constant:
     """A number, in n lanes."""
-    return ir.Constant(kind if n == 1 else ir.VectorType(kind, n), value)
+    return ir.Constant(ir.vector(kind, n), value)
 
 
 Turn = Callable[[ir.Value, list[ir.Value]], list[ir.Value]]
@@ -68,6 +68,11 @@ class Unit:
     @property
     def lanes(self) -> int:
         return self.target.lanes(self.plan.program.dtype)  # type: ignore[arg-type]
+
+    @property
+    def vector_bytes(self) -> int:
+        """The size of one vector of numbers in memory."""
+        return self.lanes * BYTES[self.plan.program.dtype]
 
     @property
     def number(self) -> ir.Type:
@@ -261,9 +266,6 @@ class Kernel:
 
     # --- vectors
 
-    def vector(self, kind: ir.Type, n: int) -> ir.Type:
-        return kind if n == 1 else ir.VectorType(kind, n)
-
     def splat(self, value: ir.Value, n: int) -> ir.Value:
         if n == 1:
             return value
@@ -316,7 +318,7 @@ class Kernel:
                 name = f"llvm.masked.gather.{self._name(kind, n)}.v{n}p0"
                 function = self._intrinsic(name, vector, [pointers.type, I32, mask.type, vector])
                 value = self.b.call(function, [pointers, ir.Constant(I32, align), mask, zero])
-        return self.b.trunc(value, self.vector(I1, n)) if kind == I8 else value
+        return self.b.trunc(value, ir.vector(I1, n)) if kind == I8 else value
 
     def _pointers(self, pointer: ir.Value, kind: ir.Type, stride: int, n: int) -> ir.Value:
         offsets = ir.Constant(ir.VectorType(I64, n), [i * stride for i in range(n)])
@@ -326,7 +328,7 @@ class Kernel:
         """Elements, `stride` apart."""
         n, align = lanes.n, ALIGNED.get(kind, 8)
         if kind == I8:
-            value = self.b.zext(value, self.vector(I8, n))
+            value = self.b.zext(value, ir.vector(I8, n))
         if n == 1 or (stride == 1 and lanes.mask is None):
             self.b.store(value, pointer, align=align)
             return

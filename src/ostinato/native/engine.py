@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import threading
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,10 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from .. import forking
 from ..boundary import DTYPES
 from ..errors import DataError, lay_out
 from ..interpret import Outcome
 from ..plan import Plan
+from ..recycling import alone
 from ..shapes import Varies
 from ..threads import WORKERS
 from ..tiling import BLOCK
@@ -51,6 +52,7 @@ from .targets import Target, host
 
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 GIVE_WAY = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0 if os.name == "posix" else 0
+PIECE = 4096  # bytes of small results that lie together: more than its own size and this is never kept by who keeps one
 ROW_PLACE = 8  # bytes for each row that say where it lies in the user's arrays
 
 
@@ -58,9 +60,12 @@ _New = tuple[str, int, tuple[int, ...], Any, int]  # an array: its buffer, its p
 
 
 class _Layout(NamedTuple):
-    """The new arrays of a run, what is recorded by itself, and how many bytes each part and the internal buffers take."""
+    """The new arrays of a run, what is recorded by itself, and how many bytes each part and the internal buffers take.
 
-    results: tuple[_New, ...] = ()
+    Results lie in several pieces of memory, each of so many bytes: who keeps one of them keeps its piece alive.
+    """
+
+    results: tuple[tuple[int, tuple[_New, ...]], ...] = ()
     handed_out: int = 0
     records: tuple[_New, ...] = ()
     recorded: int = 0
@@ -95,7 +100,7 @@ class _Prepared:
 
 
 _LOADED: weakref.WeakValueDictionary[str, Code] = weakref.WeakValueDictionary()
-_LOADING = threading.Lock()
+_LOADING = forking.new_lock()
 
 
 @lru_cache(maxsize=8)
@@ -140,7 +145,7 @@ class NativeProgram:
         self._prepare, self._run = (FUNCTION(self.code.address(f"ostinato_{name}")) for name in ("prepare", "run"))
         self._step = FUNCTION(self.code.address("ostinato_step"))
         self._placed: dict[frozenset[str], tuple[Code, Any]] = {}  # the code for buffers that lie in the user's order
-        self._lock = threading.Lock()
+        self._lock = forking.new_lock()
         self._arenas: list[tuple[Array, int]] = []
         self._free: list[tuple[Array, int]] = []  # what earlier runs were recorded in, if nobody has it any more
         self._last: tuple[tuple[tuple[int, int], int, int], _Layout] = ((-1, -1), -1, -1), _Layout()
@@ -193,13 +198,14 @@ class NativeProgram:
         ready = self._prepared
         if ready is not None and ready.fits(weights):
             return ready
+        del ready  # its memory may be used again
         with self._lock:
             context = np.zeros(context_size(self.plan), np.int64)
             mine = {name: np.ascontiguousarray(weights[name]) for name in self._parameters}
             item = np.dtype(self._dtype).itemsize
             wanted = {name: size * item for name, size in self._panels.items()}
             wanted |= {name: self.plan.buffers[name].size * self.plan.buffers[name].item_bytes for name in self.plan.prepared}
-            memory, start = block(sum(map(rounded, wanted.values())))
+            memory, start = self._panel_memory(sum(map(rounded, wanted.values())))
             at = address(memory) + start
             for name, size in wanted.items():
                 context[self._places[name]] = at
@@ -210,6 +216,16 @@ class NativeProgram:
             kept = tuple((name, weights[name]) for name in self._parameters)
             self._prepared = _Prepared(weights, kept, context.tobytes(), (memory, *mine.values()))
             return self._prepared
+
+    def _panel_memory(self, n_bytes: int) -> tuple[Array, int]:
+        """Where the panels of the weights before lie, if nobody runs with them any more; else new memory."""
+        box, self._prepared = [self._prepared], None  # from here on nobody else can come by it
+        if box[0] is not None and alone(box):
+            memory = [box[0].memory[0]]
+            del box[0]  # a stream or a short call may have taken the memory out of it
+            if alone(memory) and memory[0].nbytes == n_bytes + LINE:
+                return memory[0], -address(memory[0]) % LINE
+        return block(n_bytes)
 
     # --- running
 
@@ -234,7 +250,8 @@ class NativeProgram:
             arrays[name] = array
             context[place] = address(array)
         layout = self._layout(timeline)
-        _put(layout.results, self._memory(layout.handed_out, timeline), arrays, context)
+        for n_bytes, results in layout.results:
+            _put(results, self._memory(n_bytes, timeline), arrays, context)
         lease = Lease(self._free, self._again(self._free, layout.recorded, timeline)) if layout.records else None
         if lease is not None:
             _put(layout.records, lease.memory, arrays, context)
@@ -318,16 +335,21 @@ class NativeProgram:
         if last_sizes != sizes:
             n_rows, n_instances = timeline.n_rows, timeline.n_instances
             of_space = {Varies.NEVER: (1,), Varies.INSTANCE: (n_instances,), Varies.STEP: (n_rows,)}
-            sides: tuple[list[_New], list[_New]] = [], []
-            ends = [0, 0]
+            results: list[tuple[_New, int]] = []
+            records: list[_New] = []
+            handed_out = recorded = 0
             for name, out in self._outs.items():
                 leading = timeline.leading if out.space == Varies.STEP and name in self._users else of_space[out.space]
-                side = int(name in self._kept)
-                sides[side].append((name, out.place, (*leading, *out.sizes), out.dtype, ends[side]))
-                ends[side] += rounded(prod(leading) * out.size)
+                shape, n_bytes = (*leading, *out.sizes), rounded(prod(leading) * out.size)
+                if name in self._kept:
+                    records.append((name, out.place, shape, out.dtype, recorded))
+                    recorded += n_bytes
+                else:
+                    results.append(((name, out.place, shape, out.dtype, 0), n_bytes))
+                    handed_out += n_bytes
             per, room = self._internal
             internal = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + (per[Varies.STEP] + ROW_PLACE) * n_rows + room
-            last = _Layout(tuple(sides[0]), ends[0], tuple(sides[1]), ends[1], internal)
+            last = _Layout(_in_pieces(results), handed_out, tuple(records), recorded, internal)
             self._last = sizes, last  # in one piece: other threads may be here too
         return last
 
@@ -357,6 +379,23 @@ class NativeProgram:
             users = self._users | {self.plan.ports[name] for name in placed}
             outcome.placed = frozenset(r.name for r in self._results if r.role == "record" and r.buffer in users)
         return outcome
+
+
+def _in_pieces(results: Iterable[tuple[_New, int]]) -> tuple[tuple[int, tuple[_New, ...]], ...]:
+    """Small results share a piece of memory, since each piece takes a microsecond to get; a large one has its own."""
+    pieces: list[tuple[int, tuple[_New, ...]]] = []
+    shared: list[_New] = []
+    size = 0
+    for (name, place, shape, dtype, _), n_bytes in results:
+        if n_bytes > PIECE:
+            pieces.append((n_bytes, ((name, place, shape, dtype, 0),)))
+            continue
+        if size + n_bytes > PIECE:
+            pieces.append((size, tuple(shared)))
+            size, shared = 0, []
+        shared.append((name, place, shape, dtype, size))
+        size += n_bytes
+    return (*pieces, (size, tuple(shared))) if shared else tuple(pieces)
 
 
 def _put(new: Iterable[_New], memory: tuple[Array, int], arrays: dict[str, Array], context: Any) -> None:

@@ -14,9 +14,8 @@ for all. Each op is the vector code that layers have, so the bits are those of a
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -133,8 +132,10 @@ class _Writer:
         self.b.call(function, [value, pointer, ir.Constant(ir.I32, align), mask])
 
     def splat(self, value: ir.Value, n: int) -> ir.Value:
-        if n == 1 or isinstance(value, ir.Constant):
-            return value if n == 1 else ir.Constant(ir.VectorType(value.type, n), value.constant)  # type: ignore[union-attr]
+        if n == 1:
+            return value
+        if isinstance(value, ir.Constant):
+            return ir.Constant(ir.VectorType(value.type, n), value.constant)
         kind = ir.VectorType(value.type, n)
         poison = ir.Word(kind, "poison")
         one = self.b.insert_element(poison, value, ir.Constant(ir.I32, 0))
@@ -142,7 +143,7 @@ class _Writer:
 
 
 class FlatStep:
-    """A step of numbers, compiled for arrays of instances.
+    """A step of numbers, for arrays of instances; made by `of`.
 
     Attributes:
         input: its one input. own: the states that every instance has of its own; shared_states: the others.
@@ -152,7 +153,6 @@ class FlatStep:
     """
 
     def __init__(self, graph: Graph, own: Sequence[str], target: Target | None = None) -> None:
-        """`fits(graph)` must hold."""
         self.graph, self.own, self.target = graph, tuple(own), target or host()
         self.shared = shared_values(graph, own)
         self.input = graph.with_role("input")[0].name
@@ -163,11 +163,7 @@ class FlatStep:
         n = 1 + len(self.own)
         self.fields = ((0, n), (n, n - 1))
         self.size = FIRST + 2 * n - 1
-        text = f"flat {', '.join(self.own)}\n{graph}"
-        self.code = code_for(text, self.target, graph.name, self.module)
-        self._function = FUNCTION(self.code.address("ostinato_flat"))
         self.dtype = np.dtype(DTYPES[graph.dtype])
-        self._plans = lru_cache(maxsize=8)(self._plan)
 
     @classmethod
     def of(cls, graph: Graph, own: Sequence[str]) -> FlatStep | None:
@@ -175,6 +171,13 @@ class FlatStep:
         values = [p.value for p in graph.ports] + [node.value for node in graph.nodes]
         numbers = all(not value.type.dims for value in values) and all(n.op in (*KNOWN, "constant") for n in graph.nodes)
         return cls(graph, own) if numbers else None
+
+    @cached_property
+    def function(self) -> Any:
+        """What runs a table; compiled when it is first asked for."""
+        text = f"flat {', '.join(self.own)}\n{self.graph}"
+        self._code = code_for(text, self.target, self.graph.name, self.module)  # kept: with it goes its memory
+        return FUNCTION(self._code.address("ostinato_flat"))
 
     def module(self) -> ir.Module:
         """All jobs of a table, one after another."""
@@ -198,68 +201,102 @@ class FlatStep:
         b.ret_void()
         return module
 
-    def call(
-        self, rows: Sequence[Sequence[Array]], scale: float, settings: Mapping[str, Array], shared: Mapping[str, Array]
-    ) -> FlatCall:  # fmt: skip
-        """One step of arrays that are not looked at again: contiguous, of the dtype, and all those of a row of one size.
-
-        Args:
-            rows: for each array of instances the input, the own states, and where their new values go.
-            shared: of each shared state its value.
-        """
-        scalars = np.array([scale, *(settings[name] for name in self.settings), *(shared[s] for s in self.shared_states)], self.dtype)
-        new = np.empty(len(self.shared_states), self.dtype)
-        n_threads, sizes = WORKERS.count, tuple(row[0].size for row in rows)
-        parts, owners, shifts, counts = self._plans(sizes, min(n_threads, max(1, sum(sizes) // THREAD)))
-        table = np.empty((len(parts), 1 + parts.max() * self.size), np.int64)
-        addresses = np.array([[address(array) for array in row] for row in rows], np.int64)
-        table[:, 0] = parts
-        at = 0
-        for line, part in zip(table, parts, strict=True):
-            jobs = line[1 : 1 + part * self.size].reshape(part, self.size)
-            here = slice(at, at + part)
-            jobs[:, COUNT], jobs[:, SCALARS], jobs[:, NEW] = counts[here], address(scalars), address(new)
-            jobs[:, FIRST:] = addresses[owners[here]] + shifts[here]
-            at += part
-        named = {state: new[i : i + 1].reshape(()) for i, state in enumerate(self.shared_states)}
-        return FlatCall(self._function, table, named, (rows, scalars))
-
-    def _plan(self, sizes: tuple[int, ...], n_threads: int) -> tuple[Array, Array, Array, Array]:
-        """How many jobs each thread has; and of each job the row that it is of, where it begins in bytes, and its size."""
-        total, jobs, parts = sum(sizes), [], []
+    def plan(self, sizes: Sequence[int], n_threads: int) -> list[list[tuple[int, int, int]]]:
+        """The jobs of each thread, for arrays of these sizes: which array, its first element, and how many."""
+        total = sum(sizes)
+        threads = []
         for thread in range(n_threads):
-            low, high = (total * t // n_threads // LINE * LINE if t < n_threads else total for t in (thread, thread + 1))
-            begin, own = 0, 0
+            low, high = (total if t == n_threads else total * t // n_threads // LINE * LINE for t in (thread, thread + 1))
+            begin, jobs = 0, []
             for row, size in enumerate(sizes):
                 first, last = max(low, begin), min(high, begin + size)
-                if first < last or (not total and not thread):
-                    jobs.append((row, (first - begin) * self.dtype.itemsize, last - first))
-                    own += 1
+                if first < last or not total:
+                    jobs.append((row, first - begin, last - first))
                 begin += size
-            parts.append(own)
-        owners, shifts, counts = (np.array(column, np.int64) for column in zip(*jobs, strict=True))
-        return np.array(parts), owners, shifts[:, None], counts
+            threads.append(jobs)
+        return threads
 
 
-@dataclass
-class FlatCall:
-    """A step that is ready to run, once.
+class FlatRun:
+    """A step of certain arrays, to be made again and again; by one thread at a time.
 
     Attributes:
-        shared: the new value of each shared state, when it is done.
+        done: whether the step that was prepared is made. An interrupt finds all of it done, or nothing.
     """
 
-    function: Any
-    table: Array
-    shared: dict[str, Array]
-    alive: object
+    def __init__(
+        self, step: FlatStep, sizes: Sequence[int], before: Sequence[Sequence[Array]], after: Sequence[Sequence[Array]]
+    ) -> None:  # fmt: skip
+        """All arrays, here and in `prepare`, are contiguous and of the dtype of the step.
+
+        Args:
+            sizes: of the arrays of instances.
+            before, after: of each of them the own states but the first; they may be the same arrays.
+        """
+        self.step, self._sizes, self._alive = step, tuple(sizes), (before, after)
+        (_, n), (out, _) = step.fields
+        self._addresses = np.zeros((len(before), step.size - FIRST), np.int64)
+        for row, (kept, new) in enumerate(zip(before, after, strict=True)):
+            self._addresses[row, 2:n] = [address(array) for array in kept]
+            self._addresses[row, out + 1 :] = [address(array) for array in new]
+        self._scalars = np.zeros(len(step.scalars), step.dtype)
+        self._new = np.zeros(max(1, len(step.shared_states)), step.dtype)
+        self._snapshot: Mapping[str, Array] | None = None
+        self._tables: dict[int, tuple[Array, list[tuple[Array, Array, Array]]]] = {}  # threads -> their jobs
+
+    def prepare(
+        self, inputs: Iterable[Array], before: Iterable[Array], after: Iterable[Array], scale: float,
+        settings: Mapping[str, Array], shared: Mapping[str, Array],
+    ) -> None:  # fmt: skip
+        """What the next step is of.
+
+        Args:
+            inputs, before, after: of each array of instances its input, its first state, and where the new one is written.
+            scale: the factor of the inputs.
+            settings: the weights of the cell; looked at again only where it is another object.
+            shared: of each shared state its value.
+        """
+        step, addresses = self.step, self._addresses
+        addresses[:, 0], addresses[:, 1] = [address(a) for a in inputs], [address(a) for a in before]
+        addresses[:, step.fields[1][0]] = [address(a) for a in after]
+        scalars, n = self._scalars, 1 + len(step.settings)
+        scalars[0] = scale
+        if settings is not self._snapshot:
+            scalars[1:n] = [settings[name] for name in step.settings]
+            self._snapshot = settings
+        for place, state in enumerate(step.shared_states, n):
+            scalars[place] = shared[state]
+        n_threads = min(WORKERS.count, max(1, sum(self._sizes) // THREAD))
+        self._table, parts = self._tables.get(n_threads) or self._table_of(n_threads)
+        for line, (jobs, rows, shifts) in zip(self._table, parts, strict=True):
+            jobs[:, FIRST:] = addresses[rows] + shifts
+            line[0] = len(jobs)
 
     def run(self) -> None:
-        """No instruction of Python comes between its jobs: an interrupt finds all of them done, or none."""
-        addresses = [address(self.table) + i * self.table.strides[0] for i in range(len(self.table))]
-        if len(addresses) == 1 or not WORKERS.run(self.function, addresses):
-            deque(map(self.function, addresses), maxlen=0)
+        """Make the step that is prepared, once."""
+        function, table = self.step.function, self._table
+        where = [address(table) + i * table.strides[0] for i in range(len(table))]
+        if len(where) == 1 or not WORKERS.run(function, where):
+            deque(map(function, where), maxlen=0)  # without an instruction of Python in between
+
+    def _table_of(self, n_threads: int) -> tuple[Array, list[tuple[Array, Array, Array]]]:
+        """A line for each thread, and of each line its jobs, the array that each is of, and where it begins in bytes."""
+        step, threads = self.step, self.step.plan(self._sizes, n_threads)
+        table = np.zeros((n_threads, 1 + max(map(len, threads)) * step.size), np.int64)
+        parts = []
+        for line, given in zip(table, threads, strict=True):
+            jobs = line[1 : 1 + len(given) * step.size].reshape(len(given), step.size)
+            rows, firsts, counts = np.array(given, np.int64).reshape(-1, 3).T
+            jobs[:, COUNT], jobs[:, SCALARS], jobs[:, NEW] = counts, address(self._scalars), address(self._new)
+            parts.append((jobs, rows, firsts[:, None] * step.dtype.itemsize))
+        self._tables[n_threads] = table, parts
+        return table, parts
 
     @property
     def done(self) -> bool:
-        return not self.table[:, 0].any()
+        return not self._table[:, 0].any()
+
+    @property
+    def shared(self) -> dict[str, Array]:
+        """The new value of each shared state, once the run is done."""
+        return {state: self._new[place].copy() for place, state in enumerate(self.step.shared_states)}

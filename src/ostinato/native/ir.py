@@ -14,6 +14,11 @@ from ctypes import c_float
 from struct import Struct
 from typing import Any
 
+import llvmlite
+
+# a constant with one number in every lane has a short form since LLVM 19, and llvmlite has had a later one since 0.45
+SHORT_SPLAT = tuple(int(part) for part in llvmlite.__version__.split(".")[:2]) >= (0, 45)
+
 # --- types --------------------------------------------------------------------------------------------------------------------
 
 
@@ -41,6 +46,11 @@ class VectorType(Type):
     def __init__(self, element: Type, count: int) -> None:
         super().__init__(f"<{count} x {element.text}>")
         self.element, self.count = element, count
+
+
+def vector(element: Type, count: int) -> Type:
+    """So many elements side by side; one alone is no vector."""
+    return element if count == 1 else VectorType(element, count)
 
 
 class FunctionType(Type):
@@ -93,7 +103,9 @@ def _constant(kind: Type, value: float | Sequence[float]) -> str:
     element = kind.element
     assert isinstance(element, Number)
     if isinstance(value, int | float):
-        return f"splat ({element.text} {_number(element, value)})"
+        if SHORT_SPLAT:
+            return f"splat ({element.text} {_number(element, value)})"
+        value = [value] * kind.count
     return f"<{', '.join(f'{element.text} {_number(element, v)}' for v in value)}>"
 
 

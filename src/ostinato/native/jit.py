@@ -17,23 +17,27 @@ for each library it ever had), for 0.6 ms more per load. Code, constants and the
 model is always in reach of itself; functions of the C library (memset, memcpy) are reached through stubs.
 
 **Threads.** llvmlite lets one call into LLVM happen at a time, with the GIL released; every compilation has an LLVM context of
-its own, freed at its end.
+its own, freed at its end. A fork waits for the one call that is under way, so that the child finds LLVM, and the lock that
+llvmlite has on it, at rest.
 """
 
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Iterator
 from typing import Literal
 
+import llvmlite
 import llvmlite.binding as llvm
 
+from .. import forking
 from ..errors import InternalError, lay_out
 from .targets import Target, prepare
 
 Speed = Literal[0, 1, 2, 3]
 SHOWN = 30  # lines of LLVM code in an error message, at each end
+
+forking.held(llvm.ffi.lib._lock)  # noqa: SLF001 - llvmlite has no other way to say that nobody may be in LLVM now
 
 
 def compile_module(ir_text: str, target: Target, *, speed: Speed = 2) -> bytes:
@@ -74,7 +78,7 @@ class Code:
     """
 
     def __init__(self, object_bytes: bytes) -> None:
-        self._lock = threading.Lock()
+        self._lock = forking.new_lock()
         self._addresses: dict[str, int] = {}
         with _ours("load"):
             self._jit = llvm.create_lljit_compiler(use_jit_link=True, suppress_errors=True)
@@ -118,7 +122,7 @@ def _machine(target: Target, speed: Speed) -> Iterator[llvm.TargetMachine]:
     prepare(target.triple)
     with _ours("target"):
         made = llvm.Target.from_triple(target.triple).create_target_machine(
-            target.cpu, target.features, opt=min(speed, 2), reloc="pic", codemodel="small", jit=True
+            target.cpu, target.features, opt=min(speed, 2), reloc="pic", codemodel="small", jit=True, abiname=target.abi
         )
     with made:
         yield made
@@ -127,7 +131,7 @@ def _machine(target: Target, speed: Speed) -> Iterator[llvm.TargetMachine]:
 @contextlib.contextmanager
 def _module(ir_text: str, target: Target, machine: llvm.TargetMachine) -> Iterator[llvm.ModuleRef]:
     """The text, read and verified, in a context of its own: LLVM keeps the types of a context for as long as that lives."""
-    with llvm.create_context() as context:
+    with _context() as context:
         with _ours("read", ir_text):
             module = llvm.parse_assembly(ir_text, context)
         with module:
@@ -135,6 +139,13 @@ def _module(ir_text: str, target: Target, machine: llvm.TargetMachine) -> Iterat
                 module.verify()
             module.triple, module.data_layout = target.triple, str(machine.target_data)
             yield module
+
+
+def _context() -> llvm.context.ContextRef:
+    """A context of its own, in which pointers are opaque: llvmlite 0.44 makes others unless the whole process says so."""
+    if hasattr(llvmlite, "opaque_pointers_enabled"):
+        return llvm.context.ContextRef(llvm.ffi.lib.LLVMPY_ContextCreate(True))
+    return llvm.create_context()
 
 
 def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, speed: Speed) -> None:
@@ -145,10 +156,10 @@ def _optimise(module: llvm.ModuleRef, machine: llvm.TargetMachine, speed: Speed)
         passes = builder.getModulePassManager()
     else:
         passes = llvm.create_new_module_pass_manager()
-        passes.add_always_inliner_pass()
-    if speed == 2:
-        passes.add_sroa_pass()
-        passes.add_simplify_cfg_pass()
+        names = ["always_inliner", "sroa", "simplify_cfg"] if speed == 2 else ["always_inliner"]
+        # llvmlite 0.44 offers the last one alone; the lowering needs none of them
+        for add in filter(None, (getattr(passes, f"add_{name}_pass", None) for name in names)):
+            add()
     passes.run(module, builder)
 
 

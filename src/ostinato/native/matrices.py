@@ -32,7 +32,7 @@ class ProductStage:
         self.lanes, self.gates = k.lanes, len(stage.product.names)
         self.n = stage.domain[-1]
         self.n_panels = -(-self.n // self.lanes)
-        self.vector = ir.VectorType(k.unit.number, self.lanes)
+        self.vector = ir.vector(k.unit.number, self.lanes)
         self.tiles = tiles(k.unit, self.gates, self.n_panels)
         self.width = panel_width(self.gates, self.n_panels)
         self._lead()
@@ -242,7 +242,7 @@ class ProductStage:
         What there are fewer of stays in registers meanwhile, and the others come one after another.
         """
         k = self.k
-        align = k.unit.target.vector_bytes
+        align = k.unit.vector_bytes
         if len(ours) > len(theirs):
             weights = {at: k.b.load(where, typ=self.vector, align=align) for at, where in theirs.items()}
             for i, where in enumerate(ours):

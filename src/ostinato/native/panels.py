@@ -21,7 +21,7 @@ def lower_packing(k: Kernel, packing: Packing) -> None:
     """
     base = k.base(packing.panels)
     for gate, right in enumerate(packing.rights):
-        first = k.b.gep(base, [i64(gate * k.unit.target.vector_bytes)], source_etype=I8)
+        first = k.b.gep(base, [i64(gate * k.unit.vector_bytes)], source_etype=I8)
         k.b.call(_packing(k.unit, packing, right), [k.context, k.at_row(right, i64(0)), first])
 
 
@@ -36,7 +36,7 @@ def _packing(unit: Unit, packing: Packing, right: View) -> ir.Function:
         return found
     k = Kernel(unit, name, ir.FunctionType(VOID, [PTR] * 3))
     _, source, base = k.function.args
-    vector = ir.VectorType(unit.number, lanes)
+    vector = ir.vector(unit.number, lanes)
     whole = packing.n // lanes // side  # panels whose blocks are all full
 
     def one(first: ir.Value, block: int, blocks: int, part: Lanes) -> None:
@@ -45,7 +45,7 @@ def _packing(unit: Unit, packing: Packing, right: View) -> ir.Function:
             pointer = k.along(source, right, [at, k.times(k.add(first, i64(block)), lanes)], right.strides)
             value = k.load(pointer, unit.number, right.strides[1], part)
             place = k.add(k.times(first, packing.k * gates), k.add(k.times(at, blocks * gates), i64(block * gates)))
-            k.b.store(value, k.b.gep(base, [place], source_etype=vector), align=unit.target.vector_bytes)
+            k.b.store(value, k.b.gep(base, [place], source_etype=vector), align=unit.vector_bytes)
 
     if whole:
         with k.loop(i64(0), i64(whole * side), side) as first:

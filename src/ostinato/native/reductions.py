@@ -41,7 +41,7 @@ class _Reduction:
         self.line = stage.domain[-1]
         self.kept = kept if self.along_lanes else kept[:-1]
         self.reduced = reduced[:-1] if self.along_lanes else reduced
-        vector = k.vector(k.unit.number, k.lanes)
+        vector = ir.vector(k.unit.number, k.lanes)
         self.accumulators = {n.value.name: k.alloca(vector) for n in self.reductions}
 
     def write(self) -> None:
@@ -64,7 +64,7 @@ class _Reduction:
             vectors(k, i64(self.line), here, {v: v.strides[-1] for v in self.views}, self._visit)
         for node in self.reductions:
             name = node.value.name
-            value = k.b.load(self.accumulators[name], typ=k.vector(k.unit.number, n))
+            value = k.b.load(self.accumulators[name], typ=ir.vector(k.unit.number, n))
             k.store(across(k, node.op, value, n), out[name], k.unit.number, 1, Lanes(1))
 
     def _columns(self, lines: dict[View, ir.Value], out: dict[str, ir.Value]) -> None:
@@ -78,7 +78,7 @@ class _Reduction:
                 self._visit(lanes, Addresses(here, at.strides))
             for node in self.reductions:
                 view = self.targets[node.value.name]
-                value = k.b.load(self.accumulators[node.value.name], typ=k.vector(k.unit.number, lanes.n))
+                value = k.b.load(self.accumulators[node.value.name], typ=ir.vector(k.unit.number, lanes.n))
                 k.store(value, at.pointers[view], k.unit.number, at.strides[view], lanes)
 
         pointers = lines | {self.targets[name]: p for name, p in out.items()}

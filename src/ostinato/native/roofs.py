@@ -49,6 +49,22 @@ def measured(n_bytes: float = inf) -> Machine:
     return found
 
 
+def peak_meter() -> Callable[[], float]:
+    """What measures the multiply-adds of vectors that one core does in a second at this moment; it is compiled once.
+
+    The clock of a processor changes with its load and its warmth, so a share of the peak is of one measured in between.
+    """
+    target = host()
+    code = load(compile_module(_module(target), target))
+    kernel, memory, n = KERNEL(code.address("side_by_side")), _aligned(4 * target.vector_bytes), 100 * _chains(target)
+
+    def rate() -> float:
+        assert code is not None  # the code lives as long as what calls it
+        return _best_rate(lambda times: kernel(times * 100, 0, memory.ctypes.data), n)
+
+    return rate
+
+
 def measure(target: Target, *, far: bool = True) -> Machine:
     """The figures of one core, in some hundredths of a second; `far`: those of memory beyond the caches too."""
     like = typical(width=target.vector_bytes)

@@ -40,7 +40,11 @@ class Stepper:
         fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
         layout = native._layout(self._timeline)  # noqa: SLF001
         memory, start = block(rounded(layout.handed_out) + layout.internal)
-        arrays = {name: np.ndarray(shape, dtype, memory, start + at) for name, _, shape, dtype, at in layout.results}
+        arrays: dict[str, Array] = {}
+        here = start  # all in one piece: they are copied when they go out
+        for n_bytes, results in layout.results:
+            arrays |= {name: np.ndarray(shape, dtype, memory, here + at) for name, _, shape, dtype, at in results}
+            here += n_bytes
         arrays |= {buffer: (self.inputs | fixed)[port] for port, _, buffer in native._given if port in self.inputs | fixed}  # noqa: SLF001
         context = np.frombuffer(ready.context, np.int64).copy()
         context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = 1, n_instances, n_instances

@@ -1,8 +1,8 @@
 """The machines that code is made for: vector width, registers, and the names LLVM knows them by.
 
 `host()` is the CPU this runs on, with all its features. `TARGETS` are named classes of CPU, to make code for another machine
-and to test narrower vectors on this one. The environment variable OSTINATO_TARGET makes `host()` one of those that this CPU
-can run (`OSTINATO_TARGET=avx2`); unset or empty, it is the CPU itself.
+and to test narrower vectors on this one; a few have a second name (`ALIASES`). The environment variable OSTINATO_TARGET makes
+`host()` one of those that this CPU can run (`OSTINATO_TARGET=x86-64-v3`, or `avx2`); unset or empty, it is the CPU itself.
 
 The width of vectors is decided here and nowhere else.
 """
@@ -34,10 +34,13 @@ class Target:
         triple: LLVM's triple: architecture, vendor, system.
         cpu: LLVM's name of the CPU.
         features: LLVM's features on top of those of `cpu`: "+avx2,-avx512f".
-        vector_bytes: the size of a vector register: 64 (AVX-512), 32 (AVX2), 16 (SSE2, NEON).
+        vector_bytes: the size of a vector register: 64 (AVX-512), 32 (AVX2), 16 (SSE, NEON, Helium, WebAssembly's SIMD, and
+            the least of RISC-V's V); 4 where there are no vectors, and a register holds one number.
         n_registers: how many vector registers there are.
         fma: whether there is a fused multiply-add. Without it the `llvm.fma` of LLVM calls a function of the C library, which
             is right and very slow.
+        abi: the calling convention where LLVM asks for one by name.
+        needs: the features of the CPU that this runs on without which it can not run the code: all that LLVM may use for `cpu`.
     """
 
     name: str
@@ -47,6 +50,8 @@ class Target:
     vector_bytes: int
     n_registers: int
     fma: bool
+    abi: str = ""
+    needs: tuple[str, ...] = ()
 
     @property
     def masks(self) -> bool:
@@ -54,29 +59,54 @@ class Target:
         return self.vector_bytes == 64  # AVX-512
 
     def lanes(self, dtype: Literal["f32", "f64"]) -> int:
-        """How many numbers are in one vector."""
-        return self.vector_bytes // BYTES[dtype]
+        """How many numbers are computed at once: those of one vector, or one where there are no vectors."""
+        return max(1, self.vector_bytes // BYTES[dtype])
 
 
-LINUX = "x86_64-unknown-linux-gnu"
+_V2 = ("cx16", "popcnt", "sahf", "sse3", "ssse3", "sse4.1", "sse4.2")
+_V3 = (*_V2, "avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe")
+_V4 = (*_V3, "avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl")
+_ARM7 = "+vfp4,+neon"  # vfp4 has the fused multiply-add
+_RISCV = "+m,+a,+f,+d,+c"
+
+
+def _x86(name: str, features: str, vector_bytes: int, n_registers: int, *, fma: bool, needs: tuple[str, ...]) -> Target:
+    """LLVM's CPU has the name of the level."""
+    return Target(name, "x86_64-unknown-linux-gnu", name, features, vector_bytes, n_registers, fma, needs=needs)
+
+
+def _cortex(name: str, architecture: str, vector_bytes: int, n_registers: int) -> Target:
+    return Target(name, f"{architecture}-none-eabihf", name, "", vector_bytes, n_registers, fma=True)
+
+
+def _riscv(bits: int, *, vectors: bool) -> Target:
+    name, more = (f"riscv{bits}-v", ",+v") if vectors else (f"riscv{bits}", "")
+    abi = "lp64d" if bits == 64 else "ilp32d"
+    return Target(name, f"riscv{bits}-unknown-linux-gnu", f"generic-rv{bits}", _RISCV + more, 16 if vectors else 4, 32,
+                  fma=True, abi=abi)  # fmt: skip
+
+
 TARGETS = {
     target.name: target
     for target in (
-        Target("avx512", LINUX, "x86-64-v4", WIDE, vector_bytes=64, n_registers=32, fma=True),
-        Target("avx2", LINUX, "x86-64-v3", "", vector_bytes=32, n_registers=16, fma=True),
-        Target("sse2", LINUX, "x86-64", "", vector_bytes=16, n_registers=16, fma=False),
-        Target("neon", "aarch64-unknown-linux-gnu", "generic", "+neon", vector_bytes=16, n_registers=32, fma=True),
+        _x86("x86-64-v4", WIDE, 64, 32, fma=True, needs=_V4),
+        _x86("x86-64-v3", "", 32, 16, fma=True, needs=_V3),
+        _x86("x86-64-v2", "", 16, 16, fma=False, needs=_V2),
+        _x86("x86-64", "", 16, 16, fma=False, needs=()),
+        Target("aarch64", "aarch64-unknown-linux-gnu", "generic", "+neon", 16, 32, fma=True),
+        Target("armv7", "armv7-unknown-linux-gnueabihf", "generic", _ARM7, 16, 16, fma=True),
+        _cortex("cortex-m4", "thumbv7em", 4, 32),
+        _cortex("cortex-m7", "thumbv7em", 4, 32),
+        _cortex("cortex-m55", "thumbv8.1m.main", 16, 8),
+        _riscv(64, vectors=False),
+        _riscv(64, vectors=True),
+        _riscv(32, vectors=False),
+        _riscv(32, vectors=True),
+        Target("wasm32", "wasm32-unknown-unknown", "generic", "", 4, 16, fma=False),
+        Target("wasm32-simd128", "wasm32-unknown-unknown", "generic", "+simd128", 16, 16, fma=False),
     )
 }
-
-# What a CPU must have to run the code of a named target: all that LLVM may use for its `cpu`
-_V3 = {"avx2", "fma", "bmi", "bmi2", "f16c", "lzcnt", "movbe"}
-_NEEDS = {
-    "avx512": _V3 | {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"},
-    "avx2": _V3,
-    "sse2": set(),
-    "neon": set(),
-}
+ALIASES = {"avx512": "x86-64-v4", "avx2": "x86-64-v3", "sse2": "x86-64", "neon": "aarch64"}
 
 
 @cache
@@ -103,7 +133,9 @@ def runnable() -> tuple[Target, ...]:
     """Those of TARGETS that this CPU can run, widest first, with the triple of this system."""
     own = _architecture()
     features = _features()
-    fits = [t for t in TARGETS.values() if _family(t.triple) == own and _NEEDS[t.name] <= features]
+    if own not in ("x86_64", "aarch64"):  # what code is made for, and run by nobody yet
+        return ()
+    fits = [t for t in TARGETS.values() if _family(t.triple) == own and features.issuperset(t.needs)]
     return tuple(replace(target, triple=_triple()) for target in fits)
 
 
@@ -113,14 +145,14 @@ def _host(wanted: str) -> Target:
         return _chosen(wanted)
     architecture, features = _architecture(), _features()
     if architecture == "aarch64":
-        like = TARGETS["neon"]
+        like = TARGETS["aarch64"]
     elif architecture != "x86_64":
         headline = f"there is no native code for this machine ({_triple()}): use backend='reference'"
         raise OptionError(lay_out(headline, hint="native code is made for x86_64 and aarch64"))
     elif {"avx512f", "avx512bw", "avx512dq", "avx512vl"} <= features:
-        like = TARGETS["avx512"]
+        like = TARGETS["x86-64-v4"]
     else:
-        like = TARGETS["avx2" if {"avx2", "fma"} <= features else "sse2"]
+        like = TARGETS["x86-64-v3" if {"avx2", "fma"} <= features else "x86-64"]
     cpu = llvm.get_host_cpu_name()
     # all of them, those it lacks too: a virtual machine may hide features of the CPU that it names
     flags = llvm.get_host_cpu_features().flatten()
@@ -131,8 +163,9 @@ def _host(wanted: str) -> Target:
 def _chosen(name: str) -> Target:
     """The runnable target of this name."""
     known = {target.name: target for target in runnable()}
+    known |= {alias: known[own] for alias, own in ALIASES.items() if own in known}
     if name not in known:
-        why = "is a target that this CPU can not run" if name in TARGETS else "is no target"
+        why = "is a target that this CPU can not run" if name in {*TARGETS, *ALIASES} else "is no target"
         names = known_names(name, known, "targets that this CPU can run")
         raise OptionError(lay_out(f"{VARIABLE}={name} {why}: {names}"))
     return known[name]

@@ -16,8 +16,10 @@ result, with and without fused multiply-adds; of float32 every number was tried,
     softplus      4         3
     power         0.55      3
 
-The other ops are exact or correctly rounded. Flags that let LLVM reorder or contract are never set: the bits do not depend on
-what stands around the code. The sign and the digits of a NaN are not kept.
+`remainder` is that of NumPy to the last bit while the quotient is below 2^29 (float32) or 2^53 (float64); beyond, where the
+divisor is less than a rounding of what is divided, it is a number between 0 and the divisor. The other ops are exact or
+correctly rounded. Flags that let LLVM reorder or contract are never set: the bits do not depend on what stands around the code.
+The sign and the digits of a NaN are not kept.
 
 How (Muller et al., Handbook of Floating-Point Arithmetic, 2nd edition 2018, is the general reference):
 
@@ -285,6 +287,43 @@ def _relu(x: Numbers) -> Numbers:
     return x.constant(0.0).where(x.compare("<=", 0.0), x)  # 0 of -0; NaN stays
 
 
+def _floor(x: Numbers) -> Numbers:
+    size = abs(x)
+    all_whole = 2.0**x.format.fraction_bits  # from here on there are no fractions
+    nearest = ((size + all_whole) - all_whole).where(size.compare("<", all_whole), size).with_signs(x.signs())
+    return (nearest - 1.0).where(nearest.compare(">", x), nearest)
+
+
+def _remainder(a: Numbers, b: Numbers) -> Numbers:
+    """a - floor(a / b) b, where the product and the difference are exact; in double for float32."""
+    if a.format is F32:
+        return _narrowed(_remainder_in_double(_widened(a), _widened(b), exact=True), a)
+    return _remainder_in_double(a, b, exact=a.fma)
+
+
+def _remainder_in_double(a: Numbers, b: Numbers, *, exact: bool) -> Numbers:
+    builder = a.builder
+    quotient = _floor(a / b)
+    if exact:
+        left = a.minus_times(quotient, b)
+    else:
+        product, rest = _exact_product(quotient, b)
+        left = (a - product) - rest
+    left = a.where(quotient.compare("==", 0.0), left)  # by infinity too
+    none = left.compare("==", 0.0)
+    # the quotient may have been rounded up to a whole number: then what is left has the other sign
+    left = (left + b).where(_apart(left, b), left)
+    none = builder.or_(none, builder.or_(_apart(left, b), abs(left).compare(">", abs(b))))
+    return left.constant(0.0).with_signs(b.signs()).where(none, left)
+
+
+def _apart(a: Numbers, b: Numbers) -> ir.Value:
+    """Whether one is above 0 and the other below."""
+    builder = a.builder
+    one = builder.and_(a.compare("<", 0.0), b.compare(">", 0.0))
+    return builder.or_(one, builder.and_(a.compare(">", 0.0), b.compare("<", 0.0)))
+
+
 NUMBERS: dict[str, Callable[..., Numbers]] = {
     "add": lambda a, b: a + b,
     "subtract": lambda a, b: a - b,
@@ -296,6 +335,8 @@ NUMBERS: dict[str, Callable[..., Numbers]] = {
     "minimum": _minimum,
     "abs": abs,
     "sign": _sign,
+    "floor": _floor,
+    "remainder": _remainder,
     "exp": _exp,
     "log": _log,
     "sqrt": Numbers.sqrt,

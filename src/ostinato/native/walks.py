@@ -99,8 +99,9 @@ def vectors(k: Kernel, size: ir.Value, pointers: Mapping[View, ir.Value], stride
     whole = k.b.and_(size, i64(-n))
     with k.loop(i64(0), whole, n) as index:
         visit(Lanes(n), at(index))
-    with k.b.if_then(k.b.icmp_signed("<", whole, size)):
-        visit(Lanes(n, k.mask(k.b.sub(size, whole), n)), at(whole))
+    if n > 1:  # else nothing is left over
+        with k.b.if_then(k.b.icmp_signed("<", whole, size)):
+            visit(Lanes(n, k.mask(k.b.sub(size, whole), n)), at(whole))
 
 
 # --- moves

@@ -1,0 +1,31 @@
+"""Every cell of the library, compiled for one target: `python -m tests.foreign cortex-m4`. A process that LLVM may abort."""
+
+import sys
+
+from ostinato import Cell, Layer, cells
+from ostinato.backends import scheduled_program
+from ostinato.native.jit import compile_module
+from ostinato.native.lower import lower
+from ostinato.native.targets import TARGETS
+from ostinato.planner import plan_program
+
+DOUBLE = ("lstm", "gru_reset_before", "lstm_layer_norm", "attention")  # cells that are compiled in float64 too
+
+
+def library_cells():
+    return [made for name in cells.__all__ if isinstance(made := getattr(cells, name), Cell)]
+
+
+def objects(cell, target):
+    """The object files of a cell, forward and backward."""
+    sizes = {name: 2 if name == "n_heads" else 6 for name in cell.dimensions}
+    for dtype in ("float32", "float64") if cell.name in DOUBLE else ("float32",):
+        layer = Layer(cell, dtype=dtype, backend="native", **sizes)
+        for name in ("forward", "backward"):
+            plan = plan_program(scheduled_program(layer.compiled(), name), layer.weights.shapes)
+            yield compile_module(str(lower(plan, target)), target)
+
+
+if __name__ == "__main__":
+    found = [sum(map(len, objects(cell, TARGETS[sys.argv[1]]))) for cell in library_cells()]
+    print(len(found), sum(found))
