@@ -22,7 +22,7 @@ from .scaling import Scale
 from .sequences import as_array, numbers
 
 Array = np.ndarray[Any, np.dtype[Any]]
-BLOCK = 2**17  # numbers that are worked on at a time: 1 MiB of float64
+BLOCK = 2**15  # numbers that are worked on at a time: 256 KiB of float64, so that they stay near the processor
 
 
 @dataclass(frozen=True)
@@ -58,10 +58,7 @@ class Samples:
             before = int(rows[start - 1]) if start else 0
             stop = max(start + 1, int(np.searchsorted(rows, before + max(1, BLOCK // self.n_features), "right")))
             chosen = places[start:stop]
-            if isinstance(self.arrays, list):
-                found = np.concatenate([self.arrays[i] for i in chosen])
-            else:
-                found = self._view(chosen).reshape(-1, self.n_features)
+            found = self._rows(chosen).reshape(-1, self.n_features)
             yield found, None if weights is None else np.repeat(weights[start:stop], self.lengths[chosen])
             start = stop
 
@@ -95,7 +92,11 @@ class Samples:
 
     def batches(self, places: Array, size: int = 256) -> Iterator[Array]:
         """Places, at most `size` at a time, sequences of like lengths together: one long one takes no short ones with it."""
-        ordered = places[np.argsort(-self.lengths[places], kind="stable")]
+        lengths = self.lengths[places]
+        if len(places) and lengths.min() == lengths.max():
+            yield from (places[start : start + size] for start in range(0, len(places), size))
+            return
+        ordered = places[np.argsort(-lengths, kind="stable")]
         for start in range(0, len(ordered), size):
             yield from parts_by_length(ordered[start : start + size], self.lengths)
 
@@ -109,38 +110,39 @@ class Samples:
         """
         lengths = self.lengths[places]
         n_steps, n = int(lengths.max(initial=0)), len(places)
-        width, limit = n * self.n_features, _largest(dtype)
-        source = self._side_by_side(places, n_steps)
-        X = np.empty((n_steps, n, self.n_features), dtype)
-        flat = X.reshape(n_steps, width)
-        at_once = max(1, BLOCK // width)
-        scratch = np.empty((min(at_once, n_steps), n, self.n_features))
-        wrong = False
+        equal = bool((lengths == n_steps).all())
+        X = (np.empty if equal else np.zeros)((n_steps, n, self.n_features), dtype)
+        by_sample, limit, wrong = X.swapaxes(0, 1), _largest(dtype), False
+        at_once = max(1, BLOCK // max(1, n_steps * self.n_features))
+        room = min(at_once, n) * n_steps * self.n_features
+        wide, narrow = np.empty(room), np.empty(room, dtype)
         with np.errstate(over="ignore", invalid="ignore"):
-            for start in range(0, n_steps, at_once):
-                part = source[start : start + at_once]
-                work = scratch[: len(part)]
-                work[...] = part
-                rows = work.reshape(len(part), width)
-                scale.apply_in_place(rows)
-                flat[start : start + at_once] = rows
-                wrong = wrong or not (rows.min() >= -limit and rows.max() <= limit)
+            for start in range(0, n, at_once):
+                # in the order of the samples, a little at a time, while it is near; then each step to its place
+                found, own = self._rows(places[start : start + at_once]), lengths[start : start + at_once]
+                shape = (len(own), -1) if equal and n_steps else (1, -1)
+                work, rows = wide[: found.size].reshape(found.shape), narrow[: found.size]
+                work[...] = found
+                scale.apply_in_place(work.reshape(shape))
+                rows[...] = work.reshape(-1)
+                wrong = wrong or bool(rows.size and not (rows.min() >= -limit and rows.max() <= limit))
+                if equal:
+                    by_sample[start : start + at_once] = rows.reshape(len(own), n_steps, self.n_features)
+                    continue
+                for j, part in enumerate(np.split(rows.reshape(-1, self.n_features), np.cumsum(own)[:-1]), start):
+                    by_sample[j, : len(part)] = part
         if wrong:
             for j in sorted(range(n), key=lambda j: int(places[j])):
                 values = X[: lengths[j], j]
                 if not (np.abs(values) <= limit).all():
                     self._refuse(int(places[j]), ~(np.abs(values) <= limit), dtype)
-        return X, None if (lengths == n_steps).all() else lengths
+        return X, None if equal else lengths
 
-    def _side_by_side(self, places: Array, n_steps: int) -> Array:
-        """(n_steps, len(places), n_features): as they are, what is behind an end at the mean."""
-        if not isinstance(self.arrays, list):
-            return self._view(places).swapaxes(0, 1)
-        dtype = np.result_type(*{self.arrays[i].dtype for i in places})
-        padded = np.zeros((n_steps, len(places), self.n_features), dtype)
-        for j, i in enumerate(places):
-            padded[: self.lengths[i], j] = self.arrays[i]
-        return padded
+    def _rows(self, places: Array) -> Array:
+        """Some sequences: (n, n_steps, n_features), or one behind the other, (n_rows, n_features)."""
+        if isinstance(self.arrays, list):
+            return np.concatenate([self.arrays[i] for i in places.tolist()])
+        return self._view(places)
 
     def scaled(self, places: Array, scale: Scale, dtype: str) -> Array | list[Array]:
         """A scaled copy of the samples at these places, in rising order.
@@ -237,11 +239,16 @@ def _of_array(array: Array, owner: str) -> Samples:
 
 
 def _of_list(X: Sequence[Any], owner: str, names: Sequence[str] | None, n_features: int | None) -> Samples:
-    arrays = [as_array(f"X[{i}]", x, owner) for i, x in enumerate(X)]
+    plain = set(map(type, X)) == {np.ndarray}
+    if plain and len(alike := {(a.dtype.kind, a.ndim, a.shape[1:]) for a in X}) == 1:
+        kind, n_dims, tail = alike.pop()
+        if kind in "fiub" and n_dims == 2 and tail[0]:  # nothing more to be found out
+            return Samples(list(X), np.fromiter(map(len, X), np.intp, len(X)), tail[0], None, owner)
+    arrays = list(X) if plain else [as_array(f"X[{i}]", x, owner) for i, x in enumerate(X)]
     arrays = [a if a.dtype.kind in "fiub" else numbers(f"X[{i}]", a, np.float64, owner) for i, a in enumerate(arrays)]
     if not arrays:
         raise DataError(lay_out(f"{owner}: X has no samples"))
-    found = _names_of(X, arrays, owner)
+    found = [] if plain else _names_of(X, arrays, owner)
     if found:
         wanted = names or next(n for n in found if n)
         orders = [order_of(n, wanted, f"X[{i}]") if n else None for i, n in enumerate(found)]

@@ -76,11 +76,18 @@ class Scale:
         return scaled
 
     def apply_in_place(self, rows: Array) -> None:
-        """The same numbers as `apply`, for float64 rows (n_rows, n * size): n samples side by side."""
+        """The same numbers as `apply`, for float64 rows (n_rows, n * size): n of them side by side."""
         if not self.changes_nothing:
-            n = rows.shape[1] // max(1, len(self.mean))
-            rows -= np.tile(self.mean, n)  # long rows: NumPy starts anew for each
-            rows /= np.tile(self.deviation, n)
+            n = rows.shape[1] // len(self.mean)
+            if n > self._longest[0]:  # a large one is made once, and cut: NumPy is fast where rows are long
+                self._longest[:] = n, np.tile(self.mean, n), np.tile(self.deviation, n)
+            _, mean, deviation = self._longest
+            rows -= mean[: rows.shape[1]]
+            rows /= deviation[: rows.shape[1]]
+
+    @cached_property
+    def _longest(self) -> list[Any]:
+        return [0, self.mean[:0], self.deviation[:0]]
 
     def undo(self, values: Array) -> Array:
         original: Array = values * self.deviation + self.mean
