@@ -51,6 +51,14 @@ def test_every_link_leads_to_a_file_or_a_heading(page):
             assert anchor in [re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings], target
 
 
+def test_what_differs_from_run_to_run_is_left_out_within_a_line():
+    assert documentation.agrees("loss 0.6…, 3 epochs\n", "loss 0.6931, 3 epochs  \n\n")
+    assert documentation.agrees(None, "")
+    assert not documentation.agrees("loss 0.6…, 3 epochs", "loss 0.5931, 3 epochs")
+    assert not documentation.agrees("loss …", "loss 0.6931\n3 epochs")
+    assert not documentation.agrees("loss (0.6)", "loss 0.6")
+
+
 def test_every_cell_of_the_library_has_its_heading_and_every_page_is_in_the_index():
     headings = re.findall(r"^### (\w+)$", (documentation.ROOT / "docs" / "cells.md").read_text(), re.MULTILINE)
     assert sorted(headings) == sorted(ostinato.cells.__all__)
