@@ -35,6 +35,8 @@ def sums(n_registers: int, vector_bytes: int) -> int:
     """
     if n_registers >= 32:
         return 16
+    if n_registers < 16:
+        return n_registers - 2
     return 12 if vector_bytes > 16 else 10
 
 
@@ -49,7 +51,7 @@ def tiles_of(n_registers: int, vector_bytes: int, gates: int, n_blocks: int) -> 
     for rows in (8, 4, 3, 2, 1):
         if rows == most or (rows < most and rows != 3):
             blocks = max(room // (rows * gates), 1)
-            if rows == 1:  # enough of them side by side to fill the units; one row alone is bound by loads, not by registers
+            if rows == 1 and n_registers >= 16:  # enough to fill the units; one row alone is bound by loads, not by registers
                 blocks = max(blocks if many else 1, -(-8 // gates))
             found.append(Tile(rows, max(side, min(n_blocks, blocks) // side * side)))
     return found
