@@ -17,3 +17,13 @@ X = np.random.default_rng(0).standard_normal((7, 4, 3)).astype(np.float32)
 def test_lengths_of_a_last_step_may_be_given_as_those_of_a_layer(lengths):
     network = Network(LastStep(Layer(cells.gru, n_inputs=3, n_neurons=5)), Layer(cells.dense, n_inputs=5, n_outputs=2))
     assert_equal(network(X, lengths=lengths), network(X, lengths=np.array([7, 3, 0, 1])))
+
+
+@pytest.mark.parametrize("backend", ["reference", "numpy", "native"])
+def test_a_pullback_remembers_where_the_states_were_set_back(backend):
+    layer, reset = Layer(cells.gru, n_inputs=3, n_neurons=5, backend=backend), np.zeros((7, 4), bool)
+    reset[3] = True
+    Y, pullback = layer.vjp(X, reset=reset)
+    before = pullback(np.ones_like(Y))
+    reset[...] = True
+    assert_equal(pullback(np.ones_like(Y)).inputs, before.inputs)
