@@ -27,3 +27,11 @@ def test_a_pullback_remembers_where_the_states_were_set_back(backend):
     before = pullback(np.ones_like(Y))
     reset[...] = True
     assert_equal(pullback(np.ones_like(Y)).inputs, before.inputs)
+
+
+def test_an_interrupt_while_memory_is_leased_leaves_nothing_to_be_said(monkeypatch):
+    told = []
+    monkeypatch.setattr("sys.unraisablehook", told.append)
+    half_made = Lease.__new__(Lease)
+    del half_made
+    assert not told
