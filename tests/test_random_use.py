@@ -35,3 +35,28 @@ def test_an_interrupt_while_memory_is_leased_leaves_nothing_to_be_said(monkeypat
     half_made = Lease.__new__(Lease)
     del half_made
     assert not told
+
+
+@pytest.mark.parametrize(("given", "dtype"), [("float16", "float32"), ("float32", "float64"), ("float16", "float64")])
+def test_data_of_a_shorter_dtype_are_learned_without_a_warning(given, dtype):
+    short, y = X.astype(given), np.arange(4.0)[:, None]
+    learned = []
+    for data in (short, short.astype(np.float64)):
+        network = Network(LastStep(Layer(cells.gru, n_inputs=3, n_neurons=5, dtype=dtype)),
+                          Layer(cells.dense, n_inputs=5, n_outputs=1, dtype=dtype))  # fmt: skip
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            train(network, Examples(data, y), loss="mse", max_epochs=2)
+            model = RecurrentRegressor(n_neurons=3, max_epochs=2, dtype=dtype, random_state=0).fit(data.swapaxes(0, 1), y)
+        learned.append({**network.weights, **model.network_.weights})
+    for name, array in learned[0].items():
+        assert_equal(array, learned[1][name])
+
+
+def test_a_number_that_is_infinite_in_a_shorter_dtype_is_refused_as_what_it_is():
+    bad = X.astype(np.float16).swapaxes(0, 1)
+    bad[2, 1, 0] = np.inf
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        refused(RecurrentClassifier(dtype="float64").fit, bad, [0, 1, 0, 1])
+        refused(lambda: train(Layer(cells.gru, n_inputs=3, n_neurons=1), Examples(bad.swapaxes(0, 1), X[..., :1]), loss="mse"))
