@@ -60,3 +60,15 @@ def test_a_number_that_is_infinite_in_a_shorter_dtype_is_refused_as_what_it_is()
         warnings.simplefilter("error")
         refused(RecurrentClassifier(dtype="float64").fit, bad, [0, 1, 0, 1])
         refused(lambda: train(Layer(cells.gru, n_inputs=3, n_neurons=1), Examples(bad.swapaxes(0, 1), X[..., :1]), loss="mse"))
+
+
+def test_a_file_with_names_is_learned_from_and_answered_without_a_warning(tmp_path, capsys):
+    data, model = tmp_path / "data.csv", tmp_path / "model.safetensors"
+    lines = [f"{name},{i},{i * k},{'bird' if k % 2 else 'plane'}" for k, name in enumerate("abcd") for i in range(3)]
+    data.write_text("\n".join(["sequence,speed,height,label", *lines]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        settings = ["--quiet", "--neurons", "2", "--epochs", "1", "--test", str(data)]
+        assert main(["train", str(data), "--model", str(model), *settings]) == 0
+        assert main(["predict", str(model), str(data)]) == 0
+    assert capsys.readouterr().err == ""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -56,13 +58,22 @@ def train_command(arguments: argparse.Namespace) -> int:
         ("epochs", str(len(estimator.history_))),
     ]
     score = "accuracy" if task == "classification" else "R²"
-    rows.append((f"{score}, training", f"{estimator.score(samples.X, _answers_for(task, samples, arguments.data)):.4f}"))
-    if test is not None:
-        rows.append((f"{score}, test", f"{estimator.score(test.X, _answers_for(task, test, arguments.test)):.4f}"))
+    with in_their_order():
+        rows.append((f"{score}, training", f"{estimator.score(samples.X, _answers_for(task, samples, arguments.data)):.4f}"))
+        if test is not None:
+            rows.append((f"{score}, test", f"{estimator.score(test.X, _answers_for(task, test, arguments.test)):.4f}"))
     rows.append(("saved to", arguments.model))
     width = max(len(name) for name, _ in rows)
     sys.stdout.write("".join(f"{name:<{width}}  {value}\n" for name, value in rows))
     return 0 if whole else INTERRUPTED
+
+
+@contextmanager
+def in_their_order() -> Iterator[None]:
+    """The columns of a file have been matched by name, so that the arrays made of them have no need of names."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "X does not have valid feature names", UserWarning)
+        yield
 
 
 def fitted(estimator: Any, X: Any, y: Any) -> bool:  # noqa: N803 - scikit-learn's names
@@ -125,7 +136,8 @@ def predict_command(model: str, data: str, output: str) -> int:
         )
     estimator = load_estimator(model)
     samples = read_samples(data, answers=False)
-    columns = _predictions(estimator, _as_learned(estimator, samples, data))
+    with in_their_order():
+        columns = _predictions(estimator, _as_learned(estimator, samples, data))
     if output:
         write_predictions(output, samples.names, columns)
     else:
