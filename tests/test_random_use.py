@@ -1,4 +1,4 @@
-"""What random use has found."""
+"""A few rounds of random use with seeds that stay, and what random use has found."""
 
 import warnings
 
@@ -8,9 +8,83 @@ import pytest
 from ostinato import Examples, LastStep, Layer, Network, RecurrentClassifier, RecurrentRegressor, cells, train
 from ostinato.cli import main
 from ostinato.native.memory import Lease
+from tests import random_use
 from tests.helpers import assert_equal
+from tests.random_actions import ACTIONS
+from tests.random_learning import ROUNDS
+from tests.random_travel import refused
+from tests.random_use import check, outcome, script
 
 X = np.random.default_rng(0).standard_normal((7, 4, 3)).astype(np.float32)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "native"])
+@pytest.mark.parametrize("kind", ["use", *ROUNDS])
+def test_random_use_finds_nothing(kind, backend):
+    for seed in range(2 if kind == "use" else 1):
+        log = []
+        try:
+            check(seed, 6, log=log, kind=kind, backend=backend)
+        except Exception as error:
+            error.add_note("\n".join(log[-20:]))
+            raise
+
+
+def test_a_failure_shows_what_was_done_and_a_script_that_shows_it_again(monkeypatch):
+    def wrong(subject):
+        raise AssertionError("a wrong answer")
+
+    monkeypatch.setattr(random_use, "KINDS", {"use": 1})
+    monkeypatch.setattr(random_use, "ACTIONS", {"wrong": (wrong, 1)})
+    error, log = outcome(3, 5)
+    assert error.endswith("AssertionError: a wrong answer\n")
+    assert log[-1] == "wrong:"
+    shown = script(3, 5, log)
+    assert "#   wrong:\n" in shown
+    assert shown.endswith("check(3, 5)\n")
+    with pytest.raises(AssertionError, match="a wrong answer"):
+        exec(shown)
+
+
+def test_a_result_that_is_off_in_its_last_bit_is_found(monkeypatch):
+    run = Layer.run
+
+    def off(self, *inputs, **more):
+        Y, state = run(self, *inputs, **more)
+        return (np.nextafter(Y, np.inf) if self.plan == "separate" and isinstance(Y, np.ndarray) else Y), state
+
+    monkeypatch.setattr(Layer, "run", off)
+    monkeypatch.setattr(random_use, "KINDS", {"use": 1})
+    monkeypatch.setattr(random_use, "BACKENDS", ("numpy", "numpy"))
+    errors = [outcome(seed, 8)[0] for seed in range(12)]
+    assert any("differ, at" in error for error in errors)
+
+
+def test_an_error_in_words_of_others_is_found(monkeypatch):
+    def raw(self, *inputs, **more):
+        raise TypeError("raw")
+
+    monkeypatch.setattr(Layer, "run", raw)
+    monkeypatch.setattr(Layer, "vjp", raw)
+    monkeypatch.setattr(random_use, "KINDS", {"use": 1})
+    monkeypatch.setattr(random_use, "ACTIONS", {"mistake": ACTIONS["mistake"]})
+    monkeypatch.setattr(random_use, "BACKENDS", ("numpy", "numpy"))
+    assert "TypeError: raw" in outcome(0, 30)[0]
+
+
+def test_every_action_is_drawn():
+    drawn = {random_use.drawn_from(np.random.default_rng(seed), {n: w for n, (_, w) in ACTIONS.items()}) for seed in range(300)}
+    assert drawn == set(ACTIONS)
+
+
+def test_what_is_not_refused_or_refused_in_a_riddle_is_told():
+    with pytest.raises(AssertionError, match="nothing was refused"):
+        refused(lambda: None)
+    with pytest.raises(TypeError):
+        refused(lambda: len(3))
+
+
+# --- what random use has found ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("lengths", [[7.0, 3.0, 0.0, 1.0], np.array([7, 3, 0, 1], np.int8), (7, 3, 0, 1)])
