@@ -9,7 +9,7 @@ help:
 	@echo "make test            the whole test suite"
 	@echo "make test-versions   native code and estimators with the oldest packages that are allowed, and with some in the middle"
 	@echo "make check           format, lint and types"
-	@echo "make fuzz            random cells against the definition, then natively, each for SECONDS=60, from SEED=1"
+	@echo "make fuzz            random cells against the definition, then natively, then random use, each for SECONDS=60, from SEED=1"
 	@echo "make bench           ostinato against PyTorch, ONNX Runtime, OpenVINO and JAX; BENCH=\"--grid forward --quick\""
 	@echo "make adding-problem  the IRNN of Le, Jaitly and Hinton learns to add over 100 steps"
 	@echo "make clean           remove .venv and caches"
@@ -67,6 +67,7 @@ SEED ?= 1
 fuzz: .venv/test
 	$(BIN)/python -m tests.random_cells --seconds $(SECONDS) --seed $(SEED)
 	$(BIN)/python -m tests.random_cells --seconds $(SECONDS) --seed $(SEED) --backend native
+	$(BIN)/python -m tests.random_use --seconds $(SECONDS) --seed $(SEED)
 
 BENCH ?=
 bench: .venv/bench

@@ -104,7 +104,7 @@ from .padding import pad_sequences, unpad_sequences
 from .piecewise import piecewise_sigmoid, piecewise_tanh
 from .structure import Structure
 from .threads import get_threads, set_threads
-from .training import Examples, Progress, train
+from .training import Epoch, Examples, History, Progress, outputs, train
 from .updates import UpdateRule, clip_by_global_norm
 
 from . import cells  # isort: skip - the cells of the library are written with the names above
@@ -135,11 +135,13 @@ __all__ = [  # and the estimators, where scikit-learn can be imported: see below
     "Diagonal",
     "DimensionError",
     "Dropout",
+    "Epoch",
     "EstimatorStream",
     "Examples",
     "Explanation",
     "FileError",
     "Gradients",
+    "History",
     "Input",
     "InternalError",
     "LastStep",
@@ -193,6 +195,7 @@ __all__ = [  # and the estimators, where scikit-learn can be imported: see below
     "minimum",
     "norm",
     "normalize",
+    "outputs",
     "pad_sequences",
     "patches",
     "piecewise_sigmoid",

@@ -330,6 +330,9 @@ class Composite(ABC):
         Y, back = self.through(X, call, "")
         return Y, call, back, n_leading
 
+    def __repr__(self) -> str:
+        return f"<{self.name}, {self.dtype}, {self.n_parameters:,} parameters>"
+
     # --- axes
 
     @property

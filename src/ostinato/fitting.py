@@ -41,7 +41,7 @@ def belonging(network: Layer | Composite, examples: Examples, loss: Loss, owner:
             lay_out(headline, hint="binary_cross_entropy is for one output; cross_entropy has one for each class")
         )
     examples = _with_target(examples, loss, out)
-    limit = float(np.finfo(network.dtype).max)
+    limit = np.float64(np.finfo(network.dtype).max)  # not one of Python's, which a shorter dtype of the data could not hold
     _finite("X", examples.X, examples, limit, owner, network.dtype, has_steps=True)
     _finite("target", examples.target, examples, limit, owner, network.dtype, has_steps=bool(examples.per_step))
     return examples
@@ -133,7 +133,7 @@ def _with_target(examples: Examples, loss: Loss, out: int) -> Examples:
     return examples._with(target=target)  # noqa: SLF001
 
 
-def _finite(name: str, values: Any, examples: Examples, limit: float, owner: str, dtype: str, *, has_steps: bool) -> None:
+def _finite(name: str, values: Any, examples: Examples, limit: np.float64, owner: str, dtype: str, *, has_steps: bool) -> None:
     """Refuse what is no finite number of the dtype where it is read; behind the end of a sequence nothing is."""
     blocks: Iterable[tuple[int, Array]]
     if isinstance(values, list):
@@ -158,7 +158,7 @@ def _finite(name: str, values: Any, examples: Examples, limit: float, owner: str
         raise DataError(lay_out(f"{owner}: {name} is {value:g} at {where}: {reason}"))
 
 
-def _all_finite(values: Array, limit: float) -> bool:
+def _all_finite(values: Array, limit: np.float64) -> bool:
     """Whether all are numbers up to the limit; NaN is the least and the greatest wherever there is one. Copies nothing."""
     if not values.size or values.dtype.kind in "iub":
         return True

@@ -255,6 +255,7 @@ class Layer:
         call = self._sequences.call(inputs, named, state, lengths, reset)
         # back-propagation reads the inputs again, whatever the caller does with the arrays in between
         call.values = {name: array.copy() for name, array in call.values.items()}
+        call.reset = None if call.reset is None else call.reset.copy()
         weights = self.weights.snapshot  # for both passes, whoever assigns others meanwhile
         outcome = self._forward(call, self._executable("recording", training=training), rng, weights)
         pullback = Pullback(self._sequences, self._executable("backward", training=training), weights, call, outcome)

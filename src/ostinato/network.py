@@ -32,6 +32,7 @@ from .declarations import Input
 from .errors import DimensionError, FileError, OptionError, lay_out
 from .functions import dropout
 from .layer import Gradients, Layer
+from .sequences import whole_lengths
 from .shapes import Dims
 
 Part = Layer | Composite
@@ -213,7 +214,7 @@ class LastStep(Composite):
     def _places(self, shape: tuple[int, ...], lengths: Any) -> list[tuple[slice, Array, Array]]:
         """Of each direction: its part of the last dimension, and the step of each instance that has one."""
         n_steps, n_instances = shape[:2]
-        ends = np.full(n_instances, n_steps) if lengths is None else np.atleast_1d(lengths)
+        ends = np.full(n_instances, n_steps) if lengths is None else whole_lengths(lengths, n_steps, n_instances, self.name)
         instances = np.flatnonzero(ends > 0)
         last, first = ends[instances] - 1, np.zeros(len(instances), np.intp)
         if isinstance(self.part, Bidirectional):

@@ -188,9 +188,9 @@ def answers(network: Composite, samples: Samples, scale: Scale) -> Any:
     return listed if in_list else result
 
 
-def _largest(dtype: str) -> float:
-    """The largest number whose square the dtype can hold."""
-    return float(np.sqrt(np.finfo(dtype).max))
+def _largest(dtype: str) -> np.float64:
+    """The largest number whose square the dtype can hold; no number of Python's, which a shorter dtype could not hold."""
+    return np.float64(np.sqrt(np.finfo(dtype).max))
 
 
 # --- from what a user gives

@@ -51,6 +51,8 @@ class Lease:
         self._kept = memory[0].nbytes <= KEPT
 
     def __del__(self) -> None:  # at the end of a process too, when the names of this module are gone
+        if not hasattr(self, "_kept"):  # an interrupt came while it was made
+            return
         alone = self._references(self.memory[0]) <= 2  # the tuple's and the argument's: no array in it is left
         if self._kept and alone and len(self._free) < 2:  # a loop has the record of one turn until the next is made
             self._free.append(self.memory)
