@@ -137,7 +137,7 @@ def test_the_fastest_is_marked(layer, rows):
     assert table.rows[1] == ("forward + backward", "8", "4 ms", "1 ms *", "2 ms", "fused", "10 µs", "50%")
     assert "The peak is 125 GFLOP/s" in shown.sections[0].blocks[2].text
     assert "a processor" in shown.sections[0].blocks[3].text
-    assert "3 threads of" in shown.sections[0].blocks[2].text
+    assert "3 threads of" in shown.sections[0].blocks[3].text
     assert "1 thread of" in bench.conditions(here, 1)
 
 

@@ -97,10 +97,14 @@ class Weights(Mapping[str, Array]):
         self._shapes, self._dtype, self._owner = dict(shapes), dtype, owner
         self.weight_format = weight_format
         self._arrays: dict[str, Array] = {}
+        self._shown: dict[str, ReadOnly] = {}  # the same arrays as they are given away
 
     def __getitem__(self, name: str) -> Array:
         self.check_name(name)
-        return self._arrays[name].view(ReadOnly)
+        array, shown = self._arrays[name], self._shown.get(name)
+        if shown is None or shown.base is not array:
+            shown = self._shown[name] = array.view(ReadOnly)
+        return shown
 
     def __setitem__(self, name: str, value: Any) -> None:
         self.check_name(name)
@@ -157,6 +161,9 @@ class Weights(Mapping[str, Array]):
 
     def __contains__(self, name: object) -> bool:
         return name in self._shapes
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_shown": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """What comes out of a pickle is read-only again."""
