@@ -307,13 +307,18 @@ def _remainder_in_double(a: Numbers, b: Numbers, *, exact: bool) -> Numbers:
     if exact:
         left = a.minus_times(quotient, b)
     else:
-        product, rest = _exact_product(quotient, b)
-        left = (a - product) - rest
+        # the halves of a product must neither overflow nor vanish: divisors are brought nearer to 1 by powers of two
+        scale = b.constant(2.0**110).where(abs(b).compare("<", 2.0**-800), 1.0)
+        scale = b.constant(2.0**-110).where(abs(b).compare(">", 2.0**800), scale)
+        product, rest = _exact_product(quotient, b * scale)
+        left = ((a * scale - product) - rest) / scale
     left = a.where(quotient.compare("==", 0.0), left)  # by infinity too
     none = left.compare("==", 0.0)
     # the quotient may have been rounded up to a whole number: then what is left has the other sign
     left = (left + b).where(_apart(left, b), left)
     none = builder.or_(none, builder.or_(_apart(left, b), abs(left).compare(">", abs(b))))
+    far = builder.and_(abs(quotient).compare(">=", 2.0**53), abs(a).compare("<", float("inf")))
+    none = builder.or_(none, builder.and_(far, abs(b).compare(">", 0.0)))
     return left.constant(0.0).with_signs(b.signs()).where(none, left)
 
 
