@@ -4,6 +4,7 @@ import builtins
 import copy
 import importlib.util
 import pickle
+import re
 import sys
 from pathlib import Path
 
@@ -200,7 +201,9 @@ def test_nothing_is_shown_unless_asked_for(capsys):
     classifier(max_epochs=2, verbose=1).fit(X, NAMES)
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert [line.split("  ")[0] for line in shown.err.splitlines()] == ["epoch 1/2", "epoch 2/2"]
+    *epochs, end = shown.err.splitlines()
+    assert [line.split("  ")[0] for line in epochs] == ["epoch 1/2", "epoch 2/2"]
+    assert re.fullmatch(r"2 epochs in [\d.]+ s, best epoch [12]", end)
     assert "validation accuracy" in shown.err
 
 

@@ -145,7 +145,7 @@ class Terminal(io.StringIO):
 def test_a_terminal_is_filled_and_not_more(monkeypatch, columns, what):
     monkeypatch.setitem(sys.modules, "rich.console", None)
     monkeypatch.setattr(sys, "stdout", Terminal())
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((columns, 30)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda *_, **__: os.terminal_size((columns, 30)))
     more = ["n_positions=4", "n_features=2"] if what[0] == "luong_decoder" else []
     assert cli.main(["explain", *what, *more]) == 0
     lines = sys.stdout.getvalue().splitlines()
