@@ -23,6 +23,7 @@ from . import files
 from .boundary import DTYPES
 from .errors import DataError, OptionError, known_names, lay_out
 from .graph import Port
+from .interrupts import whole
 from .layer import SHORT, Gradients, Layer, Pullback
 from .layers import Layers
 from .masks import generator_of
@@ -80,9 +81,13 @@ class NetworkWeights(Mapping[str, Array]):
             if checked[name].shape != shape:
                 headline = f"{self._owner}: weight `{name}` has shape {shape}, not {checked[name].shape}"
                 raise DataError(lay_out(headline))
-        for name, array in checked.items():
-            home, own_name = self._homes[name]
-            home[own_name] = array
+
+        def assign() -> None:
+            for name, array in checked.items():
+                home, own_name = self._homes[name]
+                home[own_name] = array
+
+        whole(assign)
 
     @property
     def adopts(self) -> bool:
