@@ -11,12 +11,8 @@ def whole(action: Callable[[], None]) -> None:
     Args:
         action: gives the same when it is done a second time, from wherever the first one came to.
     """
-    pressed: KeyboardInterrupt | None = None
-    while True:
-        try:
-            action()
-            break
-        except KeyboardInterrupt as error:
-            pressed = error
-    if pressed is not None:
-        raise pressed
+    try:
+        action()
+    except KeyboardInterrupt:
+        whole(action)
+        raise
