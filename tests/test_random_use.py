@@ -5,9 +5,10 @@ import warnings
 import numpy as np
 import pytest
 
-from ostinato import Examples, LastStep, Layer, Network, RecurrentClassifier, RecurrentRegressor, cells, train
+from ostinato import Examples, LastStep, Layer, Network, RecurrentClassifier, RecurrentRegressor, UpdateRule, cells, train
 from ostinato.cli import main
 from ostinato.native.memory import Lease
+from ostinato.weights import Weights
 from tests import random_use
 from tests.helpers import assert_equal
 from tests.random_actions import ACTIONS
@@ -109,6 +110,40 @@ def test_an_interrupt_while_memory_is_leased_leaves_nothing_to_be_said(monkeypat
     half_made = Lease.__new__(Lease)
     del half_made
     assert not told
+
+
+@pytest.mark.parametrize("way", ["rule", "update"])
+@pytest.mark.parametrize("at", range(2))
+def test_an_interrupt_between_the_layers_of_a_network_leaves_none_behind(way, at, monkeypatch):
+    def network():
+        return Network(Layer(cells.gru, n_inputs=3, n_neurons=4, seed=0), Layer(cells.dense, n_inputs=4, n_outputs=2, seed=0))
+
+    def change(net, rule):
+        ones = {name: np.ones(shape) for name, shape in net.weights.shapes.items()}
+        net.weights.update(ones) if way == "update" else rule.step(net.weights, ones)
+
+    (net, rule), (right, right_rule) = [(network(), UpdateRule("adam")) for _ in range(2)]
+    change(right, right_rule)
+    calls, assign = [], Weights._assign
+
+    homes = [layer.weights for layer in net.layers.values()]
+
+    def interrupted(self, arrays):
+        if any(self is home for home in homes):
+            calls.append(self)
+            if len(calls) == at + 1:
+                raise KeyboardInterrupt
+        assign(self, arrays)
+
+    dict(net.weights)  # they are drawn before
+    monkeypatch.setattr(Weights, "_assign", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        change(net, rule)
+    for name, array in right.weights.items():
+        assert_equal(net.weights[name], array)
+    assert rule.n_updates == right_rule.n_updates
+    for name, array in right_rule.state.items():
+        assert_equal(rule.state[name], array)
 
 
 @pytest.mark.parametrize(("given", "dtype"), [("float16", "float32"), ("float32", "float64"), ("float16", "float64")])

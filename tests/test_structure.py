@@ -19,7 +19,7 @@ PACKAGE = Path(ostinato.__file__).parent
 ROOT = PACKAGE.parent.parent
 # a module imports only what stands above it; a name without dots is a package where it is one
 ORDER = [
-    "errors", "calls", "forking", "pickling",
+    "errors", "calls", "forking", "interrupts", "pickling",
     "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
     "initialise", "structure", "diagonal", "circulant", "declarations", "array_methods", "numpy_calls",
     "symbol", "structured", "trace", "cell", "timeline",

@@ -24,6 +24,7 @@ from .boundary import DTYPES
 from .calls import answering
 from .errors import DataError, OptionError, known_names, lay_out
 from .graph import Port
+from .interrupts import whole
 from .layer import SHORT, Gradients, Layer, Pullback
 from .layers import Layers
 from .masks import generator_of
@@ -81,9 +82,18 @@ class NetworkWeights(Mapping[str, Array]):
             if checked[name].shape != shape:
                 headline = f"{self._owner}: weight `{name}` has shape {shape}, not {checked[name].shape}"
                 raise DataError(lay_out(headline))
-        for name, array in checked.items():
-            home, own_name = self._homes[name]
-            home[own_name] = array
+
+        def assign() -> None:
+            for name, array in checked.items():
+                home, own_name = self._homes[name]
+                home[own_name] = array
+
+        whole(assign)
+
+    @property
+    def snapshot(self) -> dict[str, Array]:
+        """All weights as they are now: the arrays themselves."""
+        return {name: home.snapshot[own_name] for name, (home, own_name) in self._homes.items()}
 
     @property
     def adopts(self) -> bool:

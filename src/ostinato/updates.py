@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ from .clipping import clip_by_global_norm, clip_factor, global_norm
 from .composite import NetworkWeights
 from .elementwise import shared_values
 from .errors import DataError, OptionError, known_names, lay_out
+from .interrupts import whole
 from .layer import Layer
 from .recycling import Spares
 from .restoring import Restorable
@@ -147,7 +149,7 @@ class UpdateRule(Restorable):
             raise DataError(lay_out(f"{self.name}: gradients are given for {found}, and the weights are {wanted}"))
         if not names:  # a network without weights has nothing to change
             return
-        arrays = weights.snapshot if isinstance(weights, Weights) else weights  # without a look at every name
+        arrays = weights.snapshot if isinstance(weights, Weights | NetworkWeights) else weights  # without a look at every name
         current = {name: arrays[name] for name in names}
         before = self._layer
         layer = self._layer if self._dtype or self._remembered else self._layer_in(current[names[0]].dtype.name)
@@ -221,11 +223,16 @@ class UpdateRule(Restorable):
         new = {name: self._spares.take(name, array.shape, dtype) for name, array in current.items()}
         old = [numbers(name, array, dtype, self.name) for name, array in current.items()]
         run.prepare(parts.values(), old, new.values(), scale, self._settings.snapshot, self._shared)
+        made = partial(self._commit, weights, current, new, own, self.n_updates + 1)
+
+        def commit() -> None:
+            if run.done:
+                made(run.shared)
+
         try:
             run.run()
         finally:  # an interrupt may come when the work is done, and then the step is made
-            if run.done:
-                self._commit(weights, current, new, own, run.shared)
+            whole(commit)
 
     def _flat_run(self, kernel: Any, after: Mapping[str, Mapping[str, Array]]) -> Any:
         from .native.flat import FlatRun
@@ -251,13 +258,14 @@ class UpdateRule(Restorable):
             new[name] = own[self._parameter].reshape(array.shape)
             remembered[name] = {s: own[s] for s in self._own[name]}
         shared = run(np.zeros(1, dtype), {})  # of one parameter more: what is the same for all is so for this one
-        self._commit(weights, current, new, remembered, {s: shared[s][0].copy() for s in self._shared})
+        shares = {s: shared[s][0].copy() for s in self._shared}
+        whole(partial(self._commit, weights, current, new, remembered, self.n_updates + 1, shares))
 
     def _commit(
         self, weights: AssignableWeights, old: Mapping[str, Array], new: dict[str, Array],
-        own: dict[str, dict[str, Array]], shared: dict[str, Array],
+        own: dict[str, dict[str, Array]], n_updates: int, shared: dict[str, Array],
     ) -> None:  # fmt: skip
-        """Everything is computed: now it holds."""
+        """Everything is computed: now it holds. The same when it is done again, as after an interrupt in its midst."""
         changed, dtype = new, next(iter(old.values())).dtype
         if dtype != self._layer.dtype:
             with np.errstate(over="ignore"):  # beyond float32 is infinity, as IEEE says
@@ -269,7 +277,7 @@ class UpdateRule(Restorable):
         if own is not self._own:
             self._own, self._run = own, None
         self._shared = shared
-        self.n_updates += 1
+        self.n_updates = n_updates
         for name, array in old.items():
             if array is self._made.get(name):  # of our own making, so that whoever has it is known to Python
                 self._spares.put(name, array)
