@@ -43,7 +43,7 @@ test: .venv/test
 
 # the oldest versions that pyproject.toml names, and some in the middle; each in an environment of its own
 OLDEST := llvmlite==0.44.0 numpy==2.0.0 safetensors==0.5.0 scikit-learn==1.6.0 rich==13.9.1
-MIDDLE := llvmlite==0.47.0 numpy==2.2.0 safetensors==0.6.0 scikit-learn==1.7.0 rich==14.0.0
+MIDDLE := llvmlite==0.47.0 numpy==2.2.0 safetensors==0.6.1 scikit-learn==1.7.0 rich==14.0.0
 NATIVE := tests/test_jit.py tests/test_native.py tests/test_native_calls.py tests/test_native_compile.py \
 	tests/test_native_rerun.py tests/test_native_cache.py tests/test_vector_math.py tests/test_saving.py tests/test_estimators.py
 

@@ -73,4 +73,11 @@ def clip_by_global_norm(gradients: Mapping[str, Array], limit: float) -> tuple[d
         DataError: a gradient is not finite: there is no direction to keep.
     """
     factor, norm = clip_factor(gradients, limit)
-    return {name: g if factor == 1.0 else (g * factor).astype(g.dtype, copy=False) for name, g in gradients.items()}, norm
+    return scaled(gradients, factor), norm
+
+
+def scaled(gradients: Mapping[str, Array], factor: float) -> dict[str, Array]:
+    """All gradients times a factor; in float64, because the factor alone may be below what float32 holds."""
+    if factor == 1.0:
+        return dict(gradients)
+    return {n: np.multiply(g, factor, dtype=np.float64).astype(g.dtype) for n, g in gradients.items()}

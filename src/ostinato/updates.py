@@ -22,7 +22,7 @@ import numpy as np
 
 from .calls import answering
 from .cell import Cell
-from .clipping import clip_by_global_norm, clip_factor, global_norm
+from .clipping import clip_by_global_norm, clip_factor, global_norm, scaled
 from .composite import NetworkWeights
 from .elementwise import shared_values
 from .errors import DataError, OptionError, known_names, lay_out
@@ -154,12 +154,9 @@ class UpdateRule(Restorable):
         before = self._layer
         layer = self._layer if self._dtype or self._remembered else self._layer_in(current[names[0]].dtype.name)
         dtype = np.dtype(layer.dtype)
-        parts = {}
-        for name in names:
-            part = parts[name] = numbers(f"gradient of {name}", gradients[name], dtype, self.name)
-            if part.shape != current[name].shape:
-                headline = f"{self.name}: the gradient of `{name}` has shape {part.shape}, and the weight {current[name].shape}"
-                raise DataError(lay_out(headline))
+        parts = self._checked(gradients, current, dtype)
+        if 0 < abs(scale) < np.finfo(dtype).tiny:  # the kernel would hold it with fewer digits, or as 0
+            parts, scale = scaled(parts, float(scale)), 1.0
         if not self._remembered or any(self._remembered.get(n) != (a.shape, a.dtype) for n, a in current.items()):
             kinds = {name: Kind(array.shape, array.dtype) for name, array in current.items()}
             self._check_weights(kinds)
@@ -175,6 +172,16 @@ class UpdateRule(Restorable):
                 self._forget()
                 self._layer = before
             raise
+
+    def _checked(self, gradients: Mapping[str, Any], current: Mapping[str, Array], dtype: np.dtype[Any]) -> dict[str, Array]:
+        """The gradients as arrays of the rule's dtype, each of the shape of its weight."""
+        parts = {}
+        for name, weight in current.items():
+            part = parts[name] = numbers(f"gradient of {name}", gradients[name], dtype, self.name)
+            if part.shape != weight.shape:
+                headline = f"{self.name}: the gradient of `{name}` has shape {part.shape}, and the weight {weight.shape}"
+                raise DataError(lay_out(headline))
+        return parts
 
     def _begin(self, kinds: Mapping[str, Kind], layer: Layer) -> None:
         """Before the first step: what is remembered, as the states were declared to begin."""
