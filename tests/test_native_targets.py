@@ -158,7 +158,7 @@ def test_calls_of_the_c_library_would_be_found():
 
 def test_neon_uses_vectors_of_four_and_fused_multiply_adds():
     layer = next(layer for case, layer in small_layers() if case.name == "lstm")
-    text = "\n".join(assembly(str(lower(plan, TARGETS["aarch64"])), TARGETS["neon"]) for plan in programs(layer))
+    text = "\n".join(assembly(str(lower(plan, TARGETS["aarch64"])), TARGETS["aarch64"]) for plan in programs(layer))
     assert re.search(r"\bfmla\s+v\d+\.4s", text)
     assert "zmm" not in text
     assert "ymm" not in text

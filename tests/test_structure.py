@@ -27,6 +27,7 @@ ORDER = [
     "products", "plan", "moves", "places", "planner", "work", "cores", "threads", "machine", "tiling", "cost_model", "planned",
     "timing", "recycling", "native", "backends", "frames", "sequences", "masks", "files", "beginning", "weights",
     "descriptions", "pullback", "stream", "explain", "plan_text", "layer", "conversion", "layers", "network_stream",
+    "network_weights",
     "composite", "network", "losses", "rules", "clipping", "rule_state", "restoring", "updates", "padding", "examples",
     "fitting", "history", "progress", "schedules", "arguments", "checkpoint", "training", "scaling", "samples",
     "supervision", "cells", "loading", "estimator_stream", "estimator", "classifier", "regressor", "estimators",

@@ -23,11 +23,11 @@ import numpy as np
 from .calls import answering
 from .cell import Cell
 from .clipping import clip_by_global_norm, clip_factor, global_norm, scaled
-from .composite import NetworkWeights
 from .elementwise import shared_values
 from .errors import DataError, OptionError, known_names, lay_out
 from .interrupts import whole
 from .layer import Layer
+from .network_weights import NetworkWeights
 from .recycling import Spares
 from .restoring import Restorable
 from .rule_state import Kind, RuleState
