@@ -134,7 +134,7 @@ TOLD = {
     ),
     "returned": (
         lambda: one(lambda x, W: W), CellError,
-        "stop_gradient: `W` is a BlockCirculant(2) matrix, and all that it can do is multiply",
+        "the output `output`: `W` is a BlockCirculant(2) matrix, and all that it can do is multiply",
     ),
     "shapes that do not fit": (
         lambda: one(lambda x, W: x[:3] @ W), ShapeError,
