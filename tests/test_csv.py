@@ -131,7 +131,7 @@ REFUSED = {
     "text behind a quoted label": (ONE + 's,1,"1,"x"\n', "d.csv, line 3: ',' expected after '\"'"),
     "an open quote": (ONE + 's,1,"x\ns,1,x\n', "d.csv, line 3: unexpected end of data"),
     "the line of a cell of two lines": (ONE + 'r,1,"y\nz"\ns,y,x\n', "d.csv, line 5: `a` is `y`, not a number"),
-    "a NUL byte": (ONE + "s,1,x\0\n", "d.csv, line 3: it holds a NUL byte, and is no text"),
+    "a NUL byte": (ONE + "r,1,x\0\n", "d.csv, line 3: it holds a NUL byte, and is no text"),
     "a cell without end": (ONE + f"s,1,{'x' * 131_073}\n", "d.csv, line 3: field larger than field limit (131072)"),
     "many digits and a letter": (ONE + f"s,{'1' * 100_000}x,x\n", f"d.csv, line 3: `a` is `{'1' * 60}`, not a number"),
     "Latin": (ONE.encode() + "s,1,ü\n".encode("latin-1"), "`d.csv`, line 3: it is no text in UTF-8: byte 4"),
