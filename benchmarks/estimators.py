@@ -39,7 +39,7 @@ def main() -> None:
         model = RecurrentClassifier(n_neurons=n_neurons, max_epochs=1, random_state=0).fit(X[:64], np.arange(64) % 2)
         given = list(X) if listed else X
         calls = (
-            lambda X=X, model=model: [model.network_(X[i : i + 256].swapaxes(0, 1)) for i in range(0, len(X), 256)],
+            lambda X=X, model=model: [model.network_(X[i : i + 256].swapaxes(0, 1)) for i in range(0, len(X), 256)],  # noqa: N803 - as scikit-learn has it
             lambda given=given, model=model: model.predict(given),
         )
         times = [[seconds(call) for call in calls] for _ in range(10)][1:]
