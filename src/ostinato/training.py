@@ -28,6 +28,7 @@ from .errors import DataError, OptionError, counted, lay_out
 from .examples import Examples, split
 from .fitting import belonging
 from .history import Epoch, History
+from .interrupts import whole
 from .layer import Layer
 from .losses import Loss, as_loss
 from .masks import generator_of
@@ -197,7 +198,8 @@ class _Training:
             standing.end(best=self.validation is not None)
         except BaseException as error:
             changed = bool(len(history)) or not standing.kept.is_now(standing.network, standing.rule)
-            _surely(partial(standing.end, best=True))
+            with contextlib.suppress(KeyboardInterrupt):  # a second Ctrl-C must not leave half of it; the first goes on
+                whole(partial(standing.end, best=True))
             history.best_epoch, history.stopped_early = standing.kept.epoch, True
             if self.fresh and not len(history) and self.written is not None:
                 self.written.unlink(missing_ok=True)  # nothing is lost with it, and the same call may be made again
@@ -250,15 +252,6 @@ class _Training:
             error.history = history  # type: ignore[attr-defined]
             for note in notes:
                 error.add_note(note)
-
-
-def _surely(action: Callable[[], None]) -> None:
-    """Do it, and again if an interrupt comes between: a second Ctrl-C must not leave half of it."""
-    while True:
-        try:
-            return action()
-        except KeyboardInterrupt:
-            continue
 
 
 def _seed(rng: Any) -> Any:

@@ -95,7 +95,7 @@ class _Writer:
         for node in nodes:
             if node.op == "constant":
                 kind = I1 if node.value.type.dtype == "bool" else self.number
-                known[node.value.name] = ir.Constant(kind if n == 1 else ir.VectorType(kind, n), node.options["value"])
+                known[node.value.name] = ir.Constant(ir.vector(kind, n), node.options["value"])
             else:
                 operands = [known[arg.name] for arg in node.args]
                 known[node.value.name] = emit(self.b, node.op, *operands, fma=self.target.fma)
@@ -115,7 +115,7 @@ class _Writer:
             self.store(known[step.new[name]], b.gep(pointer, [index], source_etype=self.number), n, mask)
 
     def load(self, pointer: ir.Value, n: int, mask: ir.Value | None) -> ir.Value:
-        kind, align = self.number if n == 1 else ir.VectorType(self.number, n), ALIGNED.get(self.number, 8)
+        kind, align = ir.vector(self.number, n), ALIGNED.get(self.number, 8)
         if mask is None:
             return self.b.load(pointer, typ=kind, align=align)
         name = f"llvm.masked.load.v{n}{self.graph.dtype}.p0"
