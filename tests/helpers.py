@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -124,3 +125,13 @@ def canonical(program: Program) -> str:
 def random(shape: Sequence[int], seed: int = 0, dtype: Any = np.float64) -> np.ndarray[Any, Any]:
     """Standard normal numbers."""
     return np.random.default_rng(seed).standard_normal(tuple(shape)).astype(dtype)
+
+
+def peak(call: Callable[[], Any]) -> int:
+    """Bytes that NumPy asked for at most during a call, beside those that it had before."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()

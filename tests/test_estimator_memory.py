@@ -1,7 +1,5 @@
 """Sequences are kept as they are: a fit or a prediction needs one batch besides, and answers do not depend on the batch."""
 
-import tracemalloc
-
 import numpy as np
 import pytest
 
@@ -11,23 +9,13 @@ from ostinato.estimator import NotFittedError
 from ostinato.samples import samples_of
 from ostinato.scaling import Scale
 
-from .helpers import assert_close, assert_equal
+from .helpers import assert_close, assert_equal, peak
 
 RNG = np.random.default_rng(0)
 
 
 def classifier(**options):
     return RecurrentClassifier(**{"cell": "recurrent", "n_neurons": 2, "max_epochs": 1, "random_state": 0, **options})
-
-
-def peak(call):
-    """Bytes that NumPy held at the most during the call, beyond those before it."""
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def test_one_long_sequence_takes_no_short_ones_with_it():

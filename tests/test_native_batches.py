@@ -1,24 +1,14 @@
 """Memory is that of one batch, whatever stands beside it; counted with what NumPy asks for."""
 
-import tracemalloc
-
 import numpy as np
 
 from ostinato import Layer, Network, UpdateRule, cells, cross_entropy, train
 from ostinato.network import LastStep
 from ostinato.training import Examples, outputs
 
+from .helpers import peak
+
 rng = np.random.default_rng(0)
-
-
-def peak(call):
-    """Bytes that NumPy asked for at most, beside what was there."""
-    tracemalloc.start()
-    try:
-        call()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def test_one_long_sequence_among_short_ones_costs_its_own_memory_and_no_more():
