@@ -174,9 +174,12 @@ def damaged(
     place = int(rng.integers(len(lines)))
     name = str(rng.choice(features))
     columns = list(lines[0])
-    way = str(rng.choice(["text", "empty", "nan", "inf", "hexadecimal", "no column", "cut", "bytes", "nothing"]))
+    words = {
+        "text": "fast", "empty": "", "nan": "nan", "inf": "-inf", "hexadecimal": "0x10", "underscore": "1_000",
+        "other digits": "\N{FULLWIDTH DIGIT ONE}\N{FULLWIDTH DIGIT TWO}",
+    }  # fmt: skip
+    way = str(rng.choice([*words, "no column", "cut", "bytes", "nothing"]))
     log.append(f"  {way} in line {place + 2}, `{name}`")
-    words = {"text": "fast", "empty": "", "nan": "nan", "inf": "-inf", "hexadecimal": "0x10"}
     if way in words:
         lines[place] = {**lines[place], name: words[way]}
     if way == "no column":
