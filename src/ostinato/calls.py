@@ -49,24 +49,21 @@ def _answer(
         kind = type(itself).__name__
         owner = kind if owner == "__init__" else str(getattr(itself, "name", kind))
     headline, hint = _words(owner, parameters, given, named, elsewhere)
-    return lay_out(headline, hint=example if example and not headline.startswith(f"{owner}: there is no") else hint)
+    return lay_out(headline, hint="" if hint is None else example or hint)
 
 
 def _words(
-    owner: str,
-    parameters: list[inspect.Parameter],
-    given: tuple[Any, ...],
-    named: Mapping[str, Any],
+    owner: str, parameters: list[inspect.Parameter], given: tuple[Any, ...], named: Mapping[str, Any],
     elsewhere: Mapping[str, str],
-) -> tuple[str, str]:
-    """What does not fit, and a hint."""
+) -> tuple[str, str | None]:  # fmt: skip
+    """What does not fit, and a hint; None where that says all there is to say."""
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
     names = [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     unknown = next((name for name in named if name not in names), None)
     if unknown is not None and not any(p.kind == p.VAR_KEYWORD for p in parameters):
         listing = known_names(unknown, names, "arguments") if names else "what it takes is given without a name"
         here = f"here it is called `{elsewhere[unknown]}`" if unknown in elsewhere else listing
-        return f"{owner}: there is no argument `{unknown}`; {here}", ""
+        return f"{owner}: there is no argument `{unknown}`; {here}", None
     if len(given) > len(positional) and not any(p.kind == p.VAR_POSITIONAL for p in parameters):
         by_name = [p.name for p in parameters if p.kind == p.KEYWORD_ONLY]
         hint = f"{by_name[0]}=..." if by_name else ""
