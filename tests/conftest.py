@@ -36,6 +36,7 @@ EXPLAINED = {
     ("declarations.py", "ValueError"): "caught three lines below; the message is pinned in tests/golden/errors_cell.txt",
     ("fuse.py", "_DoesNotFitError"): "caught in the same file; tests/test_corners.py: a number may meet two names of its size",
     ("sequences.py", "AssertionError"): "the line above always raises",
+    ("interrupts.py", "error"): "what another thread raised goes on in the one that waits for it",
     ("backends.py", "NotImplementedError"): "a stream asks native code alone for a stepper",
 }
 

@@ -4,7 +4,9 @@ import ctypes
 import gc
 import os
 import re
+import signal
 import threading
+import time
 from pathlib import Path
 
 import llvmlite.binding as llvm
@@ -244,6 +246,25 @@ def test_no_speed_brings_a_vectoriser():
         text = jit.assembly(scalar, targets.TARGETS["x86-64-v3"], speed=speed)
         assert "mulss" in text
         assert "mulps" not in text
+
+
+def test_an_interrupt_waits_until_llvm_is_done(monkeypatch):
+    """llvmlite would free a module after the context that it lives in: the process would end."""
+    parse, done = jit.llvm.parse_assembly, []
+
+    def slow(*given):
+        module = parse(*given)
+        signal.raise_signal(signal.SIGINT)
+        time.sleep(0.05)  # an interrupt of this thread would come here
+        done.append(True)
+        return module
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jit.llvm, "parse_assembly", slow)
+        with pytest.raises(KeyboardInterrupt):
+            jit.compile_module(scale_text(4), targets.host())
+    assert done == [True]
+    assert jit.compile_module(scale_text(4), targets.host())
 
 
 def test_code_calls_the_c_library_and_finds_its_constants():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from ostinato import errors, ops
-from ostinato.native import ir, polynomials, vector_math
+from ostinato.native import ir, jit, polynomials, vector_math
 
 DTYPES = {32: np.float32, 64: np.float64}
 BITS = tuple(DTYPES)
@@ -59,11 +59,17 @@ def module_text(bits, lanes, fma):
 
 
 @cache
+def context():
+    """One for all modules, in which pointers are opaque with every llvmlite."""
+    return jit._context()
+
+
+@cache
 def engine(bits, lanes, fma):
     """The machine code for this CPU, or for the first x86-64 where there are to be no fused multiply-adds."""
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
-    module = llvm.parse_assembly(module_text(bits, lanes, fma))
+    module = llvm.parse_assembly(module_text(bits, lanes, fma), context())
     module.verify()
     if fma:
         cpu = {"cpu": llvm.get_host_cpu_name(), "features": llvm.get_host_cpu_features().flatten()}
@@ -312,7 +318,7 @@ def calls(triple, cpu, text):
     """The instructions that call a function, in the assembly of a target."""
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
-    module = llvm.parse_assembly(text)
+    module = llvm.parse_assembly(text, context())
     module.verify()
     assembly = llvm.Target.from_triple(triple).create_target_machine(cpu=cpu, opt=1).emit_assembly(module)
     assert all(re.search(rf"^{name}:", assembly, re.MULTILINE) for name in ELEMENTWISE)

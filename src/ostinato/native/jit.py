@@ -16,6 +16,9 @@ they would undo the plan. No pass changes a value, whatever the speed, because t
 for each library it ever had), for 0.6 ms more per load. Code, constants and their stubs lie in one mapping, so the small code
 model is always in reach of itself; functions of the C library (memset, memcpy) are reached through stubs.
 
+**Interrupts.** llvmlite frees what an interrupt leaves half made twice, or in the wrong order, which ends the process. So
+nothing here is interrupted: Ctrl-C goes on its way when it is done, some hundredths of a second later.
+
 **Threads.** llvmlite lets one call into LLVM happen at a time, with the GIL released; every compilation has an LLVM context of
 its own, freed at its end. A fork waits for the one call that is under way, so that the child finds LLVM, and the lock that
 llvmlite has on it, at rest.
@@ -32,6 +35,7 @@ import llvmlite.binding as llvm
 
 from .. import forking
 from ..errors import InternalError, lay_out
+from ..interrupts import undisturbed
 from .targets import Target, prepare
 
 Speed = Literal[0, 1, 2, 3]
@@ -40,6 +44,7 @@ SHOWN = 30  # lines of LLVM code in an error message, at each end
 forking.held(llvm.ffi.lib._lock)  # noqa: SLF001 - llvmlite has no other way to say that nobody may be in LLVM now
 
 
+@undisturbed
 def compile_module(ir_text: str, target: Target, *, speed: Speed = 2) -> bytes:
     """The object file of a module in LLVM's textual form.
 
@@ -60,6 +65,7 @@ def compile_module(ir_text: str, target: Target, *, speed: Speed = 2) -> bytes:
         return bytes(machine.emit_object(module))
 
 
+@undisturbed
 def assembly(ir_text: str, target: Target, *, speed: Speed = 2) -> str:
     """The same code as text, to look at. Works for every target, whether this CPU can run it or not.
 
@@ -94,13 +100,18 @@ class Code:
         """
         with self._lock:
             if symbol not in self._addresses:
-                with _ours("find", symbol=symbol):
-                    tracker = self._jit.lookup("ostinato", symbol)
-                self._trackers.append(tracker)
-                self._addresses[symbol] = int(tracker[symbol])
+                self._addresses[symbol] = self._find(symbol)
             return self._addresses[symbol]
 
+    @undisturbed
+    def _find(self, symbol: str) -> int:
+        with _ours("find", symbol=symbol):
+            tracker = self._jit.lookup("ostinato", symbol)
+        self._trackers.append(tracker)
+        return int(tracker[symbol])
 
+
+@undisturbed
 def load(object_bytes: bytes) -> Code:
     """Machine code in memory, from an object file that `compile_module` made for this CPU.
 
