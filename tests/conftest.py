@@ -67,7 +67,7 @@ def _watch(error: type[BaseException]) -> None:
 
     def noting(self: BaseException, *args: object, **options: object) -> None:
         frame = sys._getframe(1)
-        reached.add((Path(frame.f_code.co_filename).name, frame.f_lineno))
+        reached.add((frame.f_code.co_filename.removeprefix(f"{SOURCE}{os.sep}").replace(os.sep, "/"), frame.f_lineno))
         original(self, *args, **options)
 
     error.__init__ = noting  # type: ignore[method-assign]
@@ -89,14 +89,19 @@ def raise_statements() -> list[tuple[Path, ast.Raise, str]]:
     return found
 
 
+def inside(path: Path) -> str:
+    """The path of a source file inside the package."""
+    return path.relative_to(SOURCE).as_posix()
+
+
 def unreached(sites: set[tuple[str, int]]) -> list[str]:
     """The `raise` statements that are neither reached nor explained, as file:line: statement."""
     found = []
     for path, node, name in raise_statements():
-        lines = {line for file, line in sites if file == path.name}
+        lines = {line for file, line in sites if file == inside(path)}
         seen = lines & set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
-        if not seen and (path.name, name) not in EXPLAINED:
-            found.append(f"{path.relative_to(SOURCE.parent)}:{node.lineno}: {ast.unparse(node)[:120]}")
+        if not seen and (inside(path), name) not in EXPLAINED:
+            found.append(f"{inside(path)}:{node.lineno}: {ast.unparse(node)[:120]}")
     return found
 
 
