@@ -27,7 +27,7 @@ def imported(who, clock, backend):
     start = clock()
     import_module(who)
     if who == "ostinato" and backend in ("", "native"):
-        import_module("ostinato.native.choosing")
+        import_module("ostinato.native.automatic")
     return clock() - start
 
 

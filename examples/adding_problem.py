@@ -24,9 +24,9 @@ import time
 import numpy as np
 
 from ostinato import Layer, cells, relu
-from ostinato.losses import mean_squared_error
-from ostinato.network import LastStep, Network
-from ostinato.updates import UpdateRule, clip_by_global_norm
+from ostinato.layers.network import LastStep, Network
+from ostinato.learn.losses import mean_squared_error
+from ostinato.learn.optimisers import UpdateRule, clip_by_global_norm
 
 BASELINE = 1 / 6  # the variance of the sum of two numbers from [0, 1]: the error of always answering 1
 

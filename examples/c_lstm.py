@@ -30,9 +30,9 @@ import numpy as np
 from sklearn.datasets import load_digits
 
 from ostinato import BlockCirculant, LastStep, Layer, Network, cells, piecewise_sigmoid, piecewise_tanh, to_structure
-from ostinato.losses import cross_entropy, mean_squared_error
-from ostinato.training import Examples, outputs, train
-from ostinato.updates import UpdateRule, clip_by_global_norm
+from ostinato.learn.losses import cross_entropy, mean_squared_error
+from ostinato.learn.optimisers import UpdateRule, clip_by_global_norm
+from ostinato.learn.training import Examples, outputs, train
 
 BLOCKS = (1, 2, 4, 8, 16)  # 1 is dense
 N_TEST = 360

@@ -18,7 +18,7 @@ import sys
 import numpy as np
 
 from ostinato import Bias, Input, LastStep, Layer, Network, State, UpdateRule, Weight, cell, cells, sigmoid, tanh
-from ostinato.losses import cross_entropy
+from ostinato.learn.losses import cross_entropy
 
 
 @cell

@@ -22,8 +22,8 @@ from pathlib import Path
 import pytest
 
 import ostinato
-from ostinato import read
-from ostinato.backends import VARIABLE
+from ostinato.ir import parse
+from ostinato.runtime.backends import VARIABLE
 
 SOURCE = Path(ostinato.__file__).parent
 GOLDEN = Path(__file__).parent / "golden"
@@ -31,13 +31,20 @@ GOLDEN = Path(__file__).parent / "golden"
 # `raise` statements that no test can reach, or whose class is not ours to watch: (file, class) -> why
 EXPLAINED = {
     ("__init__.py", "AttributeError"): "what Python expects of a module; tests/test_structure.py runs it",
-    ("boundary.py", "NotImplementedError"): "the method of the abstract Symbolic; every symbol has its own",
-    ("shapes.py", "ValueError"): "tests/test_shapes.py and the messages built from it",
-    ("declarations.py", "ValueError"): "caught three lines below; the message is pinned in tests/golden/errors_cell.txt",
-    ("fuse.py", "_DoesNotFitError"): "caught in the same file; tests/test_corners.py: a number may meet two names of its size",
-    ("sequences.py", "AssertionError"): "the line above always raises",
-    ("interrupts.py", "error"): "what another thread raised goes on in the one that waits for it",
-    ("backends.py", "NotImplementedError"): "a stream asks native code alone for a stepper",
+    ("estimators/__init__.py", "AttributeError"): "what Python expects of a module, too",
+    ("ir/op.py", "NotImplementedError"): "the method of the abstract Symbolic; every symbol has its own",
+    ("ir/shapes.py", "ValueError"): "tests/test_shapes.py and the messages built from it",
+    (
+        "language/declarations.py",
+        "ValueError",
+    ): "caught three lines below; pinned in tests/golden/errors_cell.txt",
+    (
+        "passes/fuse.py",
+        "_DoesNotFitError",
+    ): "caught in the same file; see tests/test_corners.py",
+    ("runtime/arguments.py", "AssertionError"): "the line above always raises",
+    ("process/interrupts.py", "error"): "what another thread raised goes on in the one that waits for it",
+    ("runtime/backends.py", "NotImplementedError"): "a stream asks native code alone for a stepper",
 }
 
 # What a cell means is asked of the interpreter, where nothing has to be compiled; native code is compared with it in the files
@@ -74,7 +81,7 @@ def _watch(error: type[BaseException]) -> None:
 
 
 _watch(ostinato.OstinatoError)
-_watch(read._Unreadable)
+_watch(parse._Unreadable)
 
 
 @cache

@@ -12,9 +12,10 @@ from math import prod
 import numpy as np
 import pytest
 
-from ostinato.native import emit, engine
-from ostinato.native.targets import TARGETS
-from ostinato.shapes import Varies
+from ostinato.ir.shapes import Varies
+from ostinato.lower import kernel
+from ostinato.lower.target import TARGETS
+from ostinato.native import program as native_program
 
 EMULATOR, COMPILER = "qemu-aarch64", "aarch64-linux-gnu-gcc"
 MAIN = r"""
@@ -107,14 +108,16 @@ class Emulated:
 
 def memory_of(native, fields):
     """Field of the context -> the bytes that it points to; internal buffers lie in the arena, and a run finds their places."""
-    n_steps, n_instances, n_rows = (int(fields[i]) for i in (emit.N_STEPS, emit.N_INSTANCES, emit.N_ROWS))
+    n_steps, n_instances, n_rows = (int(fields[i]) for i in (kernel.N_STEPS, kernel.N_INSTANCES, kernel.N_ROWS))
     per, room = native._internal
-    arena = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + (per[Varies.STEP] + engine.ROW_PLACE) * n_rows + room
+    arena = (
+        per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + (per[Varies.STEP] + native_program.ROW_PLACE) * n_rows + room
+    )
     found = {
-        emit.COUNTS: 8 * n_steps, emit.OFFSETS: 8 * (n_steps + 1), emit.RESET: n_rows, emit.ARENA: arena,
-        emit.ORDER: 8 * n_instances, emit.LENGTHS: 8 * n_instances,
+        kernel.COUNTS: 8 * n_steps, kernel.OFFSETS: 8 * (n_steps + 1), kernel.RESET: n_rows, kernel.ARENA: arena,
+        kernel.ORDER: 8 * n_instances, kernel.LENGTHS: 8 * n_instances,
     }  # fmt: skip
-    internal = set(engine.internal_buffers(native.plan))
+    internal = set(native_program.internal_buffers(native.plan))
     for name, buffer in native.plan.buffers.items():
         rows = {Varies.NEVER: 1, Varies.INSTANCE: n_instances}.get(buffer.space, n_rows)
         if buffer.space == Varies.STEP and name in native._users | Emulated.placed:
@@ -129,7 +132,7 @@ def memory_of(native, fields):
 @pytest.fixture
 def on_arm(tmp_path, monkeypatch):
     """Native layers that are compiled in this test run in the emulator."""
-    lay_out, prepared, run = (getattr(engine.NativeProgram, name) for name in ("_lay_out", "prepared", "run"))
+    lay_out, prepared, run = (getattr(native_program.NativeProgram, name) for name in ("_lay_out", "prepared", "run"))
 
     def owning(native, unit):
         native.code.native = native
@@ -144,12 +147,12 @@ def on_arm(tmp_path, monkeypatch):
         return run(native, timeline, values, weights, reset, placed)
 
     monkeypatch.setattr(Emulated, "folder", tmp_path)
-    monkeypatch.setattr(engine, "load", Emulated)
-    monkeypatch.setattr(engine, "FUNCTION", lambda function: function)
-    monkeypatch.setattr(engine, "host", lambda: TARGETS["aarch64"])
-    monkeypatch.setattr(engine.NativeProgram, "_lay_out", owning)
-    monkeypatch.setattr(engine.NativeProgram, "prepared", preparing)
-    monkeypatch.setattr(engine.NativeProgram, "run", running)
+    monkeypatch.setattr(native_program, "load", Emulated)
+    monkeypatch.setattr(native_program, "FUNCTION", lambda function: function)
+    monkeypatch.setattr(native_program, "host", lambda: TARGETS["aarch64"])
+    monkeypatch.setattr(native_program.NativeProgram, "_lay_out", owning)
+    monkeypatch.setattr(native_program.NativeProgram, "prepared", preparing)
+    monkeypatch.setattr(native_program.NativeProgram, "run", running)
     before = Emulated.count
     yield
     assert Emulated.count > before, "nothing ran in the emulator"

@@ -6,7 +6,7 @@ The measure is the definition computed in float64. Two kinds of comparison:
   few roundings of its own: `function_is_right`.
 * A cell adds up products, whose roundings are as large as the products, and passes them through gates: what float32 can know of
   the result depends on how much the result depends on each rounding. So the definition is computed several times in float64
-  with every op's result disturbed by as much as float32 (and native code, see native/vector_math.py) may err: Monte Carlo
+  with every op's result disturbed by as much as float32 (and native code, see lower/vector_math.py) may err: Monte Carlo
   arithmetic (Parker 1997). Where these results lie together, float32 has to lie with them; where they lie apart (a sum that
   cancels, a gate's 1 - y), float32 can not do better: `cell_is_right`.
 
@@ -27,19 +27,19 @@ from ostinato import (
     Output,
     cell,
     cells,
-    functions,
     layer_norm,
     mean,
     norm,
     normalize,
-    ops,
     piecewise_sigmoid,
     piecewise_tanh,
     softmax,
 )
-from ostinato.cell import Cell
-from ostinato.losses import LOSSES
-from ostinato.updates import RULES
+from ostinato.ir import ops
+from ostinato.language import functions
+from ostinato.language.cell import Cell
+from ostinato.learn.losses import LOSSES
+from ostinato.learn.optimisers import RULES
 
 SCALES = (1e-30, 1.0, 1e2, 1e4, 1e6)
 EPS = 2.0**-24  # half a unit in the last place of float32
@@ -146,7 +146,7 @@ WEIGHTS = [*((scale, False) for scale in SCALES), (1.0, True), (1e6, True)]
 DISTURBANCES = ((0, 1.0), (1, 1.0), (2, 1e-6), (3, 1e-6))
 MARGIN = 8.0  # by how much the largest of a few disturbed results may fall short of the largest possible
 
-# how much the result of an op errs, in halves of a unit in the last place (twice the bounds of native/vector_math.py)
+# how much the result of an op errs, in halves of a unit in the last place (twice the bounds of lower/vector_math.py)
 ERRORS = {"exp": 5, "log": 3, "tanh": 6, "sigmoid": 7, "softplus": 8, "power": 2}
 EXACT = {
     "negative", "maximum", "minimum", "abs", "sign", "relu", "where", "stop_gradient", "max", "less", "less_equal", "equal",

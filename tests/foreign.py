@@ -3,11 +3,11 @@
 import sys
 
 from ostinato import Cell, Layer, cells
-from ostinato.backends import scheduled_program
+from ostinato.lower.module import lower
+from ostinato.lower.target import TARGETS
 from ostinato.native.jit import compile_module
-from ostinato.native.lower import lower
-from ostinato.native.targets import TARGETS
-from ostinato.planner import plan_program
+from ostinato.plan.planner import plan_program
+from ostinato.runtime.backends import scheduled_program
 
 DOUBLE = ("lstm", "gru_reset_before", "lstm_layer_norm", "attention")  # cells that are compiled in float64 too
 

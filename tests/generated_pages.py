@@ -14,8 +14,8 @@ from unittest import mock
 import numpy as np
 
 from ostinato import Cell, Layer, RecurrentClassifier, RecurrentRegressor, cells, cli, explain
-from ostinato.declarations import Declaration
 from ostinato.initialise import Constant, Orthogonal
+from ostinato.language.declarations import Declaration
 from tests.test_estimator_checks import FAILING
 
 # module -> what its cells have in common

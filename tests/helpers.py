@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import ostinato
-from ostinato.graph import Program, Value
+from ostinato.ir.graph import Program, Value
 
 GOLDEN = Path(__file__).parent / "golden"
 

@@ -24,10 +24,10 @@ from unittest import mock
 import numpy as np
 
 from ostinato import Layer
-from ostinato.graph import Graph, problems
-from ostinato.ops import Op
-from ostinato.read import read_graph, read_program
-from ostinato.work import Pace, Shares, Work
+from ostinato.ir.graph import Graph, problems
+from ostinato.ir.ops import Op
+from ostinato.ir.parse import read_graph, read_program
+from ostinato.native.parallel import Pace, Shares, Work
 from tests.random_writer import SCOPE, write
 
 

@@ -16,8 +16,8 @@ import numpy as np
 
 import ostinato
 from ostinato import RecurrentClassifier, RecurrentRegressor
-from ostinato.backends import VARIABLE
 from ostinato.cli import main
+from ostinato.runtime.backends import VARIABLE
 from tests.random_subjects import all_same
 
 Array = np.ndarray[Any, Any]

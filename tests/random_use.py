@@ -25,7 +25,7 @@ from unittest import mock
 import numpy as np
 
 from ostinato import get_threads, set_threads
-from ostinato.backends import VARIABLE
+from ostinato.runtime.backends import VARIABLE
 from tests.random_actions import ACTIONS
 from tests.random_learning import ROUNDS
 from tests.random_subjects import Subject

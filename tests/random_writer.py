@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 
 import ostinato
-from ostinato import OstinatoError, functions, ops
-from ostinato.boundary import dims_of, type_of
-from ostinato.declarations import Declaration
-from ostinato.graph import Port, Value
-from ostinato.shapes import Type, Varies
-from ostinato.symbol import tracer_of
-from ostinato.trace import trace
+from ostinato import OstinatoError
+from ostinato.ir import ops
+from ostinato.ir.graph import Port, Value
+from ostinato.ir.op import dims_of, type_of
+from ostinato.ir.shapes import Type, Varies
+from ostinato.language import functions
+from ostinato.language.declarations import Declaration
+from ostinato.language.trace import trace
+from ostinato.language.tracer import tracer_of
 
 SCOPE = {**vars(ops), **vars(functions), **vars(ostinato)}
 LARGEST = 3.0  # what may grow further is put through tanh

@@ -10,8 +10,8 @@ import pytest
 
 import ostinato
 from ostinato import Bidirectional, Dropout, LastStep, Layer, Network, OptionError, cell, cells, dropout, tanh
-from ostinato.declarations import Bias, Input, State, Weight
 from ostinato.initialise import Glorot, Orthogonal
+from ostinato.language.declarations import Bias, Input, State, Weight
 
 from .helpers import assert_close, assert_equal, random
 

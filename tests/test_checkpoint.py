@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 from ostinato import DataError, Input, Layer, OptionError, cell, cells, exp, files, load, log
-from ostinato.checkpoint import _blocks, _meaning
 from ostinato.errors import FileError
-from ostinato.losses import Loss, cross_entropy, mean_squared_error
-from ostinato.network import Dropout, LastStep, Network
-from ostinato.ops import sum_
-from ostinato.schedules import Cosine, OnPlateau, WarmUp
-from ostinato.training import Examples, train
-from ostinato.updates import UpdateRule
+from ostinato.ir.ops import sum_
+from ostinato.layers.network import Dropout, LastStep, Network
+from ostinato.learn.checkpoint import _blocks, _meaning
+from ostinato.learn.losses import Loss, cross_entropy, mean_squared_error
+from ostinato.learn.optimisers import UpdateRule
+from ostinato.learn.schedules import Cosine, OnPlateau, WarmUp
+from ostinato.learn.training import Examples, train
 
 from .helpers import Messages, assert_equal
 
@@ -242,7 +242,7 @@ def refused(net=None, examples=None, **options):
 
 def changed(path, target, change):
     """A copy of a checkpoint whose content was changed by somebody who knows how: the digest is right."""
-    from ostinato import checkpoint
+    from ostinato.learn import checkpoint
 
     arrays, description = checkpoint.read(path)
     description.pop("format")

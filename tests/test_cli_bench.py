@@ -9,10 +9,11 @@ from dataclasses import replace
 import pytest
 
 import ostinato
-from ostinato import cells, cli, threads
+from ostinato import cells, cli
 from ostinato.commands import bench
-from ostinato.machine import typical
-from ostinato.phases import CHOICES
+from ostinato.native import threads
+from ostinato.plan.machine import typical
+from ostinato.plan.phases import CHOICES
 from tests.test_cli import FILE, complaint, run
 
 QUICK = ["--steps", "3", "--batch", "1", "2", "--seconds", "0.001"]

@@ -7,9 +7,10 @@ import sys
 import pytest
 
 import ostinato
-from ostinato import OptionError, cores
-from ostinato.cores import available, group_limit, processors
-from ostinato.threads import WORKERS
+from ostinato import OptionError
+from ostinato.native.threads import WORKERS
+from ostinato.process import cores
+from ostinato.process.cores import available, group_limit, processors
 
 
 @pytest.fixture(autouse=True)

@@ -25,9 +25,9 @@ from ostinato import (
     split,
     tanh,
 )  # fmt: skip
-from ostinato.cell import Cell
 from ostinato.cli import main
-from ostinato.functions import mean
+from ostinato.language.cell import Cell
+from ostinato.language.functions import mean
 
 from .helpers import random
 

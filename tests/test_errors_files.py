@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import save
 
 from ostinato import FileError, Layer, MissingExtraError, cells, files
-from ostinato.read import read_graph, read_program
+from ostinato.ir.parse import read_graph, read_program
 
 from .helpers import Messages
 

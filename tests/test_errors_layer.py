@@ -25,8 +25,8 @@ from ostinato import (
     tanh,
 )
 from ostinato.compiler import compile_graph
-from ostinato.graph import Graph, verify
-from ostinato.rewrite import Builder
+from ostinato.ir.graph import Graph, verify
+from ostinato.passes.rewrite import Builder
 
 from .helpers import Messages
 

@@ -5,9 +5,9 @@ import pytest
 
 import ostinato
 from ostinato import RecurrentClassifier, RecurrentRegressor
-from ostinato.estimator import NotFittedError
-from ostinato.samples import samples_of
-from ostinato.scaling import Scale
+from ostinato.estimators.base import NotFittedError
+from ostinato.estimators.samples import samples_of
+from ostinato.estimators.scaling import Scale
 
 from .helpers import assert_close, assert_equal, peak
 
@@ -132,7 +132,7 @@ def test_answers_stand_in_the_order_of_the_samples():
 
 def stopping(at, error=KeyboardInterrupt):
     """A stand-in for the step of a rule, whose n-th raises the error; or spoils the weights, if there is none."""
-    from ostinato.updates import UpdateRule
+    from ostinato.learn.optimisers import UpdateRule
 
     original, count = UpdateRule.step, [0]
 
@@ -153,7 +153,7 @@ X, Y = RNG.standard_normal((40, 5, 2)), np.arange(40) % 2
 def test_an_interrupted_fit_keeps_its_best_epoch(monkeypatch):
     from sklearn.exceptions import ConvergenceWarning
 
-    monkeypatch.setattr("ostinato.updates.UpdateRule.step", stopping(at=8))  # two steps an epoch
+    monkeypatch.setattr("ostinato.learn.optimisers.UpdateRule.step", stopping(at=8))  # two steps an epoch
     with pytest.warns(ConvergenceWarning, match="interrupted by user. It keeps the weights of epoch") as caught:
         model = classifier(max_epochs=10).fit(X, Y)
     assert caught[0].filename == __file__
@@ -172,7 +172,7 @@ def test_a_diverging_fit_keeps_its_best_epoch(validation_fraction, monkeypatch):
         return RecurrentRegressor(max_epochs=max_epochs, **settings)
 
     y = X[:, -1, 0]
-    monkeypatch.setattr("ostinato.updates.UpdateRule.step", stopping(at=8, error=None))
+    monkeypatch.setattr("ostinato.learn.optimisers.UpdateRule.step", stopping(at=8, error=None))
     with pytest.warns(ConvergenceWarning, match="nan. It keeps|is not finite. It keeps the weights of epoch"):
         found = model(10).fit(X, y)
     monkeypatch.undo()
@@ -193,7 +193,7 @@ def test_a_fit_that_no_epoch_of_answers_numbers_is_lost():
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, MemoryError])
 def test_before_the_first_epoch_there_is_nothing_to_keep(error, monkeypatch):
-    monkeypatch.setattr("ostinato.updates.UpdateRule.step", stopping(at=2, error=error))
+    monkeypatch.setattr("ostinato.learn.optimisers.UpdateRule.step", stopping(at=2, error=error))
     model = classifier(max_epochs=10)
     with pytest.raises(error):
         model.fit(X, Y)

@@ -423,8 +423,8 @@ def scikit_learn_is_missing(monkeypatch):
         return real(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", without_sklearn)
-    path = Path(ostinato.__file__).parent / "estimator.py"
-    spec = importlib.util.spec_from_file_location("ostinato.estimator_again", path)
+    path = Path(ostinato.__file__).parent / "estimators" / "base.py"
+    spec = importlib.util.spec_from_file_location("ostinato.estimators.again", path)
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, spec.name, module)
     spec.loader.exec_module(module)

@@ -31,8 +31,8 @@ from ostinato import (
 from ostinato.explain import Counts, explain
 from ostinato.explain.cost import RULES, counts
 from ostinato.explain.document import Formulas, Page, Picture, Section, Sentence, Table, plain
-from ostinato.explain.html import fragment
-from ostinato.ops import OPS
+from ostinato.explain.page.html import fragment
+from ostinato.ir.ops import OPS
 
 SMALL = {"n_inputs": 3, "n_neurons": 5}
 

@@ -24,7 +24,7 @@ from ostinato import (
     unpad_sequences,
 )
 from ostinato.errors import ArgumentError
-from ostinato.training import Examples
+from ostinato.learn.training import Examples
 
 from .helpers import Messages, assert_equal, random
 

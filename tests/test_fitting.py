@@ -19,9 +19,9 @@ from ostinato import (
     cross_entropy,
     mean_squared_error,
 )
-from ostinato.fitting import belonging
-from ostinato.network import LastStep
-from ostinato.training import Examples
+from ostinato.layers.network import LastStep
+from ostinato.learn.fitting import belonging
+from ostinato.learn.training import Examples
 
 from .helpers import Messages, assert_equal, random
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ostinato import DataError, DataTypeError, Layer, cells
-from ostinato.losses import cross_entropy
+from ostinato.learn.losses import cross_entropy
 
 from .helpers import Messages, assert_equal
 
@@ -85,13 +85,13 @@ def test_a_list_of_frames_has_an_axis_more():
 
 
 def test_a_frame_of_one_array_is_not_copied():
-    from ostinato.frames import numbers_of_frame
+    from ostinato.runtime.frames import numbers_of_frame
 
     assert np.shares_memory(numbers_of_frame(FRAME, "x", "gru"), FRAME.to_numpy())
 
 
 def test_a_frame_without_columns_and_lengths_of_frames():
-    from ostinato.frames import column_names, numbers_of_frame
+    from ostinato.runtime.frames import column_names, numbers_of_frame
 
     assert numbers_of_frame(POLARS.select([]), "x", "gru").shape[1] == 0
     assert column_names(FRAME) == column_names(POLARS) == column_names(TABLE) == ("speed", "on_ground")

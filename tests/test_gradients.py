@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 
 import ostinato
-from ostinato import Bias, Context, Input, Layer, Output, State, Weight, boundary, cell, dropout, functions, ops, tanh
-from ostinato.shapes import Dim
+from ostinato import Bias, Context, Input, Layer, Output, State, Weight, cell, dropout, tanh
+from ostinato.ir import op as boundary
+from ostinato.ir import ops
+from ostinato.ir.shapes import Dim
+from ostinato.language import functions
 from tests.loops import CASES
 from tests.scenarios import SCENARIOS, apart, build, named
 

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 import ostinato
-from ostinato import machine as machine_module
-from ostinato.native import ir, jit, targets
+from ostinato.lower import llvm_text
+from ostinato.lower import target as targets
+from ostinato.native import jit
+from ostinato.plan import machine as machine_module
 
 STATM = Path("/proc/self/statm")
 
@@ -223,7 +225,7 @@ def test_every_target_and_speed_computes_the_same_bits(target, speed):
 )
 def test_the_assembly_of_every_target_uses_its_registers(name, register):
     target = targets.TARGETS[name]
-    if name == "riscv64-v" and not ir.SHORT_SPLAT:
+    if name == "riscv64-v" and not llvm_text.SHORT_SPLAT:
         pytest.skip("LLVM 15 makes scalar code of vectors of a fixed size for RISC-V: right, and slow")
     text = jit.assembly(scale_text(target.lanes("f32")), target)
     assert len(re.findall(register, text)) >= 2
@@ -231,7 +233,7 @@ def test_the_assembly_of_every_target_uses_its_registers(name, register):
     assert wider is None or wider not in text
 
 
-@pytest.mark.skipif(not ir.SHORT_SPLAT, reason="llvmlite 0.44 has neither pass; nothing that we write needs them")
+@pytest.mark.skipif(not llvm_text.SHORT_SPLAT, reason="llvmlite 0.44 has neither pass; nothing that we write needs them")
 def test_the_default_passes_inline_and_clear_the_stack():
     target = targets.TARGETS["x86-64-v3"]
     slow, fast = (jit.assembly(scale_text(8), target, speed=speed) for speed in (1, 2))
@@ -296,7 +298,9 @@ def test_code_calls_the_c_library_and_finds_its_constants():
 
 
 @pytest.mark.skipif(not STATM.exists(), reason="the resident memory is read from /proc")
-@pytest.mark.skipif(not ir.SHORT_SPLAT, reason="llvmlite 0.44 keeps the memory of code that is dropped: docs/native.md says so")
+@pytest.mark.skipif(
+    not llvm_text.SHORT_SPLAT, reason="llvmlite 0.44 keeps the memory of code that is dropped: docs/native.md says so"
+)
 def test_memory_does_not_grow_with_code_that_is_dropped():
     text = f"@table = global [262144 x i32] [{', '.join(['i32 9'] * 262144)}]\ndefine void @f() {{ ret void }}"
     content = jit.compile_module(text, targets.host())  # 1 MiB

@@ -36,7 +36,7 @@ from ostinato import (
 )
 from ostinato import max as largest
 from ostinato import sum as total
-from ostinato.functions import ACTIVATIONS
+from ostinato.language.functions import ACTIVATIONS
 
 from .helpers import assert_close, assert_equal, random
 

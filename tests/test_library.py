@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ostinato import cells
-from ostinato.cell import Cell
+from ostinato.language.cell import Cell
 from tests.library import LIBRARY
 from tests.loops import CASES, run
 from tests.scenarios import SCENARIOS, apart, build, named

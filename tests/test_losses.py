@@ -6,7 +6,7 @@ import torch
 
 from ostinato import Bias, DataError, Input, OptionError, State, cell
 from ostinato import sum as total
-from ostinato.losses import (
+from ostinato.learn.losses import (
     LOSSES,
     Loss,
     as_loss,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from ostinato import Bias, Context, Input, Layer, Output, State, Weight, cell, cells, patches, stop_gradient, tanh
 from ostinato import sum as sum_
-from ostinato.sequences import Sequences
+from ostinato.runtime.arguments import Sequences
 from tests.library import LIBRARY
 from tests.loops import CASES
 from tests.random_cells import check_native, near, script

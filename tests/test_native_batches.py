@@ -3,8 +3,8 @@
 import numpy as np
 
 from ostinato import Layer, Network, UpdateRule, cells, cross_entropy, train
-from ostinato.network import LastStep
-from ostinato.training import Examples, outputs
+from ostinato.layers.network import LastStep
+from ostinato.learn.training import Examples, outputs
 
 from .helpers import peak
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from ostinato import Context, Input, Layer, State, Weight, cell, cells, tanh
-from ostinato.timeline import Timeline
+from ostinato.ir.timeline import Timeline
 from tests.test_native import equal
 
 

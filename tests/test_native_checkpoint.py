@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from ostinato.training import Examples
-from ostinato.updates import UpdateRule
+from ostinato.learn.optimisers import UpdateRule
+from ostinato.learn.training import Examples
 
 from .test_checkpoint import Stopped, everything, network, run, stopping_after
 

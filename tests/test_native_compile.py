@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from ostinato import Context, Input, Layer, State, Weight, cell, cells, tanh
-from ostinato.backends import scheduled_program
-from ostinato.cost_model import CostModel
-from ostinato.native.lower import lower
-from ostinato.native.targets import TARGETS
-from ostinato.planner import plan_program
-from ostinato.rewrite import Pass
-from ostinato.simplify import simplify
+from ostinato.lower.module import lower
+from ostinato.lower.target import TARGETS
+from ostinato.passes.rewrite import Pass
+from ostinato.passes.simplify import simplify
+from ostinato.plan.cost_model import CostModel
+from ostinato.plan.planner import plan_program
+from ostinato.runtime.backends import scheduled_program
 
 
 def functions(made, name, **sizes):

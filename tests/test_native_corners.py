@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - its usual name
 
 import ostinato
-from ostinato import Input, Layer, Output, cell, functions, ops
+from ostinato import Input, Layer, Output, cell
+from ostinato.ir import ops
+from ostinato.language import functions
 from tests.documentation import ROOT
 
 PAGE = (ROOT / "docs" / "language.md").read_text()

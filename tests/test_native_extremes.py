@@ -8,7 +8,8 @@ import pytest
 
 import ostinato
 from ostinato import Bias, Input, Layer, State, Weight, cell, cells, elu, layer_norm, mean, norm, normalize, sigmoid, sqrt
-from ostinato.updates import clip_by_global_norm
+from ostinato.language import functions
+from ostinato.learn.optimisers import clip_by_global_norm
 from tests import extremes
 from tests.extremes import ACTIVATIONS, CELLS, CONSTANT, SCALES, activations, cell_is_right, function_is_right, over_a_line
 
@@ -29,7 +30,7 @@ def test_a_cell_is_as_right_as_float32_can_be_at_every_scale(name):
 
 
 def test_all_activations_and_losses_are_among_them():
-    assert set(ostinato.functions.ACTIVATIONS) <= set(ACTIVATIONS)
+    assert set(functions.ACTIVATIONS) <= set(ACTIVATIONS)
     losses = [v for v in vars(ostinato).values() if isinstance(v, ostinato.Loss)]
     assert {loss.of_one for loss in losses} <= {function for function, _ in CELLS.values()}
 

@@ -99,10 +99,10 @@ def test_while_another_thread_holds_every_lock_of_ours(tmp_path):
     """Those of the compiler, of each program and each piece of code, of the cache, the workers, generators and properties."""
     script = """
         from functools import cached_property
-        from ostinato import forking
-        from ostinato.native import engine
-        from ostinato.threads import WORKERS
-        from ostinato.timeline import Timeline
+        from ostinato.process import forking
+        from ostinato.native import program as native_program
+        from ostinato.native.threads import WORKERS
+        from ostinato.ir.timeline import Timeline
 
         @cell
         def dropping(x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs", "n_neurons")):
@@ -114,7 +114,7 @@ def test_while_another_thread_holds_every_lock_of_ours(tmp_path):
         Y, masked = layer(X), layer.run(X, training=True)
         wanted = wide(many), wide(many), wide(many)
         locks = [*forking._RENEWED, WORKERS._busy]
-        assert len(locks) > 8 and engine._LOADING in locks and layer._beginning.masks.bit_generator.lock in locks
+        assert len(locks) > 8 and native_program._LOADING in locks and layer._beginning.masks.bit_generator.lock in locks
         locks += [p.lock for p in vars(Timeline).values() if isinstance(p, cached_property) and hasattr(p, "lock")]
         ready, done = threading.Event(), threading.Event()
         def hold():
@@ -144,7 +144,7 @@ def test_what_can_not_be_cut_in_two_is_waited_for():
     """A call into LLVM, and the import of native code: the fork comes after them."""
     assert (
         run("""
-        from ostinato import forking
+        from ostinato.process import forking
         new_layer_answers()
         import llvmlite.binding as llvm
         for lock in (llvm.ffi.lib._lock, forking.IMPORTING):
@@ -168,7 +168,7 @@ def test_while_another_thread_runs_trains_and_streams():
     assert (
         run("""
         from ostinato import LastStep, Network, UpdateRule, cross_entropy, train
-        from ostinato.training import Examples
+        from ostinato.learn.training import Examples
         wide = Layer(cells.recurrent, n_inputs=32, n_neurons=96)
         many = np.random.default_rng(0).standard_normal((50, 64, 32)).astype(np.float32)
         wanted = wide(many)
@@ -214,7 +214,7 @@ def test_children_of_children_in_a_process_with_workers():
         wanted = wide(many)
         for _ in range(4):
             wide(many)
-        from ostinato.threads import WORKERS
+        from ostinato.native.threads import WORKERS
         assert WORKERS._queues, "the runs were shared"
         def answers(depth):
             same = all(np.array_equal(wide(many), wanted) for _ in range(4)) and new_layer_answers(20 + depth)
@@ -255,7 +255,7 @@ def test_a_handler_may_fork_in_the_middle_of_a_run_of_its_own_thread():
     """The parent's run is finished by its workers; in the child nobody does their parts, and the run is said not to be done."""
     assert (
         run("""
-        from ostinato.threads import WORKERS
+        from ostinato.native.threads import WORKERS
         gate, children = threading.Event(), []
         def handler(*_):
             children.append(os.fork())

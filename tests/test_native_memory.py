@@ -12,8 +12,8 @@ import pytest
 
 import ostinato
 from ostinato import Bias, Context, DataError, Input, Layer, Output, State, Weight, cell, cells, maximum, tanh
-from ostinato.native import engine
-from ostinato.native.engine import NativeProgram
+from ostinato.native import program as native_program
+from ostinato.native.program import NativeProgram
 from tests.test_native import EVERY, LIMIT, equal, everything, given, with_weights
 
 ROOT = Path(__file__).parent.parent
@@ -77,7 +77,7 @@ def run_beside_protected_pages(place, n, behind):
     def guarded_block(n_bytes):
         return region(-(-n_bytes // 64) * 64, behind=behind), 0
 
-    with mock.patch.object(NativeProgram, "run", guarded_run), mock.patch.object(engine, "block", guarded_block):
+    with mock.patch.object(NativeProgram, "run", guarded_run), mock.patch.object(native_program, "block", guarded_block):
         for layer, wanted in zip(layers, expected, strict=True):
             layer.weights._arrays = {name: beside(w, behind=behind) for name, w in layer.weights.items()}
             n_arrays += len(layer.weights)

@@ -33,13 +33,13 @@ from ostinato import (
     tanh,
     where,
 )
-from ostinato.backends import scheduled_program
-from ostinato.native import engine
-from ostinato.native.engine import NativeProgram
+from ostinato.lower.module import lower
+from ostinato.lower.target import TARGETS, VARIABLE, host, runnable
+from ostinato.native import program as native_program
 from ostinato.native.jit import assembly
-from ostinato.native.lower import lower
-from ostinato.native.targets import TARGETS, VARIABLE, host, runnable
-from ostinato.planner import plan_program
+from ostinato.native.program import NativeProgram
+from ostinato.plan.planner import plan_program
+from ostinato.runtime.backends import scheduled_program
 from tests.foreign import library_cells
 from tests.test_native import EVERY, LIMIT, PLANS, close, equal, everything, given, with_weights
 
@@ -167,7 +167,7 @@ def test_neon_uses_vectors_of_four_and_fused_multiply_adds():
 def test_without_vectors_the_numbers_are_those_of_numpy_and_no_plan_changes_a_bit(monkeypatch):
     """One number at a time, on this processor: what a target without vectors does."""
     alone = replace(host(), name="alone", vector_bytes=4, n_registers=16)
-    monkeypatch.setattr(engine, "host", lambda: alone)
+    monkeypatch.setattr(native_program, "host", lambda: alone)
     for n, dtype in ((7, "float32"), (5, "float64")):
         for case in SMALL_SET:
             sizes = {name: case.sizes(n)[name] for name in case.cell.dimensions}

@@ -8,11 +8,11 @@ import pytest
 
 import ostinato
 from ostinato import DataError, Input, Layer, OptionError, Output, Weight, cell, cells
-from ostinato.cores import available
-from ostinato.planner import plan_program
-from ostinato.threads import WORKERS
-from ostinato.timeline import Timeline
-from ostinato.work import Pace, Shares, Work, alike
+from ostinato.ir.timeline import Timeline
+from ostinato.native.parallel import Pace, Shares, Work, alike
+from ostinato.native.threads import WORKERS
+from ostinato.plan.planner import plan_program
+from ostinato.process.cores import available
 
 
 @pytest.fixture(autouse=True)

@@ -25,11 +25,11 @@ from ostinato import (
     where,
 )
 from ostinato import sum as sum_
-from ostinato.native import flat
-from ostinato.native.flat import FlatRun, FlatStep
+from ostinato.learn.optimisers import RULES
+from ostinato.lower.target import TARGETS
+from ostinato.native import updates
 from ostinato.native.jit import compile_module
-from ostinato.native.targets import TARGETS
-from ostinato.updates import RULES
+from ostinato.native.updates import FlatRun, FlatStep
 
 from .helpers import assert_equal, random
 
@@ -117,7 +117,7 @@ def test_a_rule_is_written_for_every_target(target):
 
 @pytest.mark.parametrize("n_threads", [1, 2, 3])
 def test_threads_share_the_elements_and_change_no_bit(monkeypatch, n_threads):
-    monkeypatch.setattr(flat, "THREAD", 64)
+    monkeypatch.setattr(updates, "THREAD", 64)
     one, other = layer(), layer()
     rule, plain = UpdateRule("adam"), as_a_layer(UpdateRule("adam"))
     try:

@@ -18,7 +18,7 @@ from ostinato import (
     dropout,
     tanh,
 )
-from ostinato.network import Bidirectional, Dropout, LastStep, Network
+from ostinato.layers.network import Bidirectional, Dropout, LastStep, Network
 
 from .helpers import Messages, assert_close, assert_equal, random
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import ostinato
-from ostinato import Layer, Output, cell, ops
-from ostinato.declarations import Input
-from ostinato.ops import OPS, Op
-from ostinato.shapes import Dim, Reason, Type, Varies
-from ostinato.text import INFIX
+from ostinato import Layer, Output, cell
+from ostinato.ir import ops
+from ostinato.ir.ops import OPS, Op
+from ostinato.ir.shapes import Dim, Reason, Type, Varies
+from ostinato.ir.text import INFIX
+from ostinato.language.declarations import Input
 
 from .helpers import assert_close, random
 
@@ -139,8 +140,8 @@ def test_the_author_of_a_cell_can_call_every_op_that_is_no_pass_of_ours():
 
 def test_adding_an_op_is_adding_a_record(monkeypatch):
     """A new record is traced, computed, printed, read back and differentiated, and nothing else is told of it."""
-    from ostinato import op_shapes
-    from ostinato.read import read_graph
+    from ostinato.ir import op_shapes
+    from ostinato.ir.parse import read_graph
 
     sine = Op(
         "sine", 1, shape=op_shapes.same_shape, elementwise=True, numpy=np.sin,

@@ -14,9 +14,9 @@ from ostinato import (
     train,
     unpad_sequences,
 )
-from ostinato.network import LastStep
-from ostinato.padding import parts_by_length
-from ostinato.training import Examples, outputs
+from ostinato.layers.network import LastStep
+from ostinato.learn.padding import parts_by_length
+from ostinato.learn.training import Examples, outputs
 
 from .helpers import assert_close, assert_equal
 

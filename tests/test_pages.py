@@ -9,13 +9,13 @@ import ostinato
 from ostinato import Bias, Input, Layer, State, Weight, cell, cells, concat, relu, tanh
 from ostinato.explain import explain
 from ostinato.explain.alternatives import stages_of
-from ostinato.explain.canvas import SVG_STYLE
-from ostinato.explain.colours import BASE, HUES, Colours, contrast
-from ostinato.explain.html import code
-from ostinato.explain.mathml import mathml
-from ostinato.explain.page_script import SCRIPT
-from ostinato.explain.page_style import fragment_style, page_style
-from ostinato.explain.program_view import listings
+from ostinato.explain.page.html import code
+from ostinato.explain.page.mathml import mathml
+from ostinato.explain.page.page_script import SCRIPT
+from ostinato.explain.page.page_style import fragment_style, page_style
+from ostinato.explain.page.program_view import listings
+from ostinato.explain.pictures.canvas import SVG_STYLE
+from ostinato.explain.pictures.colours import BASE, HUES, Colours, contrast
 
 from .random_writer import SCOPE, write
 

@@ -14,7 +14,7 @@ import pytest
 
 from ostinato import Layer, cells
 from ostinato.explain import explain, explain_product
-from ostinato.explain.canvas import number_text
+from ostinato.explain.pictures.canvas import number_text
 
 from .helpers import random
 

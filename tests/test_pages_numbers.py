@@ -11,7 +11,7 @@ from ostinato import Input, Layer, State, cell, cells
 from ostinato.explain import explain
 from ostinato.explain.alternatives import measured_times, plans, seconds_text
 from ostinato.explain.document import Bars
-from ostinato.explain.html import block_html
+from ostinato.explain.page.html import block_html
 
 from .helpers import random
 from .test_pages import CASES, SMALL

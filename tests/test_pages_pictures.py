@@ -10,8 +10,8 @@ import pytest
 import ostinato
 from ostinato import Context, Input, Layer, Output, State, Weight, cell, cells, softmax
 from ostinato.explain import explain, explain_product
-from ostinato.explain.canvas import Canvas, number_text
-from ostinato.explain.network_picture import cell_style, parts_of, unrolled_picture
+from ostinato.explain.pictures.canvas import Canvas, number_text
+from ostinato.explain.pictures.network_picture import cell_style, parts_of, unrolled_picture
 
 from .helpers import random
 

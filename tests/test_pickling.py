@@ -46,8 +46,8 @@ from ostinato import (
     train,
 )
 from ostinato.initialise import Identity, Normal
-from ostinato.pickling import Sent
-from ostinato.training import Examples
+from ostinato.learn.training import Examples
+from ostinato.process.pickling import Sent
 
 from .helpers import Messages
 
@@ -454,7 +454,7 @@ def test_pickles_of_version_0_1_are_read():
     old.__setstate__({**vars(layer), **made})
     assert np.array_equal(old(X), wanted)
     assert (old.cell, old.options) == (cells.lstm, layer.options)
-    rebuilt = sys.modules["ostinato.cell"]._with_structure(cells.lstm, {"W_i": BlockDiagonal(2)})
+    rebuilt = sys.modules["ostinato.language.cell"]._with_structure(cells.lstm, {"W_i": BlockDiagonal(2)})
     assert rebuilt.chosen == {"W_i": BlockDiagonal(2)}
 
 

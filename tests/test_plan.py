@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 
 from ostinato import Layer, OptionError, cells
-from ostinato.backends import PLANS, PROGRAMS, planned
-from ostinato.cost_model import CLEARLY, STEPS, Advice, CostModel, advice, models_of
-from ostinato.machine import Machine
-from ostinato.native import panels
+from ostinato.ir.timeline import Timeline
+from ostinato.lower import packing as panels
+from ostinato.lower.kernel import Unit
+from ostinato.lower.target import TARGETS
 from ostinato.native.choosing import CheapestProgram
-from ostinato.native.emit import Unit
-from ostinato.native.targets import TARGETS
-from ostinato.phases import CHOICES, Phase
-from ostinato.planned import Planned
-from ostinato.tiling import CHUNK, packed_bytes, panel_bytes, panel_width, tile_for, tiles_of
-from ostinato.timeline import Timeline
+from ostinato.plan.candidates import Planned
+from ostinato.plan.cost_model import CLEARLY, STEPS, Advice, CostModel, advice, models_of
+from ostinato.plan.machine import Machine
+from ostinato.plan.phases import CHOICES, Phase
+from ostinato.plan.tiling import CHUNK, packed_bytes, panel_bytes, panel_width, tile_for, tiles_of
+from ostinato.runtime.backends import PLANS, PROGRAMS, planned
 
 GIGA = 1e9
 # round figures: 128 GFLOP/s in float32
@@ -60,9 +60,9 @@ def test_tiles_and_packed_weights_are_those_that_native_code_has(target, dtype):
 
 
 def test_rows_go_through_a_phase_in_the_chunks_of_native_code():
-    from ostinato.native import lower
+    from ostinato.lower import module
 
-    assert lower.CHUNK == CHUNK
+    assert module.CHUNK == CHUNK
 
 
 def test_a_tile_has_no_more_rows_than_there_are():

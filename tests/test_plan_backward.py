@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from ostinato import Bias, Context, Input, Layer, State, Weight, cell, cells, layer_norm, maximum, sigmoid, split, tanh
-from ostinato.native.engine import ROW_PLACE, NativeProgram
-from ostinato.phases import Phase
-from ostinato.plan import touched
-from ostinato.planner import plan_program
-from ostinato.tiling import BLOCK
-from ostinato.timeline import Timeline
-from ostinato.work import Pace, Shares, Work
+from ostinato.ir.timeline import Timeline
+from ostinato.native.parallel import Pace, Shares, Work
+from ostinato.native.program import ROW_PLACE, NativeProgram
+from ostinato.plan.phases import Phase
+from ostinato.plan.plan import touched
+from ostinato.plan.planner import plan_program
+from ostinato.plan.tiling import BLOCK
 
 SIZES = {"n_inputs": 16, "n_neurons": 32}
 

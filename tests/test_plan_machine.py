@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ostinato import machine
 from ostinato.errors import InternalError
-from ostinato.machine import LEVELS, TYPICAL_CACHES, cache_bytes, cache_folder, known, remember, this_machine, typical
-from ostinato.native import cache, roofs
-from ostinato.native.targets import host, runnable
+from ostinato.lower.target import host, runnable
+from ostinato.native import cache, roofline
+from ostinato.plan import machine
+from ostinato.plan.machine import LEVELS, TYPICAL_CACHES, cache_bytes, cache_folder, known, remember, this_machine, typical
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def files(folder):
 def test_what_is_measured_makes_sense_and_is_kept(fresh):
     assert known() is None
     assert not this_machine().measured
-    found = roofs.measured()
+    found = roofline.measured()
     assert found.measured
     assert found is this_machine()
     assert (found.vector_bytes, found.n_registers) == (host().vector_bytes, host().n_registers)
@@ -55,19 +55,19 @@ def test_what_is_measured_makes_sense_and_is_kept(fresh):
 
 def test_it_is_measured_once(fresh, monkeypatch):
     calls = []
-    monkeypatch.setattr(roofs, "measure", lambda target, far: calls.append(far) or replace(typical(), measured=True, far=far))
-    assert roofs.measured() == roofs.measured()
+    monkeypatch.setattr(roofline, "measure", lambda _, far: calls.append(far) or replace(typical(), measured=True, far=far))
+    assert roofline.measured() == roofline.measured()
     forget()
-    assert roofs.measured().measured
+    assert roofline.measured().measured
     assert len(calls) == 1
 
 
 def test_what_lies_beyond_the_caches_is_measured_when_a_program_reaches_there(fresh, monkeypatch):
     calls = []
-    monkeypatch.setattr(roofs, "measure", lambda target, far: calls.append(far) or replace(typical(), measured=True, far=far))
+    monkeypatch.setattr(roofline, "measure", lambda _, far: calls.append(far) or replace(typical(), measured=True, far=far))
     beyond = 2 * max(typical().capacity.values())
     for n_bytes in (1000, 2000, beyond, 1000, beyond):
-        roofs.measured(n_bytes)
+        roofline.measured(n_bytes)
         forget()  # and read back from the file
     assert calls == [False, True]
     assert str(replace(typical(), measured=True)).endswith("(measured but for DRAM, a typical figure)")
@@ -77,19 +77,19 @@ def test_where_it_can_not_be_measured_typical_figures_stand_in(fresh, monkeypatc
     def fails(_, far):
         raise InternalError("no code")
 
-    monkeypatch.setattr(roofs, "measure", fails)
-    assert not roofs.measured().measured
+    monkeypatch.setattr(roofline, "measure", fails)
+    assert not roofline.measured().measured
     assert not files(fresh)  # what was not measured is not kept
-    monkeypatch.setattr(roofs, "measure", lambda _, far: pytest.fail("once is enough"))
-    assert not roofs.measured().measured
+    monkeypatch.setattr(roofline, "measure", lambda _, far: pytest.fail("once is enough"))
+    assert not roofline.measured().measured
 
 
 def test_every_target_that_this_cpu_can_run_is_measured(monkeypatch):
-    monkeypatch.setattr(roofs, "SECONDS", 1e-6)
-    monkeypatch.setattr(roofs, "N_SAMPLES", 2)
-    monkeypatch.setattr(roofs, "MOST_BYTES", 1 << 20)
+    monkeypatch.setattr(roofline, "SECONDS", 1e-6)
+    monkeypatch.setattr(roofline, "N_SAMPLES", 2)
+    monkeypatch.setattr(roofline, "MOST_BYTES", 1 << 20)
     for target in runnable():
-        found = roofs.measure(target)
+        found = roofline.measure(target)
         assert found.vector_bytes == target.vector_bytes
         assert found.multiply_add < 100e-9  # no call of a function for it
 
@@ -230,6 +230,6 @@ def test_in_words():
 
 
 def test_reading_the_figures_needs_no_llvmlite():
-    code = "import sys; from ostinato.machine import this_machine; this_machine(); print('llvmlite' in sys.modules)"
+    code = "import sys; from ostinato.plan.machine import this_machine; this_machine(); print('llvmlite' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent)
     assert run.stdout.strip() == "False"

@@ -11,10 +11,10 @@ import rich.console
 
 from ostinato import Layer, cells, explain
 from ostinato.explain.alternatives import seconds_text
-from ostinato.machine import bytes_text
-from ostinato.phases import CHOICES, Phase
-from ostinato.plan_text import PlanReport, random_inputs
-from ostinato.timing import in_turn
+from ostinato.layers.plan_text import PlanReport, random_inputs
+from ostinato.layers.timing import in_turn
+from ostinato.plan.machine import bytes_text
+from ostinato.plan.phases import CHOICES, Phase
 from tests.test_plan import native, plans_of
 
 

@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 
 from ostinato import Bias, Input, Layer, State, Weight, cell, concat, reshape, tanh
 from ostinato import sum as sum_
-from ostinato.graph import Program
-from ostinato.ops import OPS
-from ostinato.read import read_graph, read_program
-from ostinato.shapes import Dim
+from ostinato.ir.graph import Program
+from ostinato.ir.ops import OPS
+from ostinato.ir.parse import read_graph, read_program
+from ostinato.ir.shapes import Dim
 from tests.random_cells import check, script
 from tests.random_writer import SCOPE, write
 

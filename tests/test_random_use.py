@@ -8,7 +8,7 @@ import pytest
 from ostinato import Examples, LastStep, Layer, Network, RecurrentClassifier, RecurrentRegressor, UpdateRule, cells, train
 from ostinato.cli import main
 from ostinato.native.memory import Lease
-from ostinato.weights import Weights
+from ostinato.runtime.weights import Weights
 from tests import random_use
 from tests.helpers import assert_equal
 from tests.random_actions import ACTIONS

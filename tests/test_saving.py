@@ -10,8 +10,8 @@ from safetensors.numpy import save
 
 from ostinato import FileError, Input, Layer, MissingExtraError, OptionError, State, Weight, cell, cells, files, loading, tanh
 from ostinato.estimators import RecurrentClassifier, RecurrentRegressor
+from ostinato.layers.network import Bidirectional, Dropout, LastStep, Network
 from ostinato.loading import load
-from ostinato.network import Bidirectional, Dropout, LastStep, Network
 
 from .helpers import Messages, assert_equal, random
 

@@ -10,7 +10,7 @@ import torch
 
 from ostinato import OptionError
 from ostinato.errors import FileError
-from ostinato.schedules import SCHEDULES, Constant, Cosine, Exponential, OnPlateau, Step, WarmUp, as_schedule, rate_of
+from ostinato.learn.schedules import SCHEDULES, Constant, Cosine, Exponential, OnPlateau, Step, WarmUp, as_schedule, rate_of
 
 from .helpers import Messages, assert_close
 

@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ostinato.errors import counted, known_names
-from ostinato.shapes import Dim, Reason, Type, Varies, broadcast, matmul_dims, names_in, parse_dim
+from ostinato.ir.shapes import Dim, Reason, Type, Varies, broadcast, matmul_dims, names_in, parse_dim
 
 SIZES = {"a": 2, "b": 3, "c": 5}
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import tomllib
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -17,67 +18,81 @@ from .conftest import EXPLAINED, inside, raise_statements, unreached
 
 PACKAGE = Path(ostinato.__file__).parent
 ROOT = PACKAGE.parent.parent
-# a module imports only what stands above it; a name without dots is a package where it is one
-ORDER = [
-    "errors", "calls", "forking", "interrupts", "pickling",
-    "shapes", "boundary", "op_shapes", "op_numpy", "ops", "functions", "piecewise", "text", "graph", "read",
-    "initialise", "structure", "diagonal", "circulant", "declarations", "array_methods", "numpy_calls",
-    "symbol", "structured", "trace", "cell", "timeline",
-    "interpret", "rewrite", "simplify", "elementwise", "differentiate", "schedule", "fuse", "compiler", "views", "phases",
-    "products", "plan", "moves", "places", "planner", "work", "cores", "threads", "machine", "tiling", "cost_model", "planned",
-    "timing", "recycling", "native", "backends", "frames", "sequences", "masks", "files", "beginning", "weights",
-    "descriptions", "pullback", "stream", "explain", "plan_text", "layer", "conversion", "layers", "network_stream",
-    "network_weights",
-    "composite", "network", "losses", "rules", "clipping", "rule_state", "restoring", "updates", "padding", "examples",
-    "fitting", "history", "progress", "schedules", "arguments", "checkpoint", "training", "scaling", "samples",
-    "supervision", "cells", "loading", "estimator_stream", "estimator", "classifier", "regressor", "estimators",
-    "commands", "cli",
-]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
-NAMES = {path.stem for path in PACKAGE.glob("*.py")} | {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
 
 
-def unit(path):
-    """The module of the order to which a file belongs."""
+def rooms():
+    """The list of CONTRIBUTING.md, from the lowest room to the highest: folders, and modules of the top level."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## The house in one minute")[2].partition("\nTests of")[0]
+    lines = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    names = [name for line in lines for name in re.split(r" {3,}", line)[0].split()]
+    return names[::-1]
+
+
+ORDER = rooms()
+
+
+def module_name(path):
+    """The dotted name of a file inside the package; "" for the package itself."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
-    return parts[0] if parts != ("__init__",) else "ostinato"
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+NAMES = {module_name(path) for path in MODULES}
 
 
 def imports(path):
-    """The module of the order for everything of the package that a file imports, wherever the import stands."""
-    package = path.relative_to(PACKAGE).parent.parts
-    tree = ast.parse(path.read_text())
-    typing_only = {id(n) for block in ast.walk(tree) if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test)
-                   for n in ast.walk(block)}  # fmt: skip
-    for node in ast.walk(tree):
-        if id(node) in typing_only:
+    """Every module of the package that a file imports, wherever the import stands, also where only a type checker sees it."""
+    folder = path.relative_to(PACKAGE).parent.parts
+    for node in ast.walk(ast.parse(path.read_text())):
+        if not isinstance(node, ast.ImportFrom):
             continue
-        if isinstance(node, ast.ImportFrom) and node.level:
-            base = package[: len(package) - node.level + 1]
-            full = (*base, *(node.module or "").split(".")) if node.module else base
-            targets = [full] if full else [(alias.name,) for alias in node.names]
-            for target in targets:
-                yield target[0] if target[0] in NAMES else "ostinato"
-        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "ostinato":
-            inner = node.module.split(".")[1:]
-            yield inner[0] if inner else "ostinato"
+        named = node.module.split(".") if node.module else []
+        if node.level:
+            base = [*folder[: len(folder) - node.level + 1], *named]
+        elif named[0] == "ostinato":
+            base = named[1:]
+        else:
+            continue
+        for alias in node.names:
+            inner = ".".join([*base, alias.name])
+            yield inner if inner in NAMES else ".".join(base)
+
+
+IMPORTS = {module_name(path): set(imports(path)) for path in MODULES}
+
+
+def room(name):
+    return name.partition(".")[0]
 
 
 def test_every_module_has_its_place_in_the_order():
-    found = {unit(path) for path in MODULES} - {"ostinato"}
-    assert found <= set(ORDER), f"not in the order: {sorted(found - set(ORDER))}"
+    assert sorted({room(name) for name in NAMES} - {""}) == sorted(ORDER)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
-def test_a_module_imports_only_what_stands_above_it(path):
-    own = unit(path)
-    if own in ("ostinato", "cells"):
-        return  # the public list imports everything; cells import the public list, as a user does
-    for target in imports(path):
-        if target == own or (target == "ostinato" and own in ("commands", "cli")):
+@pytest.mark.parametrize("name", sorted(NAMES - {""}))
+def test_a_room_imports_only_rooms_below_it(name):
+    own = room(name)
+    for target in IMPORTS[name]:
+        if room(target) == own or (target == "" and own in ("commands", "cli")):  # a command asks for the version
             continue
-        assert target in ORDER, f"{own} imports {target}"
-        assert ORDER.index(target) < ORDER.index(own), f"{own} imports {target}, which stands below it"
+        assert target, f"{name} imports the public list"
+        assert ORDER.index(room(target)) < ORDER.index(own), f"{name} imports {target}, which stands above it"
+
+
+def circle(graph):
+    """Names that lead to each other, the first twice; an empty list if there are none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return error.args[1]
+    return []
+
+
+def test_no_circle_of_imports_anywhere():
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}})
+    inside = {name: targets - {name, ""} for name, targets in IMPORTS.items() if name}
+    assert circle(inside) == []
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
@@ -107,8 +122,7 @@ def test_importing_loads_numpy_and_nothing_heavy():
 
 
 def test_the_interpreter_shares_no_code_with_a_pass():
-    used = set(imports(PACKAGE / "interpret.py"))
-    assert used <= {"graph", "shapes", "timeline", "ops", "boundary", "errors"}
+    assert IMPORTS["ir.interpret"] <= {"ir.graph", "ir.shapes", "ir.timeline", "ir.ops", "ir.op", "errors"}
 
 
 def test_the_public_list_is_sorted_complete_and_documented():

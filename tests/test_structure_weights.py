@@ -22,7 +22,7 @@ from ostinato import (
     tanh,
     to_structure,
 )  # fmt: skip
-from ostinato.structure import Placement, parts_of
+from ostinato.structure.base import Placement, parts_of
 
 KINDS = [
     BlockCirculant(4, "direct"), BlockCirculant(4, "fft"), BlockCirculant(3, "direct"), BlockCirculant(3, "fft"),

@@ -30,8 +30,8 @@ from ostinato import (
     piecewise_tanh,
     to_structure,
 )  # fmt: skip
-from ostinato.structure import Placement
-from ostinato.weights import from_bfloat16, to_bfloat16
+from ostinato.runtime.weights import from_bfloat16, to_bfloat16
+from ostinato.structure.base import Placement
 
 
 def random(*shape, seed=0):

@@ -12,7 +12,7 @@ import pytest
 
 import ostinato
 from ostinato import BlockCirculant, CellError, Input, Layer, OstinatoError, Output, State, SymbolError, Weight, cell
-from ostinato.symbol import Symbol
+from ostinato.language.tracer import Symbol
 
 from .helpers import assert_close, random
 

@@ -9,12 +9,12 @@ import torch
 import ostinato
 from ostinato import ArgumentError, DataError, Layer, OptionError, cells, clip_by_global_norm
 from ostinato.estimators import RecurrentClassifier
-from ostinato.losses import Loss, cross_entropy, mean_squared_error
-from ostinato.network import LastStep, Network
-from ostinato.rules import adam
-from ostinato.schedules import Cosine, OnPlateau, WarmUp
-from ostinato.training import Epoch, Examples, History, Progress, train
-from ostinato.updates import UpdateRule
+from ostinato.layers.network import LastStep, Network
+from ostinato.learn.losses import Loss, cross_entropy, mean_squared_error
+from ostinato.learn.optimisers import UpdateRule
+from ostinato.learn.rules import adam
+from ostinato.learn.schedules import Cosine, OnPlateau, WarmUp
+from ostinato.learn.training import Epoch, Examples, History, Progress, train
 
 from .helpers import Messages, assert_equal
 

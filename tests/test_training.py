@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from ostinato import DataError, Layer, MissingExtraError, OptionError, cells, relu
-from ostinato.losses import cross_entropy, mean_squared_error
-from ostinato.network import Dropout, LastStep, Network
-from ostinato.training import Epoch, Examples, History, Progress, outputs, split, train
-from ostinato.updates import UpdateRule
+from ostinato.layers.network import Dropout, LastStep, Network
+from ostinato.learn.losses import cross_entropy, mean_squared_error
+from ostinato.learn.optimisers import UpdateRule
+from ostinato.learn.training import Epoch, Examples, History, Progress, outputs, split, train
 
 from .helpers import Messages, assert_close, assert_equal
 

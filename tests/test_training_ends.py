@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from ostinato import DataError, Layer, cells
-from ostinato.losses import cross_entropy
-from ostinato.network import LastStep, Network
-from ostinato.training import Epoch, Examples, History, Progress, train
-from ostinato.updates import UpdateRule
+from ostinato.layers.network import LastStep, Network
+from ostinato.learn.losses import cross_entropy
+from ostinato.learn.optimisers import UpdateRule
+from ostinato.learn.training import Epoch, Examples, History, Progress, train
 
 from .helpers import assert_close, assert_equal
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from ostinato import DataError, FileError, Input, Layer, OptionError, State, Weight, cell, cells
-from ostinato.elementwise import shared_values
-from ostinato.updates import RULES as RULES_BY_NAME
-from ostinato.updates import UpdateRule, adam, clip_by_global_norm, clip_factor, global_norm
+from ostinato.learn.optimisers import RULES as RULES_BY_NAME
+from ostinato.learn.optimisers import UpdateRule, adam, clip_by_global_norm, clip_factor, global_norm
+from ostinato.passes.per_instance import shared_values
 
 from .helpers import Messages, assert_close, assert_equal, random
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from ostinato import Layer, cells
-from ostinato.functions import ACTIVATIONS
+from ostinato.language.functions import ACTIVATIONS
 from tests.loops import CASES, SPELLINGS, run
 from tests.scenarios import SCENARIOS, Scenario, apart, build, named
 

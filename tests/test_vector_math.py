@@ -9,8 +9,10 @@ import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
-from ostinato import errors, ops
-from ostinato.native import ir, jit, polynomials, vector_math
+from ostinato import errors
+from ostinato.ir import ops
+from ostinato.lower import llvm_text, polynomials, vector_math
+from ostinato.native import jit
 
 DTYPES = {32: np.float32, 64: np.float64}
 BITS = tuple(DTYPES)
@@ -28,17 +30,17 @@ SLACK = 0 if np.finfo(np.longdouble).nmant > 60 else 1.5
 
 def module_text(bits, lanes, fma):
     """A module with a function (n, results, operands...) for every op; it goes over arrays, `lanes` numbers at a time."""
-    module = ir.Module()
-    number = ir.F32 if bits == 32 else ir.F64
-    word, byte, truth = ir.I64, ir.I8, ir.I1
-    side_by_side = (lambda kind: ir.VectorType(kind, lanes)) if lanes else (lambda kind: kind)
+    module = llvm_text.Module()
+    number = llvm_text.F32 if bits == 32 else llvm_text.F64
+    word, byte, truth = llvm_text.I64, llvm_text.I8, llvm_text.I1
+    side_by_side = (lambda kind: llvm_text.VectorType(kind, lanes)) if lanes else (lambda kind: kind)
     for name in ELEMENTWISE:
         n_operands = ops.OPS[name].n_operands
-        kind = ir.FunctionType(ir.VOID, [word, *[ir.PTR] * (1 + n_operands)])
-        function = ir.Function(module, kind, name)
+        kind = llvm_text.FunctionType(llvm_text.VOID, [word, *[llvm_text.PTR] * (1 + n_operands)])
+        function = llvm_text.Function(module, kind, name)
         entry, body, done = (function.append_basic_block(block) for block in ("entry", "body", "done"))
-        ir.IRBuilder(entry).branch(body)
-        builder = ir.IRBuilder(body)
+        llvm_text.IRBuilder(entry).branch(body)
+        builder = llvm_text.IRBuilder(body)
         i = builder.phi(word)
         operands = []
         for k, place in enumerate(function.args[2:]):
@@ -50,11 +52,11 @@ def module_text(bits, lanes, fma):
             result = builder.zext(result, side_by_side(byte))
         place = builder.gep(function.args[1], [i], source_etype=byte if name in TRUTH else number)
         builder.store(result, place, align=1)
-        after = builder.add(i, ir.Constant(word, lanes or 1))
-        i.add_incoming(ir.Constant(word, 0), entry)
+        after = builder.add(i, llvm_text.Constant(word, lanes or 1))
+        i.add_incoming(llvm_text.Constant(word, 0), entry)
         i.add_incoming(after, body)
         builder.cbranch(builder.icmp_unsigned("<", after, function.args[0]), body, done)
-        ir.IRBuilder(done).ret_void()
+        llvm_text.IRBuilder(done).ret_void()
     return str(module)
 
 
@@ -367,7 +369,11 @@ def test_the_constants_fit_their_format(form, dtype):
 
 
 def test_an_op_without_vector_code_is_a_bug_of_ours():
-    builder = ir.IRBuilder(ir.Function(ir.Module(), ir.FunctionType(ir.VOID, [ir.F32]), "f").append_basic_block())
+    builder = llvm_text.IRBuilder(
+        llvm_text.Function(
+            llvm_text.Module(), llvm_text.FunctionType(llvm_text.VOID, [llvm_text.F32]), "f"
+        ).append_basic_block()
+    )
     with pytest.raises(errors.InternalError) as caught:
         vector_math.emit(builder, "tan", builder.function.args[0])
     known = ", ".join(f"`{name}`" for name in vector_math.KNOWN)

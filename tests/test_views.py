@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from ostinato.views import View, collapse
+from ostinato.plan.views import View, collapse
 
 
 def positions(view, memory):

@@ -32,12 +32,7 @@ In a shell: ostinato demo, ostinato explain lstm, ostinato train data.csv, ostin
 from importlib import import_module, util
 from typing import TYPE_CHECKING, Any
 
-from . import initialise, ops, schedules
-from .cell import Cell, cell
-from .circulant import BlockCirculant
-from .conversion import to_structure
-from .declarations import Bias, Context, Input, Output, State, Weight
-from .diagonal import BlockDiagonal, Diagonal
+from . import cells, initialise
 from .errors import (
     ArgumentError,
     CellError,
@@ -53,61 +48,69 @@ from .errors import (
     ShapeError,
     SymbolError,
 )
-from .estimator_stream import EstimatorStream
+from .estimators.stream import EstimatorStream
 from .explain import Explanation, ProductExplanation, explain, explain_product
-from .functions import (
+from .ir import ops
+from .language import (
+    Bias,
+    Cell,
+    Context,
+    Input,
+    Output,
+    State,
+    Weight,
     affine,
+    cell,
+    concat,
     dropout,
     elu,
+    exp,
+    floor,
     hard_sigmoid,
     identity,
     layer_norm,
     leaky_relu,
-    mean,
-    norm,
-    normalize,
-    scaled_tanh,
-    softmax,
-    softsign,
-    split,
-    thresholded_relu,
-)
-from .layer import Gradients, Layer, Stream
-from .loading import load
-from .losses import Loss, binary_cross_entropy, cross_entropy, huber, mean_absolute_error, mean_squared_error
-from .network import Bidirectional, Dropout, LastStep, Network
-from .network_stream import NetworkStream
-from .ops import (
-    concat,
-    exp,
-    floor,
     log,
     logical_and,
     logical_not,
     logical_or,
     maximum,
+    mean,
     minimum,
+    norm,
+    normalize,
     patches,
+    piecewise_sigmoid,
+    piecewise_tanh,
     relu,
     remainder,
     reshape,
+    scaled_tanh,
     sigmoid,
     sign,
+    softmax,
     softplus,
+    softsign,
+    split,
     sqrt,
     stop_gradient,
     tanh,
+    thresholded_relu,
     transpose,
     where,
 )
-from .padding import pad_sequences, unpad_sequences
-from .piecewise import piecewise_sigmoid, piecewise_tanh
-from .structure import Structure
-from .threads import get_threads, set_threads
-from .training import Epoch, Examples, History, Progress, outputs, train
-from .updates import UpdateRule, clip_by_global_norm
-
-from . import cells  # isort: skip - the cells of the library are written with the names above
+from .layers.conversion import to_structure
+from .layers.layer import Gradients, Layer, Stream
+from .layers.network import Bidirectional, Dropout, LastStep, Network
+from .layers.network_stream import NetworkStream
+from .learn import schedules
+from .learn.losses import Loss, binary_cross_entropy, cross_entropy, huber, mean_absolute_error, mean_squared_error
+from .learn.optimisers import UpdateRule, clip_by_global_norm
+from .learn.padding import pad_sequences, unpad_sequences
+from .learn.training import Epoch, Examples, History, Progress, outputs, train
+from .loading import load
+from .native.threads import get_threads, set_threads
+from .structure import BlockCirculant, BlockDiagonal, Diagonal, Structure
 
 # as attributes alone: `from ostinato import *` must not take the place of builtins
 abs = ops.abs_  # noqa: A001
@@ -116,8 +119,7 @@ sum = ops.sum_  # noqa: A001
 
 
 if TYPE_CHECKING:
-    from .estimators import RecurrentClassifier as RecurrentClassifier
-    from .estimators import RecurrentRegressor as RecurrentRegressor
+    from .estimators import RecurrentClassifier, RecurrentRegressor
 
 __version__ = "0.1.0"
 

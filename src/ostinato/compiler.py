@@ -1,7 +1,7 @@
 """The pipeline: from the text of a cell to the programs that run.
 
     trace -> simplify -> (differentiate) -> schedule -> fuse      the programs that NumPy runs
-                                            schedule -> plan      what becomes native code (planner.py, native/)
+                                            schedule -> plan      what becomes native code (plan/, native/)
 
 `compile_graph` reads like this table of contents; each stage of a `Compiled` can be printed and asked for by name. A stage is
 made when it is first asked for.
@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from .differentiate import differentiate
 from .errors import OptionError, known_names, lay_out
-from .fuse import fuse
-from .graph import Graph, Program, Value
-from .rewrite import in_order_of_results
-from .schedule import schedule
-from .simplify import simplify
+from .ir.graph import Graph, Program, Value
+from .passes.differentiate import differentiate
+from .passes.fuse import fuse
+from .passes.rewrite import in_order_of_results
+from .passes.schedule import schedule
+from .passes.simplify import simplify
 
 
 class Stages(Mapping[str, Any]):

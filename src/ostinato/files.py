@@ -1,6 +1,6 @@
 """Files: arrays and a JSON description in one safetensors file, replaced atomically.
 
-Nothing in a file is ever executed. A cell is saved as the text of its graph, and read back by read.py.
+Nothing in a file is ever executed. A cell is saved as the text of its graph, and read back by ir/parse.py.
 """
 
 from __future__ import annotations

@@ -6,11 +6,12 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
-from . import checkpoint, files
-from .backends import chosen
+from . import files
 from .calls import answering
 from .errors import FileError, MissingExtraError, OstinatoError, lay_out
-from .network import Part, part_from_description
+from .layers.network import Part, part_from_description
+from .learn import checkpoint
+from .runtime.backends import chosen
 
 if TYPE_CHECKING:
     from .estimators import RecurrentClassifier, RecurrentRegressor

@@ -1,6 +1,6 @@
 """Attention: scores are products, hence matrices; what is read is a weighted sum."""
 
-from ostinato import (
+from ostinato.language import (
     Bias,
     Context,
     Input,

@@ -1,7 +1,6 @@
 """The neuron and the layers of the book (Géron, Hands-On Machine Learning, chapter on recurrent networks)."""
 
-from ostinato import Bias, Input, State, Weight, cell, tanh
-from ostinato.functions import identity
+from ostinato.language import Bias, Input, State, Weight, cell, identity, tanh
 
 
 @cell

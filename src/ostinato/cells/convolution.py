@@ -1,7 +1,6 @@
 """Convolutions of images (height, width, channels), each patch flattened, one dot product per kernel; and their recurrence."""
 
-from ostinato import Bias, Input, State, Weight, cell, patches, sigmoid, tanh
-from ostinato.functions import identity
+from ostinato.language import Bias, Input, State, Weight, cell, identity, patches, sigmoid, tanh
 
 
 @cell

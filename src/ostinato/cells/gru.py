@@ -10,7 +10,7 @@ Options of both, active in training, off unless given:
     zoneout_h: see zoneout.py.
 """
 
-from ostinato import Bias, Input, State, Weight, cell, dropout, sigmoid, tanh
+from ostinato.language import Bias, Input, State, Weight, cell, dropout, sigmoid, tanh
 
 from .zoneout import zoneout
 

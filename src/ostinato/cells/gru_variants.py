@@ -1,6 +1,6 @@
 """Variants of gated recurrent units."""
 
-from ostinato import Bias, Input, State, Weight, cell, layer_norm, relu, sigmoid, split, tanh
+from ostinato.language import Bias, Input, State, Weight, cell, layer_norm, relu, sigmoid, split, tanh
 
 
 @cell

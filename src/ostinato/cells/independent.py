@@ -1,7 +1,7 @@
 """Recurrent layers whose neurons do not see each other."""
 
-from ostinato import Bias, Input, State, Weight, cell, relu
 from ostinato.initialise import Uniform
+from ostinato.language import Bias, Input, State, Weight, cell, relu
 
 
 @cell

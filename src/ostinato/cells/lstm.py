@@ -1,6 +1,6 @@
 """Long short-term memory (Hochreiter and Schmidhuber 1997; with the forget gate of Gers, Schmidhuber and Cummins 2000)."""
 
-from ostinato import Bias, Input, State, Weight, cell, concat, dropout, sigmoid, tanh
+from ostinato.language import Bias, Input, State, Weight, cell, concat, dropout, sigmoid, tanh
 
 from .zoneout import zoneout
 

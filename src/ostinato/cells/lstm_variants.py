@@ -1,6 +1,6 @@
 """Variants of long short-term memory. W_* are input matrices, U_* recurrent ones, p_* peephole vectors."""
 
-from ostinato import Bias, Input, State, Weight, cell, concat, exp, layer_norm, maximum, sigmoid, softplus, split, tanh
+from ostinato.language import Bias, Input, State, Weight, cell, concat, exp, layer_norm, maximum, sigmoid, softplus, split, tanh
 
 
 @cell

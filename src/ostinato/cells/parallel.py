@@ -1,6 +1,6 @@
 """Recurrences without a product in the loop: every product leaves it, and what stays is elementwise."""
 
-from ostinato import Bias, Input, Output, State, Weight, cell, sigmoid, softplus, tanh
+from ostinato.language import Bias, Input, Output, State, Weight, cell, sigmoid, softplus, tanh
 
 
 @cell

@@ -19,8 +19,8 @@ and elsewhere its expectation, with `rate` in the place of d. Both are one formu
 from typing import Any
 
 from ostinato.errors import CellError, lay_out
-from ostinato.functions import dropout
-from ostinato.ops import subtract
+from ostinato.ir.ops import subtract
+from ostinato.language.functions import dropout
 
 
 def zoneout(new: Any, old: Any, rate: float) -> Any:

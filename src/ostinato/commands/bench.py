@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 
-from .. import cores, threads
 from ..errors import OptionError, lay_out
 from ..explain.alternatives import seconds_text
-from ..explain.canvas import Canvas
 from ..explain.document import Page, Section, Sentence, Table, in_colour, plain
+from ..explain.pictures.canvas import Canvas
 from ..files import check_writable, write_atomically
-from ..layer import Layer
-from ..machine import Machine, this_machine
-from ..phases import CHOICES
-from ..plan_text import measure_plans
+from ..layers.layer import Layer
+from ..layers.plan_text import measure_plans
+from ..native import threads
+from ..plan.machine import Machine, this_machine
+from ..plan.phases import CHOICES
+from ..process import cores
 from .explaining import find_cell, read_settings
 
 PASSES = {"forward": "forward", "both": "forward + backward"}
@@ -117,7 +118,7 @@ def measure(layer: Layer, steps: int, batches: Iterable[int], seconds: float) ->
 
 def _peak_meter(dtype: str) -> Callable[[], float]:
     """What measures the operations per second of one core at this moment, a multiply-add counted as two."""
-    from ..native.roofs import peak_meter  # native code is loaded for a command that measures it, and for no other
+    from ..native.roofline import peak_meter  # native code is loaded for a command that measures it, and for no other
 
     lanes, rate = this_machine().lanes(dtype), peak_meter()
     return lambda: 2 * lanes * rate()

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from .. import cells, loading
-from ..cell import Cell
 from ..compiler import Compiled, compile_graph
 from ..errors import CellError, FileError, OptionError, OstinatoError, known_names, lay_out
 from ..explain import explain, explain_product
 from ..explain.document import WIDTH
 from ..files import check_writable
-from ..functions import ACTIVATIONS
-from ..graph import Graph
-from ..layer import Layer
+from ..ir.graph import Graph
+from ..language.cell import Cell
+from ..language.functions import ACTIVATIONS
+from ..layers.layer import Layer
 
 FORWARD_STAGES = ("trace", "simplify", "schedule", "forward")
 BACKWARD_STAGES = ("differentiate", "schedule_backward", "recording", "backward")

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 
 from .. import loading
-from ..cell import Cell
 from ..errors import DataError, FileError, MissingExtraError, OptionError, lay_out
 from ..files import check_writable
+from ..language.cell import Cell
 from .explaining import find_cell, traced
 from .lines import listed, order_of_features
 from .tables import Samples, check_output, predictions_text, read_samples, write_predictions

@@ -12,23 +12,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..backends import chosen, planned
-from ..cell import Cell
 from ..compiler import Compiled, compile_graph
 from ..errors import OptionError, known_names, lay_out
 from ..files import write_atomically
-from ..graph import Graph
-from ..planned import Planned
+from ..ir.graph import Graph
+from ..language.cell import Cell
+from ..plan.candidates import Planned
+from ..runtime.backends import chosen, planned
 from .alternatives import Plan, measured_times
-from .canvas import Canvas
 from .cost import Counts
 from .document import WIDTH, Page, in_colour, plain
 from .equations import Equation, named_by_author
 from .flow import Given
-from .html import fragment
-from .page import document, network, run_pictures, written_pictures
-from .page_style import fragment_style
-from .product import ProductExplanation, explain_product
+from .page.html import fragment
+from .page.page import document, network, run_pictures, written_pictures
+from .page.page_style import fragment_style
+from .pictures.canvas import Canvas
+from .product.explanation import ProductExplanation, explain_product
 from .sections import page_of
 from .subject import Subject
 

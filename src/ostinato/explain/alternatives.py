@@ -16,9 +16,9 @@ from typing import Any
 
 from ..compiler import Compiled
 from ..errors import OptionError, lay_out
-from ..graph import Graph, Node, Program, Value
-from ..schedule import schedule
-from ..shapes import Varies
+from ..ir.graph import Graph, Node, Program, Value
+from ..ir.shapes import Varies
+from ..passes.schedule import schedule
 from .cost import counts, products
 
 STEPS = 100  # the length of the sequence that plans are compared on

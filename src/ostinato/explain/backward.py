@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..shapes import Varies
+from ..ir.shapes import Varies
 from . import words
 from .cost import counts, products, step_nodes, value_bytes
 from .document import Block, Formulas, Sentence, Table

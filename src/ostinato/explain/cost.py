@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields
 
-from ..graph import Node, Program, Value
-from ..shapes import Dim, Varies
+from ..ir.graph import Node, Program, Value
+from ..ir.shapes import Dim, Varies
 
 
 @dataclass(frozen=True)

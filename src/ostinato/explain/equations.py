@@ -4,7 +4,7 @@
     h(t)      a state as the step leaves it    W, c     weights and contexts are the same at every step
 
 A product is written side by side, `x(t) W`; of two vectors as `⟨x(t), w⟩`; elementwise as `⊙`. Composed functions (softmax,
-layer_norm) go by their names. Other ops are written as their records say (ops.py, `equation`).
+layer_norm) go by their names. Other ops are written as their records say (ir/ops.py, `equation`).
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from ..graph import Graph, Node, Port, Program, Value
-from ..ops import OPS
-from ..shapes import Dims, Varies
-from ..text import expression
+from ..ir.graph import Graph, Node, Port, Program, Value
+from ..ir.ops import OPS
+from ..ir.shapes import Dims, Varies
+from ..ir.text import expression
 from .markup import Fraction, Marked, Piece, Power, Root, Symbol, Under, joined, spell
 from .numbers import number_as_written, patches_options
 
@@ -63,7 +63,7 @@ def _atom(template: str, *parts: Piece) -> Written:
 
 
 def named_by_author(graph: Graph) -> set[str]:
-    """The values of a traced graph that go by a name from the cell's text: not by `t1`, `t2`, ..., which trace.py gave."""
+    """The values of a traced graph that go by a name from the cell's text: not by `t1`, `t2`, ..., which tracing gave."""
     ports = {p.name for p in graph.ports}
     given = (f"t{i}" for i in count(1))
     fresh = (name for name in given if name not in ports)

@@ -1,6 +1,6 @@
 """The numbers of a given input on their way through a cell: every symbol of the equation at every step, for one instance.
 
-They are computed by the definition (interpret.py): the cell as it was written, no pass.
+They are computed by the definition (ir/interpret.py): the cell as it was written, no pass.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from zlib import crc32
 
 import numpy as np
 
-from ..beginning import Beginning
-from ..boundary import DTYPES
-from ..cell import Cell
 from ..errors import DataError, lay_out
-from ..graph import Graph, Value
-from ..interpret import run_as_given
-from ..schedule import schedule
-from ..sequences import Call, Sequences
-from ..shapes import Varies
-from ..simplify import simplify
-from ..weights import Weights
+from ..ir.graph import Graph, Value
+from ..ir.interpret import run_as_given
+from ..ir.op import DTYPES
+from ..ir.shapes import Varies
+from ..language.cell import Cell
+from ..passes.schedule import schedule
+from ..passes.simplify import simplify
+from ..runtime.arguments import Call, Sequences
+from ..runtime.beginning import Beginning
+from ..runtime.weights import Weights
 from .equations import Notation
 from .markup import Marked
 

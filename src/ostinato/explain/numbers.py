@@ -10,8 +10,8 @@ import ast
 from collections.abc import Callable
 from math import isclose, sqrt
 
-from ..graph import Node
-from ..shapes import Dim, Dims
+from ..ir.graph import Node
+from ..ir.shapes import Dim, Dims
 from .markup import Fraction, Marked, Power, Root, spell
 
 DimsOf = Callable[[str], Dims | None]

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
-from ..cost_model import PlanCost, StageCost
-from ..machine import Machine, bytes_text
-from ..phases import CHOICES, Phase
-from ..plan import Plan, Segment, Stage
-from ..planned import Planned
-from ..shapes import Varies
-from ..tiling import stage_tiles
-from ..views import View
+from ..ir.shapes import Varies
+from ..plan.candidates import Planned
+from ..plan.cost_model import PlanCost, StageCost
+from ..plan.machine import Machine, bytes_text
+from ..plan.phases import CHOICES, Phase
+from ..plan.plan import Plan, Segment, Stage
+from ..plan.tiling import stage_tiles
+from ..plan.views import View
 from .alternatives import seconds_text
 from .document import Bars, Block, Sentence, Table
 from .words import plural

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..graph import Program
-from ..shapes import Varies
+from ..ir.graph import Program
+from ..ir.shapes import Varies
 from . import words
 from .alternatives import STEPS, Plan, seconds_text, stages_of
 from .cost import Counts, counts, loop_weight_bytes, step_nodes, value_bytes

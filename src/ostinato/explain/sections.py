@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from ..graph import Node, Port, Value
+from ..ir.graph import Node, Port, Value
 from . import words
 from .backward import backward_section, training_section
 from .cost import counts
 from .document import Block, Formulas, Page, Picture, Section, Sentence, Table
 from .equations import Notation, joined_sums
+from .pictures.unrolled import unrolled
 from .running import cost_section, native_section, runs_section
 from .structures import product_rows, role_of, structured_section
 from .subject import DTYPES, Subject
-from .unrolled import unrolled
 from .words import plural
 
 ROLES = {

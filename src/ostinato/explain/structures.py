@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from math import prod
 
-from ..circulant import BlockCirculant
-from ..graph import Port
-from ..structure import Parts, Placement
+from ..ir.graph import Port
+from ..structure.base import Parts, Placement
+from ..structure.circulant import BlockCirculant
 from .document import Block, Formulas, Sentence, Table
 from .subject import Subject
 

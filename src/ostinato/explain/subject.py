@@ -6,20 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from ..cell import Cell
 from ..compiler import Compiled
-from ..graph import Graph, Node, Value
-from ..planned import Planned
-from ..rewrite import live
-from ..shapes import Varies
-from ..structure import Placement
+from ..ir.graph import Graph, Node, Value
+from ..ir.shapes import Varies
+from ..language.cell import Cell
+from ..passes.rewrite import live
+from ..plan.candidates import Planned
+from ..structure.base import Placement
 from . import words
 from .alternatives import Plan, plans
-from .colours import Colours
 from .cost import Counts, counts, products, step_nodes, value_bytes
 from .equations import Meanings, Notation
 from .flow import Flow, Given, flow_of
 from .markup import symbols_of
+from .pictures.colours import Colours
 
 DTYPES = {"f32": "float32", "f64": "float64"}
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..compiler import Compiled
-from ..graph import Graph, Node, Program, Value
-from ..shapes import Varies
+from ..ir.graph import Graph, Node, Program, Value
+from ..ir.shapes import Varies
 from .cost import contracted, is_product, products
 from .document import TOGETHER
 from .equations import Meanings, Notation, is_generated

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Program
-from ..interpret import Outcome
-from ..phases import Phase
-from ..planner import plan_program
-from ..timeline import Timeline
-from .engine import NativeProgram
-from .rerun import Rerun
+from ..ir.graph import Program
+from ..ir.interpret import Outcome
+from ..ir.timeline import Timeline
+from ..plan.phases import Phase
+from ..plan.planner import plan_program
+from .bound_call import Rerun
+from .program import NativeProgram
 from .stepper import Stepper
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -46,8 +46,8 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
-from .. import forking
-from .targets import Target, host
+from ..lower.target import Target, host
+from ..process import forking
 
 VARIABLE = "OSTINATO_CACHE"
 LIMIT_BYTES = 256 * 2**20
@@ -59,7 +59,8 @@ TEMPORARY = re.compile(r"ostinato-\w+\.tmp")
 NO_LINK = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # Windows has neither
 BINARY = getattr(os, "O_BINARY", 0)  # and only Windows has this
 STALE_SECONDS = 3600  # a temporary file this old was left by a process that is gone
-BESIDE = {"cells", "commands", "explain", "__pycache__"}  # folders that no code depends on but for what its key says anyway
+# folders that no code depends on but for what its key says anyway
+BESIDE = {"cells", "commands", "estimators", "explain", "layers", "learn", "__pycache__"}
 KEPT = 0.9  # of the limit, after the least recently used were deleted: so that not every store has to look
 
 

@@ -1,4 +1,4 @@
-"""The plan that the cost model finds cheapest for the call: see cost_model.py, which says what it assumes of one.
+"""The plan that the cost model finds cheapest for the call: see plan/cost_model.py, which says what it assumes of one.
 
 No plan changes a bit of the result, so a call may choose; each of the two programs is compiled when it is first needed.
 """
@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..cost_model import largest
-from ..graph import Program
-from ..machine import cache_folder, this_machine
-from ..planned import Planned
-from ..planner import plan_program
-from ..timeline import Timeline
+from ..ir.graph import Program
+from ..ir.timeline import Timeline
+from ..plan.candidates import Planned
+from ..plan.cost_model import largest
+from ..plan.machine import cache_folder, this_machine
+from ..plan.planner import plan_program
 from .automatic import AutomaticProgram
-from .roofs import measured
+from .roofline import measured
 
 
 class CheapestProgram(AutomaticProgram):

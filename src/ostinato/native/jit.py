@@ -33,10 +33,10 @@ from typing import Literal
 import llvmlite
 import llvmlite.binding as llvm
 
-from .. import forking
 from ..errors import InternalError, lay_out
-from ..interrupts import undisturbed
-from .targets import Target, prepare
+from ..lower.target import Target, prepare
+from ..process import forking
+from ..process.interrupts import undisturbed
 
 Speed = Literal[0, 1, 2, 3]
 SHOWN = 30  # lines of LLVM code in an error message, at each end

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..shapes import Varies
-from ..timeline import Timeline
-from .emit import ARENA, COUNTS, FIRST_TURN, N_INSTANCES, N_ROWS, N_STEPS, OFFSETS, PARTS, THREADS
+from ..ir.shapes import Varies
+from ..ir.timeline import Timeline
+from ..lower.kernel import ARENA, COUNTS, FIRST_TURN, N_INSTANCES, N_ROWS, N_STEPS, OFFSETS, PARTS, THREADS
 from .memory import Array, address, block, rounded
 
 if TYPE_CHECKING:
-    from .engine import NativeProgram
+    from .program import NativeProgram
 
 
 class Stepper:

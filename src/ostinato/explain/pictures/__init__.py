@@ -1,0 +1,1 @@
+"""The drawings: products, the network folded and unrolled."""

@@ -1,0 +1,1 @@
+"""One product explained, without a cell."""

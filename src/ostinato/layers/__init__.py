@@ -1,0 +1,1 @@
+"""What a user holds: layers, streams, networks; saved, converted, measured."""

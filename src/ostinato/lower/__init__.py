@@ -1,0 +1,1 @@
+"""From Plan to the text of an LLVM module. Nothing here needs llvmlite."""

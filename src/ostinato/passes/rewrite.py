@@ -1,0 +1,278 @@
+"""Building a graph anew: nodes are emitted one by one, equal ones are shared, and what needs no node gets none.
+
+Every pass emits through a `Builder`, so that a pass only says what is special about it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import pairwise
+from math import isnan
+from typing import Any
+
+import numpy as np
+
+from ..errors import InternalError, Source
+from ..ir import op as boundary
+from ..ir.graph import Graph, Node, Result, Value, result_type
+from ..ir.ops import OPS
+from ..ir.shapes import Dim, Reason, Type, Varies
+
+COMMUTATIVE = {"add", "multiply", "equal", "logical_and", "logical_or"}
+
+
+class Builder:
+    """A growing list of nodes. `emit` returns the value of a new node, or of an equal or simpler one."""
+
+    def __init__(self, taken: Iterable[str]) -> None:
+        self.nodes: list[Node] = []
+        self.made: dict[str, Node] = {}
+        self._known: dict[Any, Value] = {}
+        self._taken = set(taken)
+        self._fresh = 0
+
+    def emit(
+        self, op: str, args: Iterable[Value], attributes: Mapping[str, Any] | None = None,
+        *, name: str = "", source: Source | None = None, known: Type | None = None,
+    ) -> Value:  # fmt: skip
+        """A node; `name` is wished for and given if it is free. `known`: its type, if that has been worked out before."""
+        args, attributes = tuple(args), dict(attributes or {})
+        type_ = known or result_type(OPS[op], args, attributes)
+        if isinstance(type_, Reason):
+            raise InternalError(f"this is a bug of Ostinato, in a pass: {op} of {[str(a) for a in args]}: {type_.text}")
+        simpler = self._simpler(op, args, attributes, type_, source)
+        if simpler is not None:
+            return simpler
+        names = tuple(a.name for a in args)
+        # the text of a number is its identity, so that -0.0 is not 0.0
+        said = repr(sorted(attributes.items())) if attributes else ""
+        key = (op, tuple(sorted(names)) if op in COMMUTATIVE else names, said)
+        if key in self._known:
+            return self._known[key]
+        value = Value(self._free(name), type_)
+        node = Node(value, op, args, tuple(attributes.items()), source)
+        self.nodes.append(node)
+        self.made[value.name] = node
+        self._known[key] = value
+        return value
+
+    def _free(self, name: str) -> str:
+        if name and name not in self.made:
+            self._taken.add(name)
+            return name
+        while True:
+            self._fresh += 1
+            fresh = f"u{self._fresh}"
+            if fresh not in self._taken:
+                self._taken.add(fresh)
+                return fresh
+
+    # --- what needs no node; every rule holds for every float, except that the sign of a zero may be lost
+
+    def constant(self, value: Value) -> float | None:
+        node = self.made.get(value.name)
+        return node.options["value"] if node is not None and node.op == "constant" else None
+
+    def number(self, number: float, dtype: str) -> Value:
+        return self.emit("constant", (), {"value": float(number), "dtype": dtype})
+
+    def _simpler(
+        self, op: str, args: tuple[Value, ...], attributes: dict[str, Any], type_: Type, source: Source | None
+    ) -> Value | None:
+        constants = [self.constant(a) for a in args]
+        if args and None not in constants and OPS[op].elementwise and type_.dtype != "bool":
+            arrays = [np.full(1, c, boundary.DTYPES[a.type.dtype]) for c, a in zip(constants, args, strict=True)]
+            with np.errstate(all="ignore"):
+                return self.number(float(OPS[op].compute(arrays, attributes)[0]), type_.dtype)
+        rule = getattr(self, f"_{op}", None)
+        found = rule(args, constants, attributes, type_, source) if rule else None
+        if isinstance(found, Value) and found.type.sizes == type_.sizes and found.type.varies == type_.varies:
+            if found.type.dims != type_.dims:  # the same numbers, whose dimensions have other names
+                return self.emit("reshape", (found,), {"dims": type_.dims}, source=source)
+            return found
+        return None
+
+    def _inner(self, value: Value, op: str) -> Node | None:
+        node = self.made.get(value.name)
+        return node if node is not None and node.op == op else None
+
+    def _add(self, args: Any, constants: Any, *_: Any) -> Value | None:
+        return args[1] if constants[0] == 0 else args[0] if constants[1] == 0 else None
+
+    def _subtract(self, args: Any, constants: Any, *_: Any) -> Value | None:
+        return args[0] if constants[1] == 0 else None
+
+    def _multiply(self, args: Any, constants: Any, *_: Any) -> Value | None:
+        return args[1] if constants[0] == 1 else args[0] if constants[1] == 1 else None
+
+    def _divide(self, args: Any, constants: Any, *_: Any) -> Value | None:
+        return args[0] if constants[1] == 1 else None
+
+    def _power(self, args: Any, constants: Any, _a: Any, _t: Any, source: Any) -> Value | None:
+        if constants[1] == 2:
+            return self.emit("multiply", (args[0], args[0]), source=source)
+        return args[0] if constants[1] == 1 else None
+
+    def _where(self, args: Any, constants: Any, *_: Any) -> Value | None:
+        """`0 if d = 0 else d / 3` is `d / 3`: 0 where d is, too."""
+        asked, quotient = self._inner(args[0], "equal"), self._inner(args[2], "divide")
+        if asked is None or quotient is None or constants[1] != 0 or quotient.args[0] not in asked.args:
+            return None
+        divisor = self.constant(quotient.args[1])
+        zero = 0.0 in [self.constant(a) for a in asked.args]
+        return args[2] if zero and divisor is not None and divisor != 0 and not isnan(divisor) else None
+
+    def _negative(self, args: Any, *_: Any) -> Value | None:
+        inner = self._inner(args[0], "negative")
+        return inner.args[0] if inner else None
+
+    def _stop_gradient(self, args: Any, *_: Any) -> Value | None:
+        return args[0] if self.drop_stops else None
+
+    drop_stops = False
+
+    def _reshape(self, args: Any, _c: Any, attributes: Any, _t: Any, source: Any) -> Value | None:
+        if args[0].type.dims == attributes["dims"]:  # other names are kept: what is joined from them has to agree
+            return args[0]  # type: ignore[no-any-return]
+        inner = self._inner(args[0], "reshape")
+        return self.emit("reshape", inner.args, attributes, source=source) if inner else None
+
+    def _stretch(self, args: Any, _c: Any, attributes: Any, *_: Any) -> Value | None:
+        return args[0] if args[0].type.sizes == tuple(d.size for d in attributes["dims"]) else None
+
+    def _transpose(self, args: Any, _c: Any, attributes: Any, _t: Any, source: Any) -> Value | None:
+        axes = attributes["axes"]
+        if axes == tuple(range(-len(axes), 0)):
+            return args[0]  # type: ignore[no-any-return]
+        inner = self._inner(args[0], "transpose")
+        if inner is None:
+            return None
+        order = tuple(inner.options["axes"][axis] for axis in axes)
+        return self.emit("transpose", inner.args, {"axes": order}, source=source)
+
+    def _concat(self, args: Any, _c: Any, attributes: Any, _t: Any, source: Any) -> Value | None:
+        """One value is itself; neighbouring slices of one value are one slice."""
+        if len(args) == 1:
+            return args[0]  # type: ignore[no-any-return]
+        axis = attributes["axis"]
+        slices = [self._inner(a, "slice") for a in args]
+        if any(s is None or s.args[0] != slices[0].args[0] for s in slices):  # type: ignore[union-attr]
+            return None
+        options = [s.options for s in slices if s is not None]
+        rank = len(options[0]["start"])
+        others = [i for i in range(rank) if i != axis + rank]
+        for a, b in pairwise(options):
+            aligned = all(a[key][i].size == b[key][i].size for key in ("start", "stop") for i in others)
+            if not aligned or set(a["step"] + b["step"]) != {1} or a["stop"][axis].size != b["start"][axis].size:
+                return None
+        stop = list(options[0]["stop"])
+        stop[axis] = options[-1]["stop"][axis]
+        joined = {"start": options[0]["start"], "stop": tuple(stop), "step": options[0]["step"]}
+        return self.emit("slice", slices[0].args, joined, source=source)  # type: ignore[union-attr]
+
+    def _slice(self, args: Any, _c: Any, attributes: Any, _t: Any, source: Any) -> Value | None:
+        start, stop, step = (attributes[k] for k in ("start", "stop", "step"))
+        value: Value = args[0]
+        ranges = zip(start, stop, step, value.type.dims, strict=True)
+        if all(a.size == 0 and b.size == dim.size and by == 1 for a, b, by, dim in ranges):
+            return value
+        if set(step) != {1}:
+            return None
+        inner = self._inner(value, "slice")
+        if inner is not None and set(inner.options["step"]) == {1}:
+            offset = inner.options["start"]
+            moved = {
+                "start": tuple(o + a for o, a in zip(offset, start, strict=True)),
+                "stop": tuple(o + b for o, b in zip(offset, stop, strict=True)),
+                "step": step,
+            }
+            return self.emit("slice", inner.args, moved, source=source)
+        joined = self._inner(value, "concat")
+        return self._slice_of_concat(joined, start, stop, source) if joined is not None else None
+
+    def _slice_of_concat(self, joined: Node, start: Any, stop: Any, source: Any) -> Value | None:
+        """A slice that lies within one of the joined values is a slice of that value."""
+        axis = joined.options["axis"]
+        first = Dim.number(0)
+        for part in joined.args:
+            last = first + part.type.dims[axis]
+            inside = first.size <= start[axis].size and stop[axis].size <= last.size
+            if inside and part.type.varies == joined.value.type.varies:
+                begin, end = list(start), list(stop)
+                begin[axis], end[axis] = start[axis] - first, stop[axis] - first
+                attributes = {"start": tuple(begin), "stop": tuple(end), "step": (1,) * len(begin)}
+                return self.emit("slice", (part,), attributes, source=source)
+            first = last
+        return None
+
+
+def users(nodes: Iterable[Node], results: Iterable[Result]) -> Counter[str]:
+    """How often every value is read."""
+    counts = Counter(arg.name for node in nodes for arg in node.args)
+    counts.update(result.value.name for result in results)
+    return counts
+
+
+def live(nodes: Iterable[Node], results: Iterable[Result]) -> tuple[Node, ...]:
+    """The nodes that something reads, in order."""
+    needed = {r.value.name for r in results}
+    kept: list[Node] = []
+    for node in reversed(list(nodes)):
+        if node.value.name in needed:
+            kept.append(node)
+            needed.update(arg.name for arg in node.args)
+    return tuple(reversed(kept))
+
+
+def in_order_of_results(graph: Graph) -> Graph:
+    """The same graph with its nodes in an order that depends on what is computed, not on how it was written down."""
+    made = {n.value.name: n for n in graph.nodes}
+    done: dict[str, Node] = {}
+    stack = [r.value.name for r in reversed(graph.results)]
+    while stack:
+        node = made.get(stack[-1])
+        waiting = [] if node is None else [a.name for a in node.args if a.name in made and a.name not in done]
+        if waiting:
+            stack.extend(reversed(waiting))
+        else:
+            stack.pop()
+            if node is not None:
+                done.setdefault(node.value.name, node)
+    return replace(graph, nodes=tuple(done.values()))
+
+
+class Pass:
+    """Walks a graph and emits it again. A pass overrides `visit`; `new` says what became of a value."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.graph = graph
+        names = [p.name for p in graph.ports] + [n.value.name for n in graph.nodes]
+        self.builder = Builder(names)
+        self.env: dict[str, Value] = {p.name: p.value for p in graph.ports}
+        self.uses = users(graph.nodes, graph.results)
+
+    def new(self, value: Value) -> Value:
+        return self.env[value.name]
+
+    def visit(self, node: Node) -> Value:
+        return self.again(node)
+
+    def again(self, node: Node) -> Value:
+        """The same op on what became of its operands."""
+        args = [self.new(a) for a in node.args]
+        same = all(new.type is old.type or new.type == old.type for new, old in zip(args, node.args, strict=True))
+        known = node.value.type if same else None
+        return self.builder.emit(node.op, args, node.options, name=node.value.name, source=node.source, known=known)
+
+    def run(self) -> Graph:
+        for node in self.graph.nodes:
+            self.env[node.value.name] = self.visit(node)
+        results = tuple(replace(r, value=self.new(r.value)) for r in self.graph.results)
+        nodes = live(self.builder.nodes, results)
+        return replace(self.graph, nodes=nodes, results=results)
+
+
+def is_matrix_of_weights(value: Value) -> bool:
+    return value.type.varies == Varies.NEVER and len(value.type.dims) == 2

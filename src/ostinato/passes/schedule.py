@@ -1,0 +1,102 @@
+"""Schedule: one step becomes a sequence. What can leave the loop leaves it.
+
+* `before`: what no state reaches, for all steps at once;
+* `loop`: what a state reaches and what the next state waits for;
+* `after`: what a state reaches and nothing in the loop waits for, again for all steps at once.
+
+For every node the reason is kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+from ..ir.graph import Graph, Node, Program, Result, Value, verify
+from ..ir.shapes import Varies
+from .rewrite import live
+
+
+def schedule(
+    graph: Graph, *, direction: str = "forward", record: Mapping[str, Value] | None = None, hoist: bool = True
+) -> Program:  # fmt: skip
+    """The program of a graph.
+
+    Args:
+        direction: "forward", or "backward" for an adjoint step: time runs against itself.
+        record: values that a backward program asks for, by the names under which it asks.
+        hoist: False leaves in the loop whatever can be there, as the cell was written.
+    """
+    records = [Result(name, value, "record") for name, value in (record or {}).items()]
+    results = (*graph.results, *records)
+    nodes = live(graph.nodes, results)
+    reached = _reached(nodes, {p.name: p.name for p in graph.states})
+    awaited = _awaited(nodes, [r.value.name for r in graph.results if r.role == "state"])
+    sections: dict[str, list[Node]] = {"before": [], "loop": [], "after": []}
+    reasons: dict[str, str] = {}
+    late: set[str] = set()
+    for node in nodes:
+        name = node.value.name
+        section, reason = _place(node, reached, awaited, hoist=hoist and bool(graph.states))
+        if not graph.states:
+            section, reason = "before", "the cell has no state: every step is like every other"
+        elif any(arg.name in late for arg in node.args):
+            section, reason = "after", "it reads what is known after the loop"
+        if section == "after":
+            late.add(name)
+        sections[section].append(node)
+        reasons[name] = reason
+    program = Program(
+        graph.name, direction, graph.dtype, graph.sizes, graph.ports,
+        tuple(sections["before"]), tuple(sections["loop"]), tuple(sections["after"]), results, reasons,
+    )  # fmt: skip
+    return verify(without_dead_ports(program), "schedule")  # type: ignore[no-any-return]
+
+
+def _reached(nodes: Sequence[Node], states: dict[str, str]) -> dict[str, str]:
+    """For every value that depends on a state: a state that it depends on."""
+    reached = dict(states)
+    for node in nodes:
+        for arg in node.args:
+            if arg.name in reached:
+                reached.setdefault(node.value.name, reached[arg.name])
+    return reached
+
+
+def _awaited(nodes: Sequence[Node], new_states: Iterable[str]) -> set[str]:
+    """The values that the next state waits for."""
+    awaited = set(new_states)
+    for node in reversed(nodes):
+        if node.value.name in awaited:
+            awaited.update(arg.name for arg in node.args)
+    return awaited
+
+
+def _place(node: Node, reached: dict[str, str], awaited: set[str], *, hoist: bool) -> tuple[str, str]:
+    name, varies = node.value.name, node.value.type.varies
+    summed = node.op.startswith("total")
+    if summed and (name in reached or not hoist):
+        return "after", "it sums over all steps"
+    if name not in reached:
+        if summed:
+            return "before", "no state reaches it: all steps at once"
+        if varies == Varies.NEVER:
+            return "before", "it depends on weights alone: once for the whole call"
+        if varies == Varies.INSTANCE:
+            return "before", "it is the same at every step: once for each instance"
+        if hoist:
+            return "before", "no state reaches it: all steps at once"
+        return "loop", "it is computed where it was written"
+    state = reached[name]
+    if name in awaited:
+        return "loop", f"it reads the state `{state}`, and the next state waits for it"
+    if hoist:
+        return "after", f"it reads the state `{state}`, and nothing in the loop waits for it: all steps at once"
+    return "loop", "it is computed where it was written"
+
+
+def without_dead_ports(program: Program) -> Program:
+    """The program without the ports that nothing reads; states, inputs and adjoints stay."""
+    read = {arg.name for n in program.nodes for arg in n.args} | {r.value.name for r in program.results}
+    stay = ("state", "input", "context", "adjoint")
+    return replace(program, ports=tuple(p for p in program.ports if p.role in stay or p.name in read))
