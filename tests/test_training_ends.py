@@ -8,6 +8,7 @@ import pytest
 
 from ostinato import DataError, Layer, cells
 from ostinato.layers.network import LastStep, Network
+from ostinato.learn.checkpoint import Kept
 from ostinato.learn.losses import cross_entropy
 from ostinato.learn.optimisers import UpdateRule
 from ostinato.learn.training import Epoch, Examples, History, Progress, train
@@ -130,6 +131,29 @@ def test_an_interrupt_in_the_middle_of_an_update_leaves_no_half_of_it(monkeypatc
     for name, array in net.weights.items():
         assert_equal(array, before[name])
     assert rule.n_updates == 0
+
+
+@pytest.mark.parametrize("validated", [True, False])
+def test_an_epoch_that_an_interrupt_meets_while_it_is_noted_is_kept_if_it_is_the_best(validated, monkeypatch):
+    keep, calls = Kept.of.__func__, []
+
+    def interrupted(cls, *arguments):
+        calls.append(arguments)
+        if len(calls) == 2:  # the first is of the weights that it began with
+            raise KeyboardInterrupt
+        return keep(cls, *arguments)
+
+    monkeypatch.setattr(Kept, "of", classmethod(interrupted))
+    net = network()
+    with pytest.raises(KeyboardInterrupt) as caught:
+        learn(net, **({} if validated else {"validation": None}))
+    history = caught.value.history
+    losses = history["validation_loss" if validated else "loss"]
+    assert history.best_epoch == len(history) == 1 + int(np.argmin(losses))
+    other = network()
+    learn(other, max_epochs=len(history), **({} if validated else {"validation": None}))
+    for name, array in net.weights.items():
+        assert_equal(array, other.weights[name])
 
 
 def test_a_second_interrupt_while_the_weights_are_put_back_does_not_stop_that(monkeypatch):

@@ -211,7 +211,7 @@ class _Training:
     def _epoch(self, number: int) -> Epoch:
         started = time.perf_counter()
         standing, settings = self.standing, self.settings
-        network, rule, history = standing.network, standing.rule, standing.history
+        network, rule = standing.network, standing.rule
         if standing.schedule is not None:
             rule.settings[RATE] = rate_of(standing.schedule, number, OWNER)
         average, norm = _one_epoch(
@@ -223,19 +223,26 @@ class _Training:
             figure = None if figure is None else arguments.figure_of(figure, OWNER)
         rate = float(rule.settings[RATE]) if RATE in rule.settings else None
         epoch = Epoch(number, average, checked, figure, norm, rate, time.perf_counter() - started)
-        history.epochs.append(epoch)
+        whole(partial(self._note, epoch))
         for value in (average, checked):
             if value is not None and not isfinite(value):
                 headline = f"{OWNER}: the loss of epoch {number} is {value}"
                 raise DataError(lay_out(headline, hint="a smaller learning_rate, or a smaller clip_norm"))
-        watched = average if checked is None else checked
         if isinstance(standing.schedule, Schedule):
-            standing.schedule.observe(watched)
-        # the loss of an epoch is of before its last step, which may have broken the weights
-        if watched < standing.kept.loss and all(np.isfinite(array).all() for array in network.weights.values()):
-            standing.kept = Kept.of(network, rule, number, watched)
-        history.best_epoch = number if checked is None else standing.kept.epoch
+            standing.schedule.observe(average if checked is None else checked)
         return epoch
+
+    def _note(self, epoch: Epoch) -> None:
+        """An epoch in the history, and its weights kept if it is the best: both or neither."""
+        standing, history = self.standing, self.standing.history
+        if not history.epochs or history.epochs[-1] is not epoch:
+            history.epochs.append(epoch)
+        losses = [epoch.loss] if epoch.validation_loss is None else [epoch.validation_loss, epoch.loss]
+        weights = standing.network.weights
+        # the loss of an epoch is of before its last step, which may have broken the weights
+        if losses[0] < standing.kept.loss and all(np.isfinite(a).all() for a in (losses, *weights.values())):
+            standing.kept = Kept.of(standing.network, standing.rule, epoch.number, losses[0])
+        history.best_epoch = epoch.number if epoch.validation_loss is None else standing.kept.epoch
 
     def _tell(self, error: BaseException, *, changed: bool) -> None:
         """What became of the network, on the error that goes on to the caller."""
