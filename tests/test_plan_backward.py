@@ -5,8 +5,9 @@ import pytest
 
 from ostinato import Bias, Context, Input, Layer, State, Weight, cell, cells, layer_norm, maximum, sigmoid, split, tanh
 from ostinato.ir.timeline import Timeline
+from ostinato.native.layout import ROW_PLACE
 from ostinato.native.parallel import Pace, Shares, Work
-from ostinato.native.program import ROW_PLACE, NativeProgram
+from ostinato.native.program import NativeProgram
 from ostinato.plan.phases import Phase
 from ostinato.plan.plan import touched
 from ostinato.plan.planner import plan_program
@@ -109,7 +110,7 @@ def test_what_one_phase_alone_reads_takes_a_block_of_rows():
         assert users == {phase}
         assert name not in found.results
     native = NativeProgram(found)
-    grown = np.diff([native._layout(Timeline(n, 1)).internal for n in (BLOCK, 2 * BLOCK)])[0]
+    grown = np.diff([native.layout.memory(Timeline(n, 1)).internal for n in (BLOCK, 2 * BLOCK)])[0]
     kept = ROW_PLACE + sum(
         b.size * b.item_bytes for name, b in found.buffers.items() if name in internal(found) - set(found.passing)
     )

@@ -122,7 +122,7 @@ class Layer:
         self._graphs = graphs
         self._compiled: dict[bool, Compiled] = {}
         self._executables: dict[tuple[str, bool], Executable] = {}
-        self._reruns: dict[Any, Any] = {}  # shape of the first input -> a native.rerun.Rerun
+        self._reruns: dict[Any, Any] = {}  # shape of the first input -> a native.bound_call.BoundCall
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
         ports = graph.with_role("weight", "bias")
         self.weights = Weights({p.name: p.value.type.sizes for p in ports}, DTYPES[graph.dtype], self.name, weight_format)

@@ -50,7 +50,7 @@ class Stream:
         leading = (self._count,) if self._batched else ()
         self._shapes = {p.name: (*leading, *p.value.type.sizes) for p in self._inputs}
         self._first = self._shapes[self._inputs[0].name]
-        self._stepper: Any = None  # a native.engine.Stepper; None until the first step, and where NumPy runs
+        self._stepper: Any = None  # a native.stepper.Stepper; None until the first step, and where NumPy runs
 
     def _checked(self, state: Any) -> dict[str, Array]:
         arrays = self._sequences.state(state, self._count, self._batched)

@@ -91,6 +91,11 @@ def lower(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> l
     return module
 
 
+def llvm_of(plan: Plan, target: Target) -> str:
+    """The text of a plan's module in LLVM's language; it needs no LLVM."""
+    return str(lower(plan, target))
+
+
 def _stage(unit: Unit, name: str, stage: Stage, *, by_step: bool) -> llvm.Function:
     k = Kernel(unit, name)
     if stage.kind == "product":

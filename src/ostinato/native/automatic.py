@@ -18,7 +18,7 @@ from ..ir.interpret import Outcome
 from ..ir.timeline import Timeline
 from ..plan.phases import Phase
 from ..plan.planner import plan_program
-from .bound_call import Rerun
+from .bound_call import BoundCall
 from .program import NativeProgram
 from .stepper import Stepper
 
@@ -60,7 +60,7 @@ class AutomaticProgram:
     def rerun(
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
         beginning: Mapping[str, Array],
-    ) -> Rerun | None:  # fmt: skip
+    ) -> BoundCall | None:  # fmt: skip
         """For further calls like this one, if they are worth it."""
         return self.native(self.choice(timeline)).rerun(timeline, leading, names, weights, beginning)
 

@@ -25,11 +25,12 @@ from ..ir.op import DTYPES
 from ..lower import llvm_text as llvm
 from ..lower.kernel import ALIGNED, FLOATS, I64, PTR, VOID, i64
 from ..lower.llvm_text import I1
-from ..lower.target import Target, host
+from ..lower.target import Target
 from ..lower.vector_math import KNOWN, emit
 from ..passes.per_instance import shared_values
+from .code import FUNCTION, code_for
 from .memory import Array, address
-from .program import FUNCTION, code_for
+from .targets import host
 from .threads import WORKERS
 
 COUNT, SCALARS, NEW, FIRST = range(4)  # the fields of a job; the rest are arrays
