@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from ostinato.ir.shapes import Varies
-from ostinato.lower import kernel
-from ostinato.lower.module import internal_buffers
+from ostinato.lower.context import Field, internal_buffers
 from ostinato.lower.target import TARGETS
 from ostinato.native import code
 from ostinato.native import program as native_program
@@ -111,13 +110,13 @@ class Emulated:
 
 def memory_of(native, fields):
     """Field of the context -> the bytes that it points to; internal buffers lie in the arena, and a run finds their places."""
-    n_steps, n_instances, n_rows = (int(fields[i]) for i in (kernel.N_STEPS, kernel.N_INSTANCES, kernel.N_ROWS))
+    n_steps, n_instances, n_rows = (int(fields[i]) for i in (Field.N_STEPS, Field.N_INSTANCES, Field.N_ROWS))
     layout = native.layout
     per, room = layout.internal_bytes, layout.internal_room
     arena = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + (per[Varies.STEP] + ROW_PLACE) * n_rows + room
     found = {
-        kernel.COUNTS: 8 * n_steps, kernel.OFFSETS: 8 * (n_steps + 1), kernel.RESET: n_rows, kernel.ARENA: arena,
-        kernel.ORDER: 8 * n_instances, kernel.LENGTHS: 8 * n_instances,
+        Field.COUNTS: 8 * n_steps, Field.OFFSETS: 8 * (n_steps + 1), Field.RESET: n_rows, Field.ARENA: arena,
+        Field.ORDER: 8 * n_instances, Field.LENGTHS: 8 * n_instances,
     }  # fmt: skip
     internal = set(internal_buffers(native.plan))
     for name, buffer in native.plan.buffers.items():

@@ -14,8 +14,8 @@ from ctypes import c_float
 from struct import Struct
 from typing import Any
 
-# Whether a constant with one number in every lane is written `splat (float 1.0)`, which LLVM reads since version 19. Before, every
-# lane has to be written; native/jit.py, which knows the LLVM at hand, says so here.
+# Whether a constant with one number in every lane is written `splat (float 1.0)`, which LLVM reads since version 19. Before,
+# every lane has to be written; native/jit.py, which knows the LLVM at hand, says so here.
 SHORT_SPLAT = True
 
 # --- types --------------------------------------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ from ..plan.plan import Segment, Stage
 from ..plan.tiling import Tile, panel_width, tile_for, too_many
 from ..plan.views import View, collapse
 from . import llvm_text as llvm
+from .context import Field
 from .elementwise import Addresses, load_all, store_all
-from .kernel import I64, PART, PARTS, PTR, TURN, VOID, Kernel, Lanes, i64
+from .kernel import I64, PTR, VOID, Kernel, Lanes, i64
 from .packing import tiles
 
 WORK = 16  # multiply-adds of one turn of the loop over k: short tiles write several steps out
@@ -89,10 +90,10 @@ class ProductStage:
     def _panels(self, row: llvm.Value, lead: Sequence[llvm.Value], count: llvm.Value, tile: Tile) -> None:
         k, panels = self.k, tile.blocks
         whole, left_over = divmod(self.n_panels, panels)
-        place, parts = k.field(PART), k.field(PARTS)
+        place, parts = k.field(Field.PART), k.field(Field.PARTS)
         if whole:
             low, high = (k.times(end, panels) for end in k.part(i64(whole), place, parts))
-            turned, both = k.b.icmp_unsigned("!=", k.field(TURN), i64(0)), k.b.sub(k.add(low, high), i64(panels))
+            turned, both = k.b.icmp_unsigned("!=", k.field(Field.SWEEP), i64(0)), k.b.sub(k.add(low, high), i64(panels))
             with k.loop(low, high, panels) as index:
                 self._rows(row, lead, count, k.b.select(turned, k.b.sub(both, index), index), tile)
         if left_over:

@@ -16,8 +16,9 @@ from ..plan.plan import Stage, Sum, Total
 from ..plan.tiling import BLOCK
 from ..plan.views import View, collapse
 from . import llvm_text as llvm
+from .context import Field
 from .elementwise import Addresses, load_all
-from .kernel import I32, I64, N_ROWS, PTR, THREAD, VOID, Kernel, Lanes, i64
+from .kernel import I32, I64, PTR, VOID, Kernel, Lanes, i64
 
 FAR = 128  # elements between rows of which a few columns are read: such rows are asked for in advance
 AHEAD = 24  # rows
@@ -47,7 +48,7 @@ def lower_total(k: Kernel, total: Total, *, by_step: bool) -> None:
         return
     # all rows at the first call: whether others make this phase go step by step differs from plan to plan, and no sum may
     with k.b.if_then(k.b.icmp_signed("==", k.row, i64(0))):
-        k.b.call(found, [k.context, *addresses, k.row, k.instance, k.field(N_ROWS)])
+        k.b.call(found, [k.context, *addresses, k.row, k.instance, k.field(Field.N_ROWS)])
 
 
 def _address(k: Kernel, view: View) -> llvm.Value:
@@ -78,7 +79,7 @@ def lower_sums(k: Kernel, stage: Stage, *, by_step: bool) -> None:
         _sums(k, stage, addresses, k.count)
         return
     with k.b.if_then(k.b.icmp_signed("==", k.row, i64(0))):  # all rows at the first call: see lower_total
-        _sums(k, stage, addresses, k.field(N_ROWS))
+        _sums(k, stage, addresses, k.field(Field.N_ROWS))
 
 
 def _sums(k: Kernel, stage: Stage, addresses: Mapping[View, llvm.Value], count: llvm.Value) -> None:
@@ -89,7 +90,7 @@ def _sums(k: Kernel, stage: Stage, addresses: Mapping[View, llvm.Value], count: 
     strides = dict(zip(views, collapsed, strict=True))
     last = {v: strides[v][-1] if sizes else 0 for v in views}
     room = 16 if k.unit.target.n_registers >= 32 else 8
-    mine = k.b.icmp_unsigned("==", k.field(THREAD), i64(0))  # too little to share
+    mine = k.b.icmp_unsigned("==", k.field(Field.THREAD), i64(0))  # too little to share
     with k.b.if_then(mine), k.nest(sizes[:-1]) as where, k.loop(i64(0), count, BLOCK) as start:
         end = _end(k, start, count)
         lines = {v: k.along(p, v, where, strides[v][:-1]) for v, p in addresses.items()}
@@ -208,7 +209,7 @@ def _product(k: Kernel, total: Total, right: View) -> None:
                     with k.loop(*k.share(i64(whole), tile), tile) as i:
                         _tile(k, total, walks, (first, end), i, j, tile, group)
                 if m > whole:
-                    with b.if_then(b.icmp_unsigned("==", k.field(THREAD), i64(0))):
+                    with b.if_then(b.icmp_unsigned("==", k.field(Field.THREAD), i64(0))):
                         _tile(k, total, walks, (first, end), i64(whole), j, m - whole, group)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
-from ..lower.kernel import ARENA, COUNTS, N_INSTANCES, N_ROWS, N_STEPS, OFFSETS, PARTS, THREADS
+from ..lower.context import Field
 from .code import Functions
 from .layout import CallMemory, Layout, Prepare
 from .memory import Array, address, block
@@ -162,11 +162,15 @@ class BoundCall:
         layout, timeline = self._layout, self._timeline
         ready = self._prepare(self.snapshot)
         context = layout.context.from_buffer_copy(ready.context)
-        context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = timeline.n_steps, timeline.n_instances, timeline.n_rows
-        context[COUNTS], context[OFFSETS] = timeline.addresses
-        context[THREADS] = context[PARTS] = 1
+        context[Field.N_STEPS], context[Field.N_INSTANCES], context[Field.N_ROWS] = (
+            timeline.n_steps,
+            timeline.n_instances,
+            timeline.n_rows,
+        )
+        context[Field.COUNTS], context[Field.OFFSETS] = timeline.addresses
+        context[Field.THREADS] = context[Field.PARTS] = 1
         memory, start = block(layout.memory(timeline).internal)
-        context[ARENA] = address(memory) + start
+        context[Field.ARENA] = address(memory) + start
         kept, states = [memory, *ready.memory], []
         for name, _, begin, end in self._states:
             first, last = self._beginning[name], np.empty_like(self._beginning[name])

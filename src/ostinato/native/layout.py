@@ -21,12 +21,11 @@ import numpy as np
 from ..ir.op import DTYPES
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
+from ..lower.context import context_size, internal_buffers, internal_bytes
 from ..lower.kernel import Unit
-from ..lower.module import context_size, internal_buffers
 from ..lower.packing import panel_elements
 from ..lower.target import Target
 from ..plan.plan import Plan
-from ..plan.tiling import BLOCK
 from .memory import LINE, Array, rounded
 
 PIECE = 4096  # bytes of small results that share a piece of memory: whoever keeps one of them keeps at most this much alive
@@ -156,7 +155,7 @@ class Layout:
             new={r.buffer: r for r in results if r.buffer not in outside},
             users=frozenset((outside | handed_out | ends) - rows_given),
             saved=frozenset(r.buffer for r in results if r.role == "record"),
-            internal_bytes=_internal_bytes(plan), internal_room=LINE * (1 + len(internal_buffers(plan))),
+            internal_bytes=internal_bytes(plan), internal_room=LINE * (1 + len(internal_buffers(plan))),
         )  # fmt: skip
 
     def memory(self, timeline: Timeline) -> CallMemory:
@@ -186,18 +185,6 @@ def _results(plan: Plan, fields: Mapping[str, int], dtype: Any) -> Iterable[Out]
         sizes = (buffer.size,) if name == f"gradient {result.name}" else result.value.type.sizes  # of the whole weight
         yield Out(result.role, result.name, name, fields[name], buffer.space, buffer.size * buffer.item_bytes, sizes,
                   np.dtype(bool if buffer.dtype == "bool" else dtype))  # fmt: skip
-
-
-def _internal_bytes(plan: Plan) -> dict[Varies, int]:
-    per = dict.fromkeys(Varies, 0)
-    for name in internal_buffers(plan):
-        buffer = plan.buffers[name]
-        row = buffer.size * buffer.item_bytes
-        if name in plan.passing:
-            per[Varies.NEVER] += BLOCK * row
-        else:
-            per[buffer.space] += row
-    return per
 
 
 def _in_pieces(results: Iterable[tuple[NewArray, int]]) -> tuple[tuple[int, tuple[NewArray, ...]], ...]:

@@ -18,7 +18,7 @@ from ..errors import DataError, lay_out
 from ..ir.interpret import Outcome
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
-from ..lower.kernel import ARENA, ARRIVED, BY_NEURONS, LENGTHS, OFFSETS, PARTS, RESET, STEP_STRIDE, THREAD, THREADS, YIELD
+from ..lower.context import Field
 from ..lower.target import Target
 from ..plan.plan import Plan
 from ..process import forking
@@ -101,11 +101,11 @@ class NativeProgram:
         ready, layout = self.prepared(weights), self.layout
         context = layout.context.from_buffer_copy(ready.context)
         n_rows, n_instances = timeline.n_rows, timeline.n_instances
-        context[: OFFSETS + 1] = [timeline.n_steps, n_instances, n_rows, *timeline.addresses]
+        context[: Field.OFFSETS + 1] = [timeline.n_steps, n_instances, n_rows, *timeline.addresses]
         function = self.functions.run if timeline.plain else self._run_placed(context, timeline, placed)
         marks = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         if marks is not None:
-            context[RESET] = address(marks)
+            context[Field.RESET] = address(marks)
         arrays = {}
         for port, field, name in layout.given:
             array = values[port]
@@ -120,7 +120,7 @@ class NativeProgram:
         if pooled is not None:
             _put(memory.saved, pooled.memory, arrays, context)
         arena = self._again(self._arenas, memory.internal, timeline)
-        context[ARENA] = address(arena[0]) + arena[1]
+        context[Field.ARENA] = address(arena[0]) + arena[1]
         self._call(function, context, timeline)
         if memory.internal <= KEPT:
             self._arenas[:] = [arena]
@@ -133,7 +133,7 @@ class NativeProgram:
         if placed not in self._placed:
             code = code_of(self.plan, self.target, self.layout.users | {self.plan.ports[name] for name in placed})
             self._placed[placed] = code, FUNCTION(code.address("ostinato_run"))
-        context[STEP_STRIDE : LENGTHS + 1] = [*timeline.strides, timeline.reverse, *timeline.sorted_addresses]
+        context[Field.STEP_STRIDE : Field.LENGTHS + 1] = [*timeline.strides, timeline.reverse, *timeline.sorted_addresses]
         return self._placed[placed][1]
 
     def _again(self, free: list[tuple[Array, int]], n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
@@ -157,7 +157,7 @@ class NativeProgram:
 
     def _call(self, function: Any, context: Any, timeline: Timeline) -> None:
         """On one thread, or on several where there is work enough."""
-        context[THREADS] = context[PARTS] = 1
+        context[Field.THREADS] = context[Field.PARTS] = 1
         shares = self.work.threads(timeline, WORKERS.count)
         if shares is None:
             function(context)
@@ -174,9 +174,9 @@ class NativeProgram:
         """One part of the run on each thread; False, and nothing done, where the workers are busy."""
         counter = np.zeros(LINE // 8, np.int64)
         contexts = np.tile(context, (shares.n, 1))
-        contexts[:, THREADS], contexts[:, BY_NEURONS] = shares.n, shares.by_neurons
-        contexts[:, ARRIVED], contexts[:, YIELD] = address(counter), GIVE_WAY
-        contexts[:, THREAD] = np.arange(shares.n)
+        contexts[:, Field.THREADS], contexts[:, Field.BY_NEURONS] = shares.n, shares.by_neurons
+        contexts[:, Field.ARRIVED], contexts[:, Field.YIELD] = address(counter), GIVE_WAY
+        contexts[:, Field.THREAD] = np.arange(shares.n)
         first = address(contexts)
         return WORKERS.run(function, [first + i * contexts.strides[0] for i in range(shares.n)])
 

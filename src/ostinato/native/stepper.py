@@ -8,7 +8,7 @@ import numpy as np
 
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
-from ..lower.kernel import ARENA, COUNTS, FIRST_TURN, N_INSTANCES, N_ROWS, N_STEPS, OFFSETS, PARTS, THREADS
+from ..lower.context import Field
 from .code import Functions
 from .layout import Layout, Prepare
 from .memory import Array, address, block, rounded
@@ -48,14 +48,14 @@ class Stepper:
         given = self.inputs | fixed
         arrays |= {g.buffer: given[g.port] for g in layout.given if g.port in given}
         context = np.frombuffer(ready.context, np.int64).copy()
-        context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = 1, n_instances, n_instances
-        context[THREADS] = context[PARTS] = 1
-        context[COUNTS], context[OFFSETS] = self._timeline.addresses
-        context[ARENA] = address(memory) + start + rounded(sizes.handed_out)
+        context[Field.N_STEPS], context[Field.N_INSTANCES], context[Field.N_ROWS] = 1, n_instances, n_instances
+        context[Field.THREADS] = context[Field.PARTS] = 1
+        context[Field.COUNTS], context[Field.OFFSETS] = self._timeline.addresses
+        context[Field.ARENA] = address(memory) + start + rounded(sizes.handed_out)
         for name, array in arrays.items():
             context[fields[name]] = address(array)
         contexts = [context, context.copy()]
-        contexts[1][FIRST_TURN] = 1
+        contexts[1][Field.FIRST_SWEEP] = 1
         for side, filled in enumerate(contexts):
             for slot in layout.plan.states:
                 filled[fields[slot.begin]] = address(self._states[side][slot.name])
