@@ -9,6 +9,7 @@ from __future__ import annotations
 from ..ir.shapes import Varies
 from ..plan.plan import Plan
 from ..plan.tiling import BLOCK
+from ..plan.views import BufferId
 
 
 class Field:
@@ -35,7 +36,7 @@ class Field:
     FIRST_BUFFER = 24  # from here on the pointers of the buffers
 
 
-def buffer_fields(plan: Plan) -> dict[str, int]:
+def buffer_fields(plan: Plan) -> dict[BufferId, int]:
     """Buffer -> the field that points to it."""
     return {name: Field.FIRST_BUFFER + i for i, name in enumerate(plan.buffers)}
 
@@ -45,7 +46,7 @@ def context_size(plan: Plan) -> int:
     return Field.FIRST_BUFFER + len(plan.buffers)
 
 
-def internal_buffers(plan: Plan) -> list[str]:
+def internal_buffers(plan: Plan) -> list[BufferId]:
     """The buffers that nobody outside sees: a call has one piece of memory for all of them, its arena."""
     seen = {*plan.ports.values(), *plan.results, *plan.prepared, *(p.panels for p in plan.packings)}
     return [name for name in plan.buffers if name not in seen]
@@ -56,9 +57,8 @@ def internal_bytes(plan: Plan) -> dict[Varies, int]:
     per = dict.fromkeys(Varies, 0)
     for name in internal_buffers(plan):
         buffer = plan.buffers[name]
-        row = buffer.size * buffer.item_bytes
-        if name in plan.passing:
-            per[Varies.NEVER] += BLOCK * row
+        if name in plan.block_local:
+            per[Varies.NEVER] += BLOCK * buffer.row_bytes
         else:
-            per[buffer.space] += row
+            per[buffer.space] += buffer.row_bytes
     return per

@@ -14,8 +14,9 @@ from typing import Any
 
 from ..ir.graph import Node
 from ..ir.shapes import Varies
-from ..plan.plan import Plan, Source
-from ..plan.views import View
+from ..plan.plan import Plan
+from ..plan.stages import Source
+from ..plan.views import BufferId, View
 from . import llvm_text as llvm
 from .context import Field, buffer_fields
 from .target import BYTES, Target
@@ -46,10 +47,10 @@ class Unit:
     module: Any  # llvm.Module; None where nothing is written
     plan: Plan
     target: Target
-    placed: frozenset[str] = frozenset()  # buffers whose rows lie in the user's order: see module.py
+    placed: frozenset[BufferId] = frozenset()  # buffers whose rows lie in the user's order: see module.py
 
     @cached_property
-    def places(self) -> dict[str, int]:
+    def places(self) -> dict[BufferId, int]:
         """Where the pointer of each buffer stands in the context."""
         return buffer_fields(self.plan)
 
@@ -88,7 +89,7 @@ class Kernel:
         self.b = llvm.IRBuilder(body)
         self._first = llvm.IRBuilder(self.entry)  # what is loaded once stands here
         self._body = body
-        self._bases: dict[str, llvm.Value] = {}
+        self._bases: dict[BufferId, llvm.Value] = {}
         self._tables: dict[int, llvm.Value] = {}
         self.context, self.row, self.instance, self.count = (
             self.function.args if kind is RANGE else (self.function.args[0], i64(0), i64(0), i64(0))
@@ -125,7 +126,7 @@ class Kernel:
         """A field of the context, read where the kernel stands."""
         return self.b.load(self.b.gep(self.context, [i64(place)], source_etype=I64), typ=kind)
 
-    def base(self, buffer: str) -> llvm.Value:
+    def base(self, buffer: BufferId) -> llvm.Value:
         """Where a buffer begins; read once, when the function begins."""
         if buffer not in self._bases:
             first = self._first

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from ..plan.plan import StateSlot
-from ..plan.views import View
+from ..plan.views import BufferId, View
 from . import llvm_text as llvm
 from .barriers import barrier
 from .context import Field
@@ -92,7 +92,7 @@ def _swap(k: Kernel, states: tuple[StateSlot, ...]) -> None:
         k.b.store(a, following)
 
 
-def _carry(k: Kernel, moves: Sequence[tuple[int, str, str]], first: llvm.Value, count: llvm.Value) -> None:
+def _carry(k: Kernel, moves: Sequence[tuple[int, BufferId, BufferId]], first: llvm.Value, count: llvm.Value) -> None:
     """Rows of states (their size, from which buffer, to which): from where they begin, or to where they end."""
     for size, source, target in moves:
         row = i64(size * k.plan.buffers[source].item_bytes)
@@ -110,7 +110,7 @@ def _carry(k: Kernel, moves: Sequence[tuple[int, str, str]], first: llvm.Value, 
                 copy(instance, i64(1))
 
 
-def _reset(unit: Unit, initial: dict[str, float]) -> llvm.Function:
+def _reset(unit: Unit, initial: dict[BufferId, float]) -> llvm.Function:
     """Where a row is marked, its states return to what they were declared to begin as."""
     k = Kernel(unit, "reset")
     marks = k.field(Field.RESET, PTR)

@@ -16,13 +16,15 @@ from __future__ import annotations
 
 from ..ir.shapes import Varies
 from ..plan.phases import Phase
-from ..plan.plan import Plan, Stage
+from ..plan.plan import Plan
+from ..plan.stages import Contraction, Copies, Map, Product, Reduce, RowSum, RowSums, Stage
 from ..plan.tiling import BLOCK, CHUNK
+from ..plan.views import BufferId
 from . import llvm_text as llvm
 from .barriers import barrier
 from .batched_matmul import lower_contraction
 from .context import Field, internal_buffers
-from .elementwise import lower_map, lower_moves
+from .elementwise import lower_copies, lower_map
 from .kernel import I1, I8, I64, PTR, VOID, Kernel, Unit, i64
 from .loop import entry, loop_over_steps, set_sweep
 from .matmul import ProductStage
@@ -35,7 +37,7 @@ SHARE = 4  # rows that are handed out to threads together
 WHOLE = llvm.FunctionType(VOID, [PTR])
 
 
-def lower(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> llvm.Module:
+def lower(plan: Plan, target: Target, placed: frozenset[BufferId] = frozenset()) -> llvm.Module:
     """The module of a plan; with `placed` buffers, `ostinato_run` alone."""
     module = llvm.Module(target.triple)
     unit = Unit(module, plan, target, placed)
@@ -62,21 +64,21 @@ def llvm_of(plan: Plan, target: Target) -> str:
 
 def _stage(unit: Unit, name: str, stage: Stage, *, by_step: bool) -> llvm.Function:
     k = Kernel(unit, name)
-    if stage.kind == "product":
-        ProductStage(k, stage).write()
-    elif stage.kind == "map":
-        lower_map(k, stage)
-    elif stage.kind == "reduce":
-        lower_reduce(k, stage)
-    elif stage.kind == "move":
-        lower_moves(k, stage.moves)
-    elif stage.kind == "sum":
-        lower_sums(k, stage, by_step=by_step)
-    elif stage.contraction is not None:
-        lower_contraction(k, stage.contraction)
-    else:
-        for total in stage.totals:
-            lower_total(k, total, by_step=by_step)
+    match stage:
+        case Product():
+            ProductStage(k, stage).write()
+        case Map():
+            lower_map(k, stage)
+        case Reduce():
+            lower_reduce(k, stage)
+        case Copies():
+            lower_copies(k, stage.copies)
+        case Contraction():
+            lower_contraction(k, stage)
+        case RowSums():
+            lower_sums(k, stage, by_step=by_step)
+        case RowSum():
+            lower_total(k, stage, by_step=by_step)
     return k.finish()
 
 
@@ -87,7 +89,7 @@ def _phase(unit: Unit, phase: Phase) -> dict[str, llvm.Function]:
     made = [(s, _stage(unit, f"{name}_{i}_{s.kind}", s, by_step=by_step)) for i, s in enumerate(unit.plan.stages[phase])]
     found = {}
     for part in ("stages", "totals"):
-        inside = [(s, f) for s, f in made if (s.kind in ("total", "sum")) == (part == "totals")]
+        inside = [(s, f) for s, f in made if s.over_rows == (part == "totals")]
         if inside:
             k = Kernel(unit, f"{name}_{part}")
             for stage, function in inside:
@@ -101,7 +103,7 @@ def _phase(unit: Unit, phase: Phase) -> dict[str, llvm.Function]:
 
 def _loop_stage(k: Kernel, stage: Stage, function: llvm.Function) -> None:
     """A stage of the loop. Threads that share it by neurons wait for each other at its end; the first does all but products."""
-    if stage.kind == "product":
+    if isinstance(stage, Product):
         k.b.call(function, k.function.args)
     else:
         with k.b.if_then(k.b.icmp_unsigned("==", k.field(Field.PART), i64(0))):
@@ -125,8 +127,7 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, llvm.Function]], l
     wait = barrier(unit)
     with k.b.if_then(k.b.icmp_unsigned("==", k.field(Field.THREAD), i64(0))):
         for buffer in unit.plan.zeroed:
-            if buffer in unit.plan.buffers:
-                _zero(k, buffer)
+            _zero(k, buffer)
         if unit.placed:
             k.b.call(_place_rows(unit), [k.context])
             padded = k.b.icmp_signed("<", k.field(Field.N_ROWS), k.b.mul(k.field(Field.N_STEPS), k.field(Field.N_INSTANCES)))
@@ -139,9 +140,9 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, llvm.Function]], l
             _shared_loop(k, loop)
         if phase not in phases or phase in (Phase.PREPARE, Phase.LOOP):
             continue
-        passing = [b for b, p in unit.plan.passing.items() if p == phase]
-        if phase.space == Varies.STEP and not unit.plan.by_step(phase) and (passing or "totals" in phases[phase]):
-            _in_blocks(k, phases[phase], passing)
+        block_local = [b for b, p in unit.plan.block_local.items() if p == phase]
+        if phase.space == Varies.STEP and not unit.plan.by_step(phase) and (block_local or "totals" in phases[phase]):
+            _in_blocks(k, phases[phase], block_local)
             continue
         for part, function in phases[phase].items():
             k.b.call(wait, [k.context])
@@ -166,7 +167,7 @@ def _shared_phase(k: Kernel, phase: Phase, part: str, function: llvm.Function) -
         _in_chunks(k, function, low, high)
 
 
-def _in_blocks(k: Kernel, functions: dict[str, llvm.Function], passing: list[str]) -> None:
+def _in_blocks(k: Kernel, functions: dict[str, llvm.Function], block_local: list[BufferId]) -> None:
     """A phase for some rows after the others: its stages, then its sums over them, which find in the cache what they read.
 
     What no other phase reads is kept for these rows alone: its address moves back by a block after each, so that the next
@@ -185,9 +186,9 @@ def _in_blocks(k: Kernel, functions: dict[str, llvm.Function], passing: list[str
         if "totals" in functions:
             b.call(functions["totals"], [k.context, first, i64(0), count])
             b.call(wait, [k.context])
-        for name in passing:
-            buffer, place = k.plan.buffers[name], k.unit.places[name]
-            k.set_field(place, b.sub(k.field(place), i64(BLOCK * buffer.size * buffer.item_bytes)))
+        for name in block_local:
+            place = k.unit.places[name]
+            k.set_field(place, b.sub(k.field(place), i64(BLOCK * k.plan.buffers[name].row_bytes)))
 
 
 def _shared_loop(k: Kernel, loop: llvm.Function) -> None:
@@ -210,11 +211,11 @@ def _place_internal(k: Kernel) -> None:
     for name in internal_buffers(k.plan):
         buffer = k.plan.buffers[name]
         k.b.store(at, k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64))
-        row = i64(buffer.size * buffer.item_bytes)
+        row = i64(buffer.row_bytes)
         count = {Varies.NEVER: Field.N_STEPS, Varies.INSTANCE: Field.N_INSTANCES, Varies.STEP: Field.N_ROWS}[buffer.space]
         size = row if buffer.space == Varies.NEVER else k.b.mul(row, k.field(count))
-        if name in k.plan.passing:
-            size = i64(BLOCK * buffer.size * buffer.item_bytes)
+        if name in k.plan.block_local:
+            size = i64(BLOCK * buffer.row_bytes)
         at = k.b.add(at, k.b.and_(k.b.add(size, i64(63)), i64(-64)))
     k.set_field(Field.ROW_TABLE, at)
 
@@ -234,7 +235,7 @@ def _place_rows(unit: Unit) -> llvm.Function:
     return k.finish()
 
 
-def _padded_results(unit: Unit) -> list[str]:
+def _padded_results(unit: Unit) -> list[BufferId]:
     """The user's arrays that a run fills, where padding is zeros."""
     given = set(unit.plan.ports.values())
     return [
@@ -242,9 +243,9 @@ def _padded_results(unit: Unit) -> list[str]:
     ]
 
 
-def _zero(k: Kernel, name: str) -> None:
+def _zero(k: Kernel, name: BufferId) -> None:
     buffer = k.plan.buffers[name]
-    size: llvm.Value = i64(buffer.size * buffer.item_bytes)
+    size: llvm.Value = i64(buffer.row_bytes)
     if buffer.space != Varies.NEVER:
         size = k.b.mul(size, k.field(Field.N_INSTANCES))
     if buffer.space == Varies.STEP:

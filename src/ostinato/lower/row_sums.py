@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..ir.shapes import Varies
-from ..plan.plan import Stage, Sum, Total
+from ..plan.stages import RowSum, RowSums, Sum
 from ..plan.tiling import BLOCK
 from ..plan.views import View, collapse
 from . import llvm_text as llvm
@@ -24,7 +24,7 @@ FAR = 128  # elements between rows of which a few columns are read: such rows ar
 AHEAD = 24  # rows
 
 
-def lower_total(k: Kernel, total: Total, *, by_step: bool) -> None:
+def lower_total(k: Kernel, total: RowSum, *, by_step: bool) -> None:
     """Sums of equal shape share one function, which is told the addresses."""
     views = [v for v in (total.source, total.right, total.target) if v is not None]
     # where a placed row is looked up depends on whether it is one of steps or of instances
@@ -68,13 +68,12 @@ def _row(k: Kernel, view: View, row: llvm.Value) -> llvm.Value:
 def _columns(k: Kernel, source: View, target: View) -> None:
     """target += the sum of source over the rows."""
     addresses = {view: k.given[view] for view in (source, target)}
-    _sums(k, Stage("sum", target.sizes, loads={"": source}, sums=(Sum("", target),)), addresses, k.count)
+    _sums(k, RowSums(target.sizes, (), {"": source}, sums=(Sum("", target),)), addresses, k.count)
 
 
-def lower_sums(k: Kernel, stage: Stage, *, by_step: bool) -> None:
+def lower_sums(k: Kernel, stage: RowSums, *, by_step: bool) -> None:
     """Sums over rows of several values, with the elementwise nodes that they are computed by."""
-    views = [v for v in stage.loads.values() if isinstance(v, View)] + [s.target for s in stage.sums]
-    addresses = {v: _address(k, v) for v in views}
+    addresses = {v: _address(k, v) for v in (*stage.loaded, *stage.writes)}
     if not by_step:
         _sums(k, stage, addresses, k.count)
         return
@@ -82,7 +81,7 @@ def lower_sums(k: Kernel, stage: Stage, *, by_step: bool) -> None:
         _sums(k, stage, addresses, k.field(Field.N_ROWS))
 
 
-def _sums(k: Kernel, stage: Stage, addresses: Mapping[View, llvm.Value], count: llvm.Value) -> None:
+def _sums(k: Kernel, stage: RowSums, addresses: Mapping[View, llvm.Value], count: llvm.Value) -> None:
     """Some columns, so that all their sums are in registers, with a block of rows."""
     targets = [s.target for s in stage.sums]
     views = list(addresses)
@@ -102,7 +101,7 @@ def _sums(k: Kernel, stage: Stage, addresses: Mapping[View, llvm.Value], count: 
 
 
 def _block(
-    k: Kernel, stage: Stage, rows: tuple[llvm.Value, llvm.Value], group: list[Lanes],
+    k: Kernel, stage: RowSums, rows: tuple[llvm.Value, llvm.Value], group: list[Lanes],
     pointers: list[dict[View, llvm.Value]], strides: Mapping[View, int],
 ) -> None:  # fmt: skip
     """Some columns of a block of rows."""
@@ -112,7 +111,7 @@ def _block(
         found: list[llvm.Value] = []
         for lanes, starts in zip(group, pointers, strict=True):
             here = {v: k.along(p, v, [_row(k, v, row)], [k.row_stride(v)]) for v, p in starts.items()}
-            known = load_all(k, stage, lanes, Addresses(here, strides))
+            known = load_all(k, stage.loads, lanes, Addresses(here, strides))
             k.compute(stage.nodes, known, stage.loads, lanes.n)
             for s in stage.sums:
                 source = stage.loads.get(s.value)
@@ -194,7 +193,7 @@ def _rows(k: Kernel, a: View, b: View) -> Iterator[tuple[_Walk, _Walk, llvm.Valu
         yield left, right, k.count
 
 
-def _product(k: Kernel, total: Total, right: View) -> None:
+def _product(k: Kernel, total: RowSum, right: View) -> None:
     """target += leftᵀ right."""
     left, target = total.source, total.target
     m, n = target.sizes
@@ -214,7 +213,7 @@ def _product(k: Kernel, total: Total, right: View) -> None:
 
 
 def _tile(
-    k: Kernel, total: Total, walks: Sequence[_Walk], rows: tuple[llvm.Value, llvm.Value], i: llvm.Value, j: llvm.Value,
+    k: Kernel, total: RowSum, walks: Sequence[_Walk], rows: tuple[llvm.Value, llvm.Value], i: llvm.Value, j: llvm.Value,
     height: int, group: list[Lanes],
 ) -> None:  # fmt: skip
     """A few rows and columns of the target, over a range of rows of the operands."""
@@ -229,7 +228,7 @@ def _tile(
         [k.along(out, target, [k.add(i, i64(r)), k.add(j, i64(o))], target.strides) for o in offsets] for r in range(height)
     ]
 
-    ahead = walks[1].stride >= FAR and right.buffer not in k.unit.placed and right.buffer not in k.plan.passing
+    ahead = walks[1].stride >= FAR and right.buffer not in k.unit.placed and right.buffer not in k.plan.block_local
 
     def turn(row: llvm.Value, sums: list[llvm.Value]) -> list[llvm.Value]:
         here = walks[1].to(row)

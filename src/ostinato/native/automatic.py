@@ -18,6 +18,7 @@ from ..ir.interpret import Outcome
 from ..ir.timeline import Timeline
 from ..plan.phases import Phase
 from ..plan.planner import plan_program
+from ..plan.stages import Product
 from .bound_call import BoundCall
 from .program import NativeProgram
 from .stepper import Stepper
@@ -35,7 +36,7 @@ class AutomaticProgram:
         self._ready: dict[str, NativeProgram] = {}
         hoisted = plan_program(program, shapes, "hoisted")
         before = hoisted.stages.get(Phase.BEFORE, ())
-        self._differ = bool(program.states) and any(stage.kind == "product" for stage in before)
+        self._differ = bool(program.states) and any(isinstance(stage, Product) for stage in before)
         self._plans = {"hoisted": hoisted}
 
     def choice(self, timeline: Timeline) -> str:

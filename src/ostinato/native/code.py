@@ -19,6 +19,7 @@ from ..lower.llvm_text import Module
 from ..lower.module import llvm_of, lower
 from ..lower.target import Target
 from ..plan.plan import Plan
+from ..plan.views import BufferId
 from ..process import forking
 from .cache import VARIABLE as FOLDER_VARIABLE
 from .cache import Cache, version_key
@@ -61,7 +62,7 @@ def _cache(_: str | None) -> Cache:
     return Cache()
 
 
-def code_of(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> Code:
+def code_of(plan: Plan, target: Target, placed: frozenset[BufferId] = frozenset()) -> Code:
     """The machine code of a plan.
 
     Args:

@@ -26,6 +26,7 @@ from ..lower.kernel import Unit
 from ..lower.packing import panel_elements
 from ..lower.target import Target
 from ..plan.plan import Plan
+from ..plan.views import BufferId
 from .memory import LINE, Array, rounded
 
 PIECE = 4096  # bytes of small results that share a piece of memory: whoever keeps one of them keeps at most this much alive
@@ -35,7 +36,7 @@ ROW_PLACE = 8  # bytes for each row: its index in the user's arrays, where these
 class NewArray(NamedTuple):
     """An array that a call makes, and where it lies in its piece of memory."""
 
-    buffer: str
+    buffer: BufferId
     field: int  # of the context
     shape: tuple[int, ...]
     dtype: Any
@@ -64,7 +65,7 @@ class Given(NamedTuple):
 
     port: str
     field: int
-    buffer: str
+    buffer: BufferId
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Out:
 
     role: str
     name: str
-    buffer: str
+    buffer: BufferId
     field: int
     space: Varies
     row_bytes: int
@@ -118,17 +119,17 @@ class Layout:
     """
 
     plan: Plan
-    fields: Mapping[str, int]
+    fields: Mapping[BufferId, int]
     context: Any
     dtype: Any
-    panels: Mapping[str, int]
+    panels: Mapping[BufferId, int]
     parameters: tuple[str, ...]
     given: tuple[Given, ...]
-    rows_given: frozenset[str]
+    rows_given: frozenset[BufferId]
     results: tuple[Out, ...]
-    new: Mapping[str, Out]
-    users: frozenset[str]
-    saved: frozenset[str]
+    new: Mapping[BufferId, Out]
+    users: frozenset[BufferId]
+    saved: frozenset[BufferId]
     internal_bytes: Mapping[Varies, int]
     internal_room: int
 
@@ -140,7 +141,7 @@ class Layout:
     def of(cls, plan: Plan, target: Target) -> Layout:
         unit = Unit(None, plan, target)
         fields, dtype = unit.places, np.dtype(DTYPES[plan.program.dtype])
-        given = tuple(Given(port, fields[b], b) for port, b in plan.ports.items() if not b.startswith("weight "))
+        given = tuple(Given(port, fields[b], b) for port, b in plan.ports.items() if b.role != "weight")
         outside = {g.buffer for g in given}
         by_users = [p.name for p in plan.program.with_role("input", "context", "state", "adjoint")]
         rows_given = frozenset(outside - {plan.ports[name] for name in by_users})
@@ -179,11 +180,11 @@ class Layout:
         return CallMemory(_in_pieces(results), handed_out, tuple(saved), saved_bytes, internal + self.internal_room)
 
 
-def _results(plan: Plan, fields: Mapping[str, int], dtype: Any) -> Iterable[Out]:
+def _results(plan: Plan, fields: Mapping[BufferId, int], dtype: Any) -> Iterable[Out]:
     for result, name in zip(plan.program.results, plan.results, strict=True):
         buffer = plan.buffers[name]
-        sizes = (buffer.size,) if name == f"gradient {result.name}" else result.value.type.sizes  # of the whole weight
-        yield Out(result.role, result.name, name, fields[name], buffer.space, buffer.size * buffer.item_bytes, sizes,
+        sizes = (buffer.size,) if name.role == "gradient" else result.value.type.sizes  # of the whole weight
+        yield Out(result.role, result.name, name, fields[name], buffer.space, buffer.row_bytes, sizes,
                   np.dtype(bool if buffer.dtype == "bool" else dtype))  # fmt: skip
 
 

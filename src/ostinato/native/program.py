@@ -21,6 +21,7 @@ from ..ir.timeline import Timeline
 from ..lower.context import Field
 from ..lower.target import Target
 from ..plan.plan import Plan
+from ..plan.views import BufferId
 from ..process import forking
 from .bound_call import BoundCall
 from .code import FUNCTION, Functions, code_of
@@ -68,14 +69,14 @@ class NativeProgram:
             context = np.zeros(layout.n_fields, np.int64)
             mine = {name: np.ascontiguousarray(weights[name]) for name in layout.parameters}
             wanted = {name: size * layout.dtype.itemsize for name, size in layout.panels.items()}
-            wanted |= {name: self.plan.buffers[name].size * self.plan.buffers[name].item_bytes for name in self.plan.prepared}
+            wanted |= {name: self.plan.buffers[name].row_bytes for name in self.plan.prepared}
             memory, start = self._panel_memory(sum(map(rounded, wanted.values())))
             at = address(memory) + start
             for name, size in wanted.items():
                 context[layout.fields[name]] = at
                 at += rounded(size)
-            for name, array in mine.items():
-                context[layout.fields[f"weight {name}"]] = address(array)
+            for parameter, array in mine.items():
+                context[layout.fields[BufferId("weight", parameter)]] = address(array)
             self.functions.prepare(address(context))
             kept = tuple((name, weights[name]) for name in layout.parameters)
             self._prepared = Prepared(weights, kept, context.tobytes(), (memory, *mine.values()))
@@ -106,7 +107,7 @@ class NativeProgram:
         marks = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         if marks is not None:
             context[Field.RESET] = address(marks)
-        arrays = {}
+        arrays: dict[BufferId, Array] = {}
         for port, field, name in layout.given:
             array = values[port]
             if not array.flags.c_contiguous:
@@ -203,7 +204,7 @@ class NativeProgram:
             self._last = sizes, memory  # one assignment: other threads may be here too
         return memory
 
-    def _outcome(self, arrays: Mapping[str, Array], timeline: Timeline, placed: frozenset[str]) -> Outcome:
+    def _outcome(self, arrays: Mapping[BufferId, Array], timeline: Timeline, placed: frozenset[str]) -> Outcome:
         """What goes out. Nobody else holds the arrays of outputs, states and gradients."""
         outcome, layout = Outcome(), self.layout
         taken = set(layout.saved)
@@ -217,7 +218,7 @@ class NativeProgram:
                 array = np.array(timeline.unpack(rows), order="C")
             elif result.space != Varies.STEP and result.role == "output":
                 array = timeline.unpack(_as_rows(array, result.space, timeline))
-            elif (name in taken or name not in layout.new) and not name.startswith("gradient "):
+            elif (name in taken or name not in layout.new) and name.role != "gradient":
                 array = array.copy()
             taken.add(name)
             if result.role == "output":
@@ -232,7 +233,7 @@ class NativeProgram:
         return outcome
 
 
-def _put(new: Iterable[NewArray], memory: tuple[Array, int], arrays: dict[str, Array], context: Any) -> None:
+def _put(new: Iterable[NewArray], memory: tuple[Array, int], arrays: dict[BufferId, Array], context: Any) -> None:
     """Arrays in a piece of memory, and where they are."""
     whole, start = memory
     base = address(whole) + start

@@ -9,6 +9,7 @@ import numpy as np
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
 from ..lower.context import Field
+from ..plan.views import BufferId
 from .code import Functions
 from .layout import Layout, Prepare
 from .memory import Array, address, block, rounded
@@ -40,7 +41,7 @@ class Stepper:
         fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
         sizes = layout.memory(self._timeline)
         memory, start = block(rounded(sizes.handed_out) + sizes.internal)
-        arrays: dict[str, Array] = {}
+        arrays: dict[BufferId, Array] = {}
         here = start  # all in one piece: they are copied when they go out
         for n_bytes, results in sizes.results:
             arrays |= {r.buffer: np.ndarray(r.shape, r.dtype, memory, here + r.offset) for r in results}

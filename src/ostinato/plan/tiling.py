@@ -8,7 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .machine import Machine
-from .plan import Packing, Plan, Stage
+from .plan import Packing, Plan
+from .stages import Product, Stage
+from .views import BufferId
 
 # Rows that go through all stages of a phase before the next rows do, so that what one stage stores the next one finds in the
 # cache: 128 rows of 256 float32 values are 128 KiB, which fit a second-level cache beside packed weights. Chosen by trial.
@@ -63,10 +65,10 @@ def tiles_of(n_registers: int, vector_bytes: int, gates: int, n_blocks: int) -> 
 
 def stage_tiles(stage: Stage, machine: Machine, dtype: str) -> list[Tile]:
     """The tiles of a product stage; none of another."""
-    if stage.product is None:
+    if not isinstance(stage, Product):
         return []
     n_blocks = -(-stage.domain[-1] // machine.lanes(dtype))
-    return tiles_of(machine.n_registers, machine.vector_bytes, len(stage.product.names), n_blocks)
+    return tiles_of(machine.n_registers, machine.vector_bytes, len(stage.names), n_blocks)
 
 
 def tile_for(tiles: list[Tile], rows: int) -> Tile:
@@ -86,6 +88,6 @@ def packed_bytes(packing: Packing, machine: Machine, dtype: str) -> int:
     return -(-packing.n // lanes) * lanes * packing.k * len(packing.rights) * (8 if dtype == "f64" else 4)
 
 
-def panel_bytes(plan: Plan, machine: Machine) -> dict[str, int]:
+def panel_bytes(plan: Plan, machine: Machine) -> dict[BufferId, int]:
     """For every packing of a plan by the name of its panels, the bytes."""
     return {p.panels: packed_bytes(p, machine, plan.program.dtype) for p in plan.packings}
