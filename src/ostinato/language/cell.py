@@ -28,9 +28,12 @@ from ..errors import (
     first_line,
     known_names,
     lay_out,
+    raised_by_the_text,
+    source_of,
+    user_source,
 )
 from ..ir.graph import Graph
-from ..ir.op import Symbolic, raised_by_the_text, sizes_known, source_of, type_of, user_source
+from ..ir.op import Symbolic, sizes_known, type_of
 from ..ir.shapes import Dim, Type, names_in, parse_dim
 from ..process.pickling import by_value, leads_to, pickler_of_functions, refuse
 from ..structure.base import Placement, Structure, structures_of
