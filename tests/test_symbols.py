@@ -170,7 +170,9 @@ def test_the_author_sees_what_arrays_have_and_nothing_of_ours():
     assert set(names) <= set(dir(np.ndarray))
     assert {"sum", "mean", "T", "shape", "clip", "round"} <= set(names)
     assert answers[:5] == [True, False, False, None, 1]
-    assert not [name for name in {**vars(ArrayLike), **vars(Symbol)} if not name.startswith("_") and name not in dir(np.ndarray)]
+    assert not [
+        name for name in {**vars(ArrayLike), **vars(Symbol)} if not name.startswith("_") and name not in dir(np.ndarray)
+    ]
 
 
 ARGUMENTS = {"reshape": (-1,), "astype": (np.float32,), "dot": (2.0,), "swapaxes": (0, 0)}
