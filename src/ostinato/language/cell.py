@@ -376,7 +376,7 @@ def _unmarked(returned: Any) -> Any:
     return flat[0] if len(flat) == 1 else tuple(flat)
 
 
-LIBRARY = ".cells"  # the module of ready cells; it stands below this one, and is asked for their names alone
+LIBRARY = "..cells"  # the room of ready cells stands above this one, and is asked for their names alone
 
 
 def refuse_no_cell(given: Any) -> NoReturn:
