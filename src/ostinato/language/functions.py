@@ -16,8 +16,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..checks import is_whole
 from ..errors import CellError, counted, lay_out, user_source
-from ..ir.op import Symbolic, bind_function, dims_named, dims_of, is_whole, rank_of, refuse
+from ..ir.op import Symbolic, bind_function, dims_named, dims_of, rank_of, refuse
 from ..ir.ops import (
     abs_,
     axes_of,

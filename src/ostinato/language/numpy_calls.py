@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import is_whole
 from ..errors import OstinatoError
 from ..ir import ops
-from ..ir.op import bind_function, dims_of, is_whole, rank_of, refuse, refuse_call
+from ..ir.op import bind_function, dims_of, rank_of, refuse, refuse_call
 from ..ir.shapes import Reason
 from . import array_methods as arrays
 from . import functions

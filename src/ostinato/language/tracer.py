@@ -13,10 +13,11 @@ from itertools import count
 from types import FrameType
 from typing import Any, NoReturn
 
+from ..checks import is_whole
 from ..errors import ShapeError, Source, SymbolError, counted, lay_out, user_frame, user_source
 from ..ir import ops
 from ..ir.graph import Node, Port, Value, result_type
-from ..ir.op import Op, bind, dims_of, is_whole, kind
+from ..ir.op import Op, bind, dims_of, kind
 from ..ir.shapes import Dim, Reason, Type, Varies
 from .array_like import ArrayLike
 
