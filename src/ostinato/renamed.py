@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
+from importlib.util import module_from_spec
 from types import FunctionType, ModuleType
 from typing import Any, TypeVar
 
@@ -75,7 +76,7 @@ _TABLE = """
     network                  layers.network
     op_numpy                 ir.op_numpy
     op_shapes                ir.op_shapes
-    ops                      ir.ops
+    ops                      ir.ops ir.op
     phases                   plan.phases
     piecewise                language.piecewise
     places                   plan.buffers
@@ -96,7 +97,7 @@ _TABLE = """
     structure                structure.base
     structured               language.structured
     symbol                   language.tracer
-    text                     ir.text
+    text                     ir.graph
     threads                  native.threads
     tiling                   plan.tiling
     timeline                 ir.timeline
@@ -162,9 +163,10 @@ def install() -> None:
     """Let the import system find the names of version 0.1, after all others.
 
     `ostinato.cell` and `ostinato.ops` are attributes of the package as well, a function and a module. The import system would
-    put the module that it finds in the place of the function, so these two are there from the beginning.
+    put the module that it finds in their place, so these two are there from the beginning.
     """
-    sys.meta_path.append(_Finder())
+    finder = _Finder()
+    sys.meta_path.append(finder)
     for old in ("cell", "ops"):
-        (today,) = RENAMED[old]
-        sys.modules[f"{_PACKAGE}.{old}"] = import_module(f"{_PACKAGE}.{today}")
+        module = sys.modules[f"{_PACKAGE}.{old}"] = module_from_spec(ModuleSpec(f"{_PACKAGE}.{old}", finder))
+        finder.exec_module(module)

@@ -15,10 +15,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from ..ir.graph import Graph, Node, Port, Program, Value
+from ..ir.graph import Graph, Node, Port, Program, Value, expression
 from ..ir.ops import OPS
 from ..ir.shapes import Dims, Varies
-from ..ir.text import expression
 from .markup import Fraction, Marked, Piece, Power, Root, Symbol, Under, joined, spell
 from .numbers import number_as_written, patches_options
 

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import InternalError, Source
-from ..ir import op as boundary
 from ..ir.graph import Graph, Node, Result, Value, result_type
+from ..ir.op import DTYPES
 from ..ir.ops import OPS
 from ..ir.shapes import Dim, Reason, Type, Varies
 
@@ -83,7 +83,7 @@ class Builder:
     ) -> Value | None:
         constants = [self.constant(a) for a in args]
         if args and None not in constants and OPS[op].elementwise and type_.dtype != "bool":
-            arrays = [np.full(1, c, boundary.DTYPES[a.type.dtype]) for c, a in zip(constants, args, strict=True)]
+            arrays = [np.full(1, c, DTYPES[a.type.dtype]) for c, a in zip(constants, args, strict=True)]
             with np.errstate(all="ignore"):
                 return self.number(float(OPS[op].compute(arrays, attributes)[0]), type_.dtype)
         rule = getattr(self, f"_{op}", None)

@@ -12,8 +12,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from ..ir.graph import Graph, Node, Program, Result, Value, verify
+from ..ir.graph import Graph, Node, Program, Result, Value
 from ..ir.shapes import Varies
+from ..ir.verify import verify
 from .rewrite import live
 
 

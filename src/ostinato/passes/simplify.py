@@ -17,8 +17,9 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ..errors import Source
-from ..ir.graph import Block, Graph, Node, Port, Value, verify
+from ..ir.graph import Block, Graph, Node, Port, Value
 from ..ir.shapes import Dim, Varies
+from ..ir.verify import verify
 from .rewrite import Pass, is_matrix_of_weights, live, users
 
 DEEPEST = 100  # how many nodes a slice is pushed through in one round
