@@ -21,11 +21,11 @@ import numpy as np
 
 from ..checks import is_whole
 from ..errors import CellError, DimensionError, ShapeError, counted, known_names, lay_out, user_source
+from .dtypes import dtype_of
 from .op_shapes import Attributes, Shape
 from .shapes import Dim, Dims, Reason, Type, Varies, parse_dim
 
 Array = np.ndarray[Any, np.dtype[Any]]
-DTYPES: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "bool": np.bool_}
 
 _sizes: ContextVar[Mapping[str, int | Dim]] = ContextVar("sizes", default=MappingProxyType({}))
 
@@ -205,8 +205,7 @@ def type_of(value: Any) -> Type:
     if isinstance(value, Symbolic):
         return value._type  # noqa: SLF001 - ours, and no name for a cell's author
     array = np.asarray(value)
-    dtype = "bool" if array.dtype == bool else "f32" if array.dtype == np.float32 else "f64"
-    return Type(dtype, tuple(Dim.number(n) for n in array.shape))
+    return Type(dtype_of(array), tuple(Dim.number(n) for n in array.shape))
 
 
 def refuse(

@@ -31,8 +31,9 @@ import numpy as np
 from ..checks import is_whole
 from . import op_numpy as compute
 from . import op_shapes as rules
-from .op import DTYPES, Op, dims_filling, dims_named, dims_of, rank_of, record, refuse, type_of
+from .dtypes import DTYPES
 from .op import OPS as OPS  # noqa: PLC0414 - who imports it from here finds the table complete
+from .op import Op, dims_filling, dims_named, dims_of, rank_of, record, refuse, type_of
 from .op_shapes import Attributes
 from .shapes import Dim, Dims, Reason, Varies
 

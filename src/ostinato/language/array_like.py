@@ -16,7 +16,8 @@ import numpy as np
 
 from ..errors import SymbolAttributeError, SymbolError, known_names, lay_out, user_source
 from ..ir import ops
-from ..ir.op import DTYPES, Symbolic, refuse, type_of
+from ..ir.dtypes import DTYPES
+from ..ir.op import Symbolic, refuse, type_of
 from ..ir.shapes import Reason
 from . import functions, numpy_calls
 from .array_methods import ELSEWHERE, METHODS, divmod_, floor_divide, xor

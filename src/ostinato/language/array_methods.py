@@ -22,7 +22,8 @@ import numpy as np
 from ..checks import is_whole
 from ..errors import OstinatoError, SymbolError, lay_out, user_source
 from ..ir import ops
-from ..ir.op import DTYPES, Op, bind_function, dims_of, rank_of, refuse, refuse_call, type_of
+from ..ir.dtypes import DTYPES
+from ..ir.op import Op, bind_function, dims_of, rank_of, refuse, refuse_call, type_of
 from ..ir.ops import axes_of
 from ..ir.shapes import Dim, Reason
 from . import functions

@@ -12,10 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from ..ir.analysis import live
 from ..ir.graph import Graph, Node, Program, Result, Value
 from ..ir.shapes import Varies
 from ..ir.verify import verify
-from .rewrite import live
 
 
 def schedule(
