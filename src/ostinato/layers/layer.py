@@ -363,6 +363,8 @@ class Layer:
         return {**self.__dict__, "_compiled": {}, "_executables": {}, "_reruns": {}, **functions}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_rng" in state:  # a pickle of version 0.1, which drew weights at once
+            state["_beginning"] = Beginning.ended(state["name"], state.pop("seed"), state.pop("_rng"))
         self.__dict__.update(state)
         self.cell, self.options = fitting(received(state["cell"]), self.graph), received(state["options"])
 
