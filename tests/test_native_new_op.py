@@ -45,14 +45,14 @@ def bump(op):
 
 
 def test_it_is_traced_printed_and_read_back():
-    graph = bump(new_op()).trace(n_inputs=2, n=3)
+    graph = bump(new_op()).trace(n_inputs=2, n_neurons=3)
     assert "gaussian(" in str(graph)
     assert read_graph(str(graph)) == graph
 
 
 @pytest.mark.parametrize("backend", ["numpy", "native"])
 def test_it_runs_and_is_differentiated(backend):
-    layer = Layer(bump(new_op()), n_inputs=2, n=3, dtype="float64", backend=backend)
+    layer = Layer(bump(new_op()), n_inputs=2, n_neurons=3, dtype="float64", backend=backend)
     X, h = random((7, 4, 2)), np.zeros((4, 3))
     outputs, pullback = layer.vjp(X)
     for x, found in zip(X, outputs, strict=True):
@@ -71,7 +71,7 @@ def test_it_is_computed_of_arrays_and_of_numbers():
 
 
 def test_it_is_explained():
-    explanation = ostinato.explain(bump(new_op()), n_inputs=2, n=3)
+    explanation = ostinato.explain(bump(new_op()), n_inputs=2, n_neurons=3)
     assert explanation.step == Counts(multiply_adds=2 * 3 + 3 * 3, additions=3, functions=3)
     assert "gaussian(" in str(explanation)
 
@@ -80,6 +80,6 @@ def test_a_plan_costs_what_the_record_says():
     """The same cell with an op that is said to be ten times as dear is estimated to take longer."""
     seconds = []
     for op in (new_op(), new_op("dear_gaussian", Cost(120, 140))):
-        plan = plans_of(Layer(bump(op), n_inputs=2, n=3)).plan("hoisted")
+        plan = plans_of(Layer(bump(op), n_inputs=2, n_neurons=3)).plan("hoisted")
         seconds.append(CostModel(plan, MACHINE).cost().seconds)
     assert seconds[1] > 1.5 * seconds[0]
