@@ -17,9 +17,9 @@ import numpy as np
 from ..checks import is_whole
 from ..errors import OptionError, lay_out
 from ..initialise import Glorot, Initialiser, Orthogonal
+from ..ir.analysis import state_dependent
 from ..ir.graph import Graph
 from ..ir.shapes import Varies
-from ..passes.simplify import state_dependent
 from ..structure.base import Placement
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -65,6 +65,13 @@ class Beginning:
         self._how: dict[str, Initialiser | None] = {}
         self._structures: Mapping[str, Placement] = {}
         self._simple: Callable[[], Graph] | None = None
+
+    @classmethod
+    def ended(cls, owner: str, seed: int, masks: np.random.Generator) -> Beginning:
+        """That of a layer whose weights are drawn, and whose dropout masks go on from here: one of version 0.1."""
+        beginning = cls(owner, seed)
+        beginning._masks = masks
+        return beginning
 
     def by(
         self, simple: Callable[[], Graph], how: Mapping[str, Initialiser | None], structures: Mapping[str, Placement]
