@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from ..checks import is_number
 from ..compiler import Compiled
 from ..errors import OptionError, lay_out
 from ..ir.graph import Graph, Node, Program, Value
@@ -89,9 +90,8 @@ def stages_of(nodes: Iterable[Node]) -> dict[str, int]:
     """
     stages: dict[str, int] = {}
     for node in nodes:
-        whole = not node.record.elementwise and node.op not in ("slice", "reshape", "stretch", "concat", "constant", "pad")
         before = [stages[arg.name] for arg in node.args if arg.name in stages]
-        stages[node.value.name] = max(before, default=1) + int(whole and bool(before))
+        stages[node.value.name] = max(before, default=1) + int(node.record.whole_operands and bool(before))
     return stages
 
 
@@ -104,8 +104,7 @@ def measured_times(measured: Any, asked: str = "explain") -> dict[str, float]:
     if measured is None:
         return {}
     fits = isinstance(measured, Mapping) and all(
-        isinstance(name, str) and isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        and isfinite(seconds) and seconds > 0
+        isinstance(name, str) and is_number(seconds) and isfinite(seconds) and seconds > 0
         for name, seconds in measured.items()
     )  # fmt: skip
     if not fits:

@@ -15,23 +15,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from ..ir.graph import Graph, Node, Port, Program, Value
-from ..ir.ops import OPS
+from ..ir.analysis import addends
+from ..ir.graph import Graph, Node, Port, Program, Value, expression
+from ..ir.op import Binding
 from ..ir.shapes import Dims, Varies
-from ..ir.text import expression
 from .markup import Fraction, Marked, Piece, Power, Root, Symbol, Under, joined, spell
 from .numbers import number_as_written, patches_options
 
 Meanings = Mapping[str, tuple[str, tuple[str, ...]]]
 
-# how strongly an expression binds; an operand that binds less is put into parentheses
-CHOICE, OR, AND, NOT, COMPARED, SUM, TERM, SIGN, PRODUCT, POWER, ATOM = range(11)
-BINDING = {
-    "where": CHOICE, "logical_or": OR, "logical_and": AND, "logical_not": NOT, "less": COMPARED, "less_equal": COMPARED,
-    "equal": COMPARED, "add": SUM, "subtract": SUM, "multiply": TERM, "divide": TERM, "remainder": TERM,
-    "negative": SIGN, "matmul": PRODUCT,
-    "power": POWER, "transpose": POWER,
-}  # fmt: skip
+CHOICE, OR, AND, NOT, COMPARED, SUM, TERM, SIGN, PRODUCT, POWER, ATOM = Binding
 INLINED = ("concat",)  # a name for values side by side says less than the values
 
 
@@ -52,9 +45,9 @@ class Written:
     """Text with the strength of its outermost binding."""
 
     text: Marked
-    binding: int
+    binding: Binding
 
-    def within(self, least: int) -> Marked:
+    def within(self, least: Binding) -> Marked:
         return self.text if self.binding >= least else spell("({})", self.text)
 
 
@@ -224,11 +217,11 @@ class Notation:
         if method is not None:
             written: Written = method(node)
             return written
-        binding, parts_ = BINDING.get(node.op, ATOM), self.operands_of(node)
-        template = OPS[node.op].equation
+        binding, parts_ = node.record.binding, self.operands_of(node)
+        template = node.record.equation
         if binding == ATOM:
             return _atom(template, *(part.text for part in parts_))
-        return Written(spell(template, *(part.within(binding + 1) for part in parts_)), binding)
+        return Written(spell(template, *(part.within(Binding(binding + 1)) for part in parts_)), binding)
 
     def _constant(self, node: Node) -> Written:
         value = node.options["value"]
@@ -238,8 +231,7 @@ class Notation:
 
     def _add(self, node: Node) -> Written:
         if self.joined:
-            addends = self.addends(node)
-            joined_ = self.join(addends)
+            joined_ = self.join(self.addends(node))
             if joined_ is not None:
                 return joined_
         left, right = (self.written(a) for a in node.args)
@@ -247,12 +239,11 @@ class Notation:
 
     def addends(self, node: Node) -> list[Value]:
         """What is added, however it is nested; a value with a line of its own is one addend."""
-        found = []
-        for arg in node.args:
-            inner = self.made.get(arg.name)
-            nested = inner is not None and inner.op == "add" and arg.name not in self.lines and arg.name not in self.meant
-            found += self.addends(inner) if nested and inner else [arg]
-        return found
+        return addends(node, self.nested_sum)
+
+    def nested_sum(self, value: Value) -> Node | None:
+        node = self.made.get(value.name)
+        return node if node and node.op == "add" and value.name not in self.lines and value.name not in self.meant else None
 
     def can_join(self, addends: Sequence[Value]) -> list[Node]:
         """The products of vectors with matrices of weights among addends of the same shape."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ..ir.dtypes import LONG
 from ..ir.graph import Node, Port, Value
+from ..ir.ops import concat
 from . import words
 from .backward import backward_section, training_section
 from .cost import counts
@@ -13,7 +15,7 @@ from .equations import Notation, joined_sums
 from .pictures.unrolled import unrolled
 from .running import cost_section, native_section, runs_section
 from .structures import product_rows, role_of, structured_section
-from .subject import DTYPES, Subject
+from .subject import Subject
 from .words import plural
 
 ROLES = {
@@ -28,7 +30,7 @@ def page_of(subject: Subject) -> Page:
     """The whole explanation."""
     graph = subject.graph
     sizes = ", ".join(f"{name}={size}" for name, size in graph.sizes)
-    title = f"{graph.name}({sizes}): {subject.n_parameters:,} parameters, {DTYPES[graph.dtype]}"
+    title = f"{graph.name}({sizes}): {subject.n_parameters:,} parameters, {LONG[graph.dtype]}"
     doc = " ".join(graph.doc.strip().split("\n\n")[0].split())
     makers = (
         ("Equation", _equation), ("Unrolled through time", _unrolled), ("Symbols and shapes", _symbols),
@@ -113,12 +115,9 @@ def _made_role(node: Node, new: Mapping[str, str], outputs: Mapping[str, str], s
         return f"output `{outputs[name]}`" if len(outputs) > 1 else "output"
     if name in subject.meanings:
         return f"result of {subject.meanings[name][0].partition('; ')[0]}"
-    return {
-        "sigmoid": "gate, between 0 and 1",
-        "tanh": "between -1 and 1",
-        "concat": "values side by side: " + subject.notation.right(name) if node.op == "concat" else "",
-        "matmul": "product",
-    }.get(node.op, "made in the step")
+    if node.record is concat:
+        return "values side by side: " + subject.notation.right(name)
+    return node.record.gist or "made in the step"
 
 
 # --- products ------------------------------------------------------------------------------------------------------------

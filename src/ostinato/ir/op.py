@@ -1,33 +1,32 @@
-"""The boundary between what a user writes and the table of ops: symbols are traced, arrays are computed at once.
+"""What an op is, and how it is called: on symbols it becomes a node of the graph being traced, on arrays it computes at once.
 
-Here shapes are refused: the rules return a `Reason`, and this module raises it, with the user's own line.
+The table itself is ops.py. Here shapes are refused: the rules return a `Reason`, and this module raises it, with the user's
+own line.
 """
 
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import reduce
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from functools import cached_property, reduce
 from math import prod
-from opcode import opname
 from operator import mul
-from types import FrameType, MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import CellError, DimensionError, ShapeError, Source, counted, known_names, lay_out
-from .shapes import Dim, Dims, Reason, Type, parse_dim
+from ..checks import is_whole
+from ..errors import CellError, DimensionError, ShapeError, counted, known_names, lay_out, user_source
+from .dtypes import dtype_of
+from .op_shapes import Attributes, Shape
+from .shapes import Dim, Dims, Reason, Type, Varies, parse_dim
 
-if TYPE_CHECKING:
-    from .ops import Op
-
-DTYPES: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "bool": np.bool_}
-
-NOT_THE_USERS = ("ostinato", "numpy", "torch", "jax", "copy", "statistics")  # modules through which a symbol comes back to us
+Array = np.ndarray[Any, np.dtype[Any]]
 
 _sizes: ContextVar[Mapping[str, int | Dim]] = ContextVar("sizes", default=MappingProxyType({}))
 
@@ -40,6 +39,169 @@ class Symbolic:
 
     def _traced(self, op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
         raise NotImplementedError
+
+
+def _operands_only(*operands: Any) -> tuple[tuple[Any, ...], Attributes]:
+    return operands, {}
+
+
+class Kind(Enum):
+    """What an op does with the elements of its operands; passes and plans treat the ops of one kind alike."""
+
+    ELEMENTWISE = "each element of the result from one element of every operand"
+    VIEW = "the same elements in another order or number: no element is computed or carried"
+    COPY = "elements are carried to other places, or added there"
+    REDUCTION = "along dimensions of one instance at one step"
+    PRODUCT = "a dimension is contracted"
+    ROW_SUM = "over all steps and instances"
+    CONSTANT = "a number"
+
+
+class Binding(IntEnum):
+    """How strongly an expression binds in an equation; an operand that binds less is put into parentheses."""
+
+    CHOICE = 0
+    OR = 1
+    AND = 2
+    NOT = 3
+    COMPARED = 4
+    SUM = 5
+    TERM = 6
+    SIGN = 7
+    PRODUCT = 8
+    POWER = 9
+    ATOM = 10
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one vector of results takes of a processor, in multiply-adds of the same vector.
+
+    Attributes:
+        operations: how much of the throughput of a core: so many multiply-adds could have been done meanwhile.
+        latency: how long the result is waited for: so many multiply-adds one after another.
+    """
+
+    operations: int
+    latency: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Op:
+    """One record of the table: all that passes, plans, explanations and tests know of an op.
+
+    Attributes:
+        name: as the text of a graph spells it, and by which vector code is registered (lower/vector_math.py).
+        n_operands: how many; None for any number from 1 up.
+        kind: what it does with elements.
+        shape: `shape(types, attributes)` gives (dtype, dims), or the `Reason` why there is none. It sees one instance at one
+            step.
+        numpy: `numpy(*arrays, **attributes)` computes. Every array has one leading axis in front of the dimensions of its type:
+            the instances, or instances and steps together, or 1 for what does not vary. Operands of elementwise ops come with
+            equal ranks.
+        derivative: one formula per operand: `(d, y, *operands, **attributes) -> contribution`, where `d` is the adjoint of the
+            result `y`. It is written with the same ops, so that it reads as a formula and is compiled like any other. None
+            means that nothing flows back. Where a formula gives too many dimensions, differentiate.py sums over those along
+            which the operand was broadcast.
+        arithmetic: what its elements count as in an account of arithmetic: "multiply_adds", "multiplications", "additions",
+            "functions", "others", or "" for none (explain/cost.py).
+        cost: what the cost model charges for a vector of results.
+        recomputed: whether computing it again in the backward pass is cheaper than storing and loading its result.
+        equation: how an equation writes it: `{0}` and `{1}` are the operands.
+        binding: of that equation.
+        doc: what the author of a cell reads, without a full stop.
+        call: turns what the user passes into operands and attributes.
+        infix: Python's operator between two operands, "" if there is none. The text of a graph is written with it.
+        prefix: the same in front of one operand.
+        commutative: whether a op b is b op a.
+        combine: of a reduction, the elementwise op that joins two elements.
+        sums_over_steps: whether the result takes in all steps; only backward programs have such ops.
+        whole_operands: whether one element of the result reads elements of an operand that lie elsewhere, so that a loop has
+            to finish the operand before.
+        internal: whether only passes make it; the author of a cell has no name for it.
+        result_varies: with what the result varies; None for: with whatever the operands vary.
+        dim_attributes: the attributes that are made of dimensions.
+        positional: the attribute whose dimensions follow the operands in the text of a graph, without its name; "" for none.
+        usual: attributes with the values that the text leaves out.
+        gist: a few words for what a result is; "" where there is nothing to say.
+    """
+
+    name: str
+    n_operands: int | None
+    kind: Kind
+    shape: Callable[[Sequence[Type], Attributes], Shape]
+    numpy: Callable[..., Any]
+    derivative: tuple[Callable[..., Any] | None, ...]
+    arithmetic: str
+    cost: Cost
+    recomputed: bool
+    equation: str
+    binding: Binding
+    doc: str
+    call: Callable[..., tuple[tuple[Any, ...], Attributes]] = _operands_only
+    infix: str = ""
+    prefix: str = ""
+    commutative: bool = False
+    combine: Op | None = None
+    sums_over_steps: bool = False
+    whole_operands: bool = False
+    internal: bool = False
+    result_varies: Varies | None = None
+    dim_attributes: tuple[str, ...] = ()
+    positional: str = ""
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    gist: str = ""
+
+    @cached_property
+    def elementwise(self) -> bool:
+        return self.kind is Kind.ELEMENTWISE
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return apply(self, args, options)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[Callable[[str], Op], tuple[str]]:
+        """Pickled by its name: there is one record of each op."""
+        return _of_name, (self.name,)
+
+    def derivative_for(self, index: int) -> Callable[..., Any] | None:
+        """The formula for one operand; an op of any number of operands has one formula that is told the index."""
+        if self.n_operands is None:
+            formula = self.derivative[0]
+            return None if formula is None else (lambda *a, **k: formula(index, *a, **k))
+        return self.derivative[index]
+
+    def compute(self, arrays: Sequence[Array], attributes: Attributes) -> Array:
+        """The NumPy meaning; operands of elementwise ops are brought to equal ranks first."""
+        if self.elementwise:
+            rank = max(array.ndim for array in arrays)
+            arrays = [a if a.ndim == rank else a.reshape(a.shape[0], *(1,) * (rank - a.ndim), *a.shape[1:]) for a in arrays]
+        result: Array = self.numpy(*arrays, **attributes)
+        return result
+
+
+OPS: dict[str, Op] = {}
+
+
+def _of_name(name: str) -> Op:
+    return OPS[name]
+
+
+def record(name: str, *alike: Mapping[str, Any], **own: Any) -> Op:
+    """Add a record to the table; it is the function that the author of a cell calls, too.
+
+    Args:
+        alike: fields that it shares with others; a later one counts before an earlier one.
+        own: its own fields, which count before those.
+    """
+    fields: dict[str, Any] = {key: value for shared in (*alike, own) for key, value in shared.items()}
+    op = Op(name=name, **fields)
+    object.__setattr__(op, "__doc__", op.doc)
+    object.__setattr__(op, "__name__", name)
+    OPS[name] = op
+    return op
 
 
 @contextmanager
@@ -83,7 +245,7 @@ def refuse_call(name: str, usage: str, args: Sequence[Any], options: Mapping[str
     raise CellError(lay_out(f"{name}: {usage}, and was called with {given}", source=user_source(), hint=hint)) from None
 
 
-def fits(
+def bind_function(
     name: str, signature: inspect.Signature, args: Sequence[Any], options: Mapping[str, Any], shown: str = ""
 ) -> inspect.BoundArguments:  # fmt: skip
     """The arguments of a function that is written with ops, or a CellError that says which it takes."""
@@ -133,10 +295,6 @@ def _array_of(op: Op, operand: Any, weak: Any) -> np.ndarray[Any, Any]:
     return array if array.dtype in (np.float32, np.float64, np.bool_) else array.astype(np.float64)
 
 
-def is_whole(given: Any) -> bool:
-    return isinstance(given, int | np.integer) and not isinstance(given, bool)
-
-
 def kind(given: Any) -> str:
     """What a user gave, in words."""
     if given is None or given is Ellipsis:
@@ -149,8 +307,7 @@ def type_of(value: Any) -> Type:
     if isinstance(value, Symbolic):
         return value._type  # noqa: SLF001 - ours, and no name for a cell's author
     array = np.asarray(value)
-    dtype = "bool" if array.dtype == bool else "f32" if array.dtype == np.float32 else "f64"
-    return Type(dtype, tuple(Dim.number(n) for n in array.shape))
+    return Type(dtype_of(array), tuple(Dim.number(n) for n in array.shape))
 
 
 def refuse(
@@ -169,24 +326,24 @@ def dims_of(value: Any) -> Dims:
     return type_of(value).dims
 
 
-def rank(value: Any) -> int:
+def rank_of(value: Any) -> int:
     return len(dims_of(value)) if isinstance(value, Symbolic) else np.ndim(value)
 
 
-def dims(expressions: Sequence[Any]) -> Dims:
+def dims_named(expressions: Sequence[Any]) -> Dims:
     """The dimensions that `reshape(x, "n_heads", 4)` names."""
-    return tuple(e if isinstance(e, Dim) else dim(e) for e in expressions)
+    return tuple(e if isinstance(e, Dim) else dim_named(e) for e in expressions)
 
 
 def dims_filling(whole: Dims, expressions: Sequence[Any]) -> Dims:
-    """As `dims`; one of the expressions may be -1: what the others leave of a value with the dimensions `whole`."""
+    """As `dims_named`; one of the expressions may be -1: what the others leave of a value with the dimensions `whole`."""
     if len(expressions) == 1 and isinstance(expressions[0], tuple | list):
         expressions = expressions[0]
     places = [i for i, e in enumerate(expressions) if is_whole(e) and e == -1]
     if len(places) != 1:
-        return dims(expressions)
+        return dims_named(expressions)
     place = places[0]
-    others = dims([*expressions[:place], *expressions[place + 1 :]])
+    others = dims_named([*expressions[:place], *expressions[place + 1 :]])
     rest = _left(whole, others)
     return (*others[:place], rest, *others[place:])
 
@@ -203,7 +360,7 @@ def _left(whole: Dims, others: Dims) -> Dim:
     return reduce(mul, remaining, Dim.number(1))
 
 
-def dim(expression: Any) -> Dim:
+def dim_named(expression: Any) -> Dim:
     sizes = _sizes.get()
     if not isinstance(expression, str) and not is_whole(expression):
         headline = f"a dimension is a name, a sum of names or a whole number, not {expression!r}"
@@ -225,48 +382,3 @@ def dim(expression: Any) -> Dim:
         headline = f"a dimension is at least 1, and {which}"
         raise DimensionError(lay_out(headline, source=user_source()))
     return found
-
-
-def user_frame() -> FrameType | None:
-    """The innermost frame outside of Ostinato and of what calls it back.
-
-    The cells of the library count as outside, since they are written as a user writes.
-    """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to find the user's line
-    while frame is not None:
-        if _is_the_users(frame):
-            return frame
-        frame = frame.f_back
-    return None
-
-
-def _is_the_users(frame: FrameType) -> bool:
-    module = str(frame.f_globals.get("__name__", ""))
-    return module.partition(".")[0] not in NOT_THE_USERS or module.startswith("ostinato.cells")
-
-
-def user_source() -> Source | None:
-    frame = user_frame()
-    return Source.of_frame(frame) if frame else None
-
-
-def _innermost(error: BaseException) -> TracebackType | None:
-    """Where in the user's code an exception was raised."""
-    found, at = None, error.__traceback__
-    while at is not None:
-        found = at if _is_the_users(at.tb_frame) else found
-        at = at.tb_next
-    return found
-
-
-def source_of(error: BaseException) -> Source | None:
-    """The user's own line in which an exception was raised."""
-    at = _innermost(error)
-    return Source.of_instruction(at.tb_frame, at.tb_lasti, at.tb_lineno) if at else None
-
-
-def raised_by_the_text(error: BaseException) -> bool:
-    """Whether the user's own text says `raise` (or `assert`) where an exception came from."""
-    at = _innermost(error)
-    code = at.tb_frame.f_code.co_code if at else b""
-    return at is not None and opname[code[at.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")

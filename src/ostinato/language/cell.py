@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..calls import answering
+from ..checks import is_whole
 from ..errors import (
     CellError,
     DataError,
@@ -28,9 +29,13 @@ from ..errors import (
     first_line,
     known_names,
     lay_out,
+    raised_by_the_text,
+    source_of,
+    user_source,
 )
+from ..ir.dtypes import dtype_of
 from ..ir.graph import Graph
-from ..ir.op import Symbolic, raised_by_the_text, sizes_known, source_of, type_of, user_source
+from ..ir.op import Symbolic, sizes_known, type_of
 from ..ir.shapes import Dim, Type, names_in, parse_dim
 from ..process.pickling import by_value, leads_to, pickler_of_functions, refuse
 from ..structure.base import Placement, Structure, structures_of
@@ -188,7 +193,7 @@ class Cell:
                 given_ = ", ".join(f"{n}={given[n]}" for n in dimensions if n in given) or "none"
                 raise DimensionError(lay_out(f"{self.name}: no size is given for {missing}; given: {given_}"))
             size = given[name]
-            if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+            if not is_whole(size, 1):
                 raise DimensionError(lay_out(f"{self.name}: `{name}` must be a whole number from 1 up, and is {size!r}"))
             sizes[name] = int(size)
         for name, declaration in self.declarations.items():
@@ -333,7 +338,7 @@ class Cell:
             declaration = self.declarations[key]
             array = arrays[key]
             shown = (_given(d, n) for d, n in zip(declaration.dims, array.shape, strict=True))
-            dtype = "f32" if array.dtype == np.float32 else "f64"
+            dtype = dtype_of(array)
             rows.append((key, f"{dtype}[{', '.join(shown)}]", f"{declaration.role} `{key}` of {self.name}"))
         known = {n: (sizes[n], f"`{owners[n]}`") for n in sizes}
         raise ShapeError(lay_out(headline, source=user_source(), values=rows, sizes=known))
@@ -375,7 +380,7 @@ def _unmarked(returned: Any) -> Any:
     return flat[0] if len(flat) == 1 else tuple(flat)
 
 
-LIBRARY = ".cells"  # the module of ready cells; it stands below this one, and is asked for their names alone
+LIBRARY = "..cells"  # the room of ready cells stands above this one, and is asked for their names alone
 
 
 def refuse_no_cell(given: Any) -> NoReturn:

@@ -22,12 +22,12 @@ import numpy as np
 from .. import files
 from ..calls import answering
 from ..errors import DataError, OptionError, known_names, lay_out
+from ..ir.dtypes import DTYPES, SHORT
 from ..ir.graph import Port
-from ..ir.op import DTYPES
 from ..ir.shapes import Dims
 from ..runtime.arguments import as_array, numbers
 from ..runtime.masks import generator_of
-from .layer import SHORT, Gradients, Layer, Pullback
+from .layer import Gradients, Layer, Pullback
 from .network_stream import NetworkStream
 from .network_weights import NetworkWeights
 from .parts import Layers
@@ -123,7 +123,7 @@ class Composite(ABC):
                 marks = [f"{p.name} ({p.dtype}, batch_first={p.batch_first})" for p in (first, part)]
                 raise OptionError(lay_out(f"{self.name}: its parts differ in dtype or batch_first: {marks[0]} and {marks[1]}"))
         self.dtype, self.batch_first = first.dtype, first.batch_first
-        self.weights = NetworkWeights(self)
+        self.weights = NetworkWeights(self.name, self.dtype, [(prefix, p.weights) for prefix, p in self.prefixed_parts()])
 
     @cached_property
     def _generators(self) -> dict[str, np.random.Generator]:

@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..calls import answering
+from ..checks import is_number
 from ..errors import DataError, OptionError, known_names, lay_out
 from ..language.cell import Cell
 from ..layers.layer import Layer
@@ -141,7 +142,7 @@ class UpdateRule(Restorable):
             OptionError: `scale` is no number.
             DataError: gradients of other names or shapes, or weights of other names, shapes or dtype than at the first step.
         """
-        if isinstance(scale, bool) or not isinstance(scale, int | float | np.integer | np.floating):
+        if not is_number(scale):
             raise OptionError(lay_out(f"{self.name}: `scale` is a number, not {scale!r}"))
         names = list(self._remembered) if set(weights) == set(self._remembered) else list(weights)
         if set(gradients) != set(names):
@@ -385,6 +386,18 @@ class UpdateRule(Restorable):
         """A pickle, or a copy, has no code, and states of its own: a step changes them in place."""
         own = {name: {s: a.copy() for s, a in kept.items()} for name, kept in self._own.items()}
         return {**self.__dict__, "_own": own, "_kernel": None, "_run": None, "_spares": Spares()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_own" in state:
+            self.__dict__.update(state)
+            return
+        # version 0.1 kept what it remembers as one array for each state, over all parameters
+        self.__init__(state["_rule"], dtype=state["_dtype"], **state["_options"])  # type: ignore[misc]
+        self.settings.update(state["_settings"])
+        if state["state"]:
+            kinds = {name: Kind(shape, np.dtype(dtype)) for name, (shape, dtype) in state["_remembered"].items()}
+            self.state = RuleState(state["state"], kinds)
+        self.n_updates = state["n_updates"]
 
 
 def _takes_everything(weights: Any) -> bool:

@@ -18,8 +18,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from ..ir.dtypes import DTYPES
 from ..ir.graph import Graph, Node
-from ..ir.op import DTYPES
 from ..passes.per_instance import shared_values
 from . import llvm_text as llvm
 from .kernel import ALIGNED, FLOATS, I64, PTR, VOID, i64

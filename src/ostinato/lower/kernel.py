@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..ir.dtypes import BYTES
 from ..ir.graph import Node
 from ..ir.shapes import Varies
 from ..plan.plan import Plan
@@ -19,7 +20,7 @@ from ..plan.stages import Source
 from ..plan.views import BufferId, View
 from . import llvm_text as llvm
 from .context import Field, buffer_fields
-from .target import BYTES, Target
+from .target import Target
 from .vector_math import emit
 
 I1, I8, I32, I64, PTR, VOID = llvm.I1, llvm.I8, llvm.I32, llvm.I64, llvm.PTR, llvm.VOID

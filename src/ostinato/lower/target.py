@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-BYTES = {"f32": 4, "f64": 8}
+from ..ir.dtypes import BYTES
 
 # LLVM tunes some CPUs with AVX-512 (Zen 4, Skylake) for 256-bit vectors; explicit 512-bit vectors are faster in our kernels
 WIDE = "-prefer-256-bit"

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..ir.op import DTYPES
+from ..ir.dtypes import DTYPES
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
 from ..lower.context import context_size, internal_buffers, internal_bytes

@@ -24,13 +24,15 @@ from functools import cached_property
 from itertools import combinations
 from math import prod
 
+from ..ir.analysis import apart
 from ..ir.graph import Node, Port, Program, Result, Value
+from ..ir.op import Kind
 from ..ir.shapes import Varies
 from .accumulation import is_panel_product
-from .copies import COPYING, copies_of
-from .phases import VIEWS, Phase
+from .copies import copies_of
+from .phases import Phase
 from .plan import StateSlot
-from .stages import REDUCTIONS, Source
+from .stages import Source
 from .views import Buffer, BufferId, View
 
 IDENTITY = "stop_gradient"  # the op of copies: those that an author wrote are resolved before the planner adds its own
@@ -187,14 +189,14 @@ class _Walk:
             self.sources[name] = self.sources[node.args[0].name]
             if node.args[0].name in self.made:
                 self.made[name] = self.made[node.args[0].name]
-        elif node.op in VIEWS:
+        elif node.record.kind is Kind.VIEW:
             self._view(node)
         else:
             self._compute(self._with_numbers_in_memory(node), self.phase[name])
 
     def _with_numbers_in_memory(self, node: Node) -> Node:
         """Products and sums over rows walk through memory: a number that one of them reads is put there."""
-        if node.op != "matmul" and not sums_rows(node):
+        if node.op != "matmul" and not node.record.sums_over_steps:
             return node
         args = []
         for i, arg in enumerate(node.args):
@@ -211,7 +213,7 @@ class _Walk:
         self.phase[name] = phase
         self.sources[name] = View.whole(buffer, node.value.type.sizes)
         self.buffer_of[name], self.node_in[buffer], self.made[name] = buffer, node, node
-        if node.op in COPYING or node.op in REDUCTIONS or sums_rows(node):
+        if node.record.kind in (Kind.COPY, Kind.REDUCTION) or node.record.sums_over_steps:
             self.in_memory.add(name)
 
     def _copy(self, buffer: BufferId, value: Value, phase: Phase) -> Value:
@@ -352,13 +354,3 @@ def _is_identity(node: Node) -> bool:
 def _has_stores(node: Node) -> bool:
     """Whether its stage can store its value to several places; what other stages make has one target."""
     return node.record.elementwise or is_panel_product(node)
-
-
-def sums_rows(node: Node) -> bool:
-    """Whether a node sums over rows: over all of them, or over those of each instance."""
-    return node.op.startswith("total")
-
-
-def apart(a: Sequence[slice], b: Sequence[slice]) -> bool:
-    """Whether two boxes have no place in common."""
-    return any(x.stop <= y.start or y.stop <= x.start for x, y in zip(a, b, strict=True))

@@ -10,8 +10,6 @@ from ..ir.graph import Node
 from .stages import Copy, Source
 from .views import View, compact_strides
 
-COPYING = ("concat", "pad", "patches", "unpatches", "total_per_instance")
-
 
 def copies_of(node: Node, sources: Sequence[Source], target: View) -> tuple[Copy, ...]:
     """The copies of a node whose operands lie at `sources` and whose result lies at `target`."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+from ..ir.dtypes import BYTES
 from ..ir.graph import Node
 from ..ir.shapes import Varies
 from .machine import LEVELS, Machine
@@ -28,11 +29,6 @@ from .tiling import BLOCK, CHUNK, panel_bytes, stage_tiles, tile_for
 from .views import BufferId, View
 
 STEPS, MANY = 100, 16  # what is assumed of a call: so many steps; from so many instances on, more make no difference
-# vector operations that a function takes, measured on AVX-512 as a multiple of a multiply-add
-VECTOR_OPERATIONS = {"tanh": 10, "sigmoid": 12, "exp": 10, "log": 14, "softplus": 24, "power": 30, "divide": 8, "sqrt": 8,
-                     "floor": 6, "remainder": 24}  # fmt: skip
-DEPTH = {"tanh": 16, "sigmoid": 20, "exp": 12, "log": 14, "softplus": 26, "power": 28, "divide": 5, "sqrt": 5, "floor": 5,
-         "remainder": 16}  # fmt: skip
 CALL = 3  # multiply-adds one after another that a call of a function and its loops take
 SCATTERED = 0.55  # of the bandwidth of a stream, beyond L1: tiles read and write a cache line here and there
 BROADCAST = 0.5  # of a load of a vector: one number for all lanes
@@ -212,7 +208,7 @@ class _Stage:
             return -(-self.stage.elements // lanes)
         if not isinstance(self.stage, Walk):
             return 0
-        each = sum(VECTOR_OPERATIONS.get(node.op, 1) for node in self.stage.nodes)
+        each = sum(node.record.cost.operations for node in self.stage.nodes)
         sums = len(self.stage.sums) if isinstance(self.stage, RowSums) else 0
         return self.lead * self.n_blocks * (each + sums)
 
@@ -262,7 +258,7 @@ def _depth(nodes: Iterable[Node]) -> int:
     """The longest chain of elementwise operations in a stage, in multiply-adds one after another."""
     depth: dict[str, int] = {}
     for node in nodes:
-        depth[node.value.name] = DEPTH.get(node.op, 1) + max((depth.get(a.name, 0) for a in node.args), default=0)
+        depth[node.value.name] = node.record.cost.latency + max((depth.get(a.name, 0) for a in node.args), default=0)
     return max(depth.values(), default=0)
 
 
@@ -339,7 +335,7 @@ def largest(plan: Plan) -> float:
     rows = {Varies.NEVER: 1, Varies.INSTANCE: MANY, Varies.STEP: MANY * STEPS}
     buffers = [rows[b.space] * b.row_bytes for b in plan.buffers.values()]
     elements = sum(p.k * p.n * len(p.rights) for p in plan.packings)
-    return float(max(*buffers, elements * (8 if plan.program.dtype == "f64" else 4), 0))
+    return float(max(*buffers, elements * BYTES[plan.program.dtype], 0))
 
 
 def models_of(plans: Mapping[str, Plan], machine: Machine) -> dict[str, CostModel]:

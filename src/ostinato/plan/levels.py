@@ -20,11 +20,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from ..ir.graph import Node, Value
+from ..ir.op import Kind
 from ..ir.shapes import Varies
 from .accumulation import Chain
 from .buffers import Assignment
 from .phases import Phase
-from .stages import REDUCTIONS
 from .views import View
 
 LAST = 1 << 30  # the level of sums over rows: they run behind all other stages of their phase
@@ -107,7 +107,7 @@ class Section:
     def in_register(self, reader: Node, value: Value) -> bool:
         """Whether the reader finds a value in a register, if both are on the same level."""
         maker = self.maker(value)
-        if maker is None or maker.op in REDUCTIONS:
+        if maker is None or maker.record.kind is Kind.REDUCTION:
             return False
         key = self.keys[maker.value.name]
         if key != self.keys[reader.value.name] or key.kind == "alone":
@@ -133,7 +133,7 @@ def stage_groups(section: Section) -> Groups:
 
 def _summed(section: Section) -> frozenset[str]:
     # sums over the rows of instances are stages of their own: see lower/row_sums.py
-    sums = {n.value.name for n in section.nodes if n.op == "total" and n.args[0].type.varies == Varies.STEP}
+    sums = {n.value.name for n in section.nodes if n.record.kind is Kind.ROW_SUM and n.args[0].type.varies == Varies.STEP}
     found = set(sums)
     for node in reversed(section.nodes):
         if _only_summed(section, node, found):
@@ -172,7 +172,7 @@ def _at_hand(section: Section, value: Value, found: set[str]) -> bool:
     if base is None or base.value.name in found or base.value.name in section.assignment.in_memory:
         return True
     whole = [r for r in section.readers[base.value.name] if r.value.name not in found]
-    return any(r.op in ("matmul", "total_product") or r.value.name in section.chains for r in whole)
+    return any(r.record.kind is Kind.PRODUCT or r.value.name in section.chains for r in whole)
 
 
 # --- keys
@@ -186,7 +186,7 @@ def _key(section: Section, node: Node, keys: Mapping[str, Key]) -> Key:
     if name in section.chains:
         alone = section.separate
         return Key("alone" if alone else "elements", node.value.type.sizes, name=name if alone else "")
-    if node.op in REDUCTIONS:
+    if node.record.kind is Kind.REDUCTION:
         return Key("reduce", node.args[0].type.sizes, node.options["axes"])
     if node.record.elementwise:
         return _key_of_reductions(section, node, keys) or Key("elements", node.value.type.sizes)

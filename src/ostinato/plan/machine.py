@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
@@ -22,6 +21,9 @@ from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from ..files import replace_file
+from ..ir.dtypes import BYTES
 
 LEVELS = ("L1", "L2", "L3", "DRAM")
 # bytes of a vector, by the names of lower/target.py: of what may run here
@@ -75,7 +77,7 @@ class Machine:
 
     def lanes(self, dtype: str) -> int:
         """How many numbers are in a vector; `dtype` is "f32" or "f64"."""
-        return max(1, self.vector_bytes // (8 if dtype == "f64" else 4))
+        return max(1, self.vector_bytes // BYTES[dtype])
 
     def peak(self, dtype: str) -> float:
         """Operations per second, a multiply-add counted as two."""
@@ -203,10 +205,7 @@ def remember(machine: Machine) -> None:
         return
     with contextlib.suppress(OSError):  # a full disk: they are measured again
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix="ostinato-", suffix=".tmp")  # as native/cache.py does
-        with os.fdopen(descriptor, "w") as file:
-            json.dump({"format": FORMAT, **asdict(machine)}, file, indent=1)
-        Path(temporary).replace(path)
+        replace_file(path, json.dumps({"format": FORMAT, **asdict(machine)}, indent=1).encode(), cache=True)
 
 
 def _kept() -> Machine | None:

@@ -17,15 +17,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from ..ir.graph import Node, Program, Value
+from ..ir.op import Kind
 from ..ir.shapes import Varies
 from .accumulation import Chain, chains
-from .buffers import Assignment, assign, sums_rows
-from .copies import COPYING, copies_of
+from .buffers import Assignment, assign
+from .copies import copies_of
 from .levels import Key, Section, stage_groups
 from .phases import Phase, phases
 from .plan import Packing, Plan
 from .stages import (
-    REDUCTIONS,
     Contraction,
     Copies,
     Copy,
@@ -78,7 +78,7 @@ def plan_program(program: Program, shapes: Mapping[str, tuple[int, ...]], choice
         program, choice, buffers,
         stages={phase: tuple(_with_stores(assignment, s, stored) for s in draft) for phase, draft in drafts.items()},
         packings=packings, states=assignment.states, ports=assignment.ports, results=assignment.results,
-        zeroed=tuple(dict.fromkeys(_target(assignment, node).buffer for node in nodes if sums_rows(node))),
+        zeroed=tuple(dict.fromkeys(_target(assignment, node).buffer for node in nodes if node.record.sums_over_steps)),
         prepared=tuple(b for b in buffers if _is_prepared(assignment, b)),
     )  # fmt: skip
 
@@ -110,7 +110,7 @@ def _buffers(assignment: Assignment, stored: frozenset[str]) -> dict[BufferId, B
             continue
         phase, buffer = assignment.phase[name], assignment.buffer_of[name]
         space = phase.space
-        if sums_rows(node):
+        if node.record.sums_over_steps:
             space = value.type.varies
         elif phase == Phase.LOOP and name not in assignment.kept:
             space = Varies.INSTANCE
@@ -160,7 +160,7 @@ def _stages(section: Section, key: Key, nodes: list[Node]) -> list[Stage]:
         return _elementwise(section, key.domain, nodes)
     if key.kind == "reduce":
         return [Reduce(key.domain, tuple(nodes), _loads(section, key.domain, nodes), axes=key.axes)]
-    if node.op in COPYING:
+    if node.record.kind is Kind.COPY:
         copies = _copies(section, node)
         return [Copies(key.domain, (node,), copies)] if copies else []
     if node.op == "matmul":
@@ -181,7 +181,7 @@ def _view(section: Section, value: Value) -> View:
 
 def _loads(section: Section, domain: tuple[int, ...], nodes: Sequence[Node]) -> dict[str, Source]:
     """What a walk reads from memory: the operands that none of its elementwise nodes computes."""
-    inside = {n.value.name for n in nodes if n.op not in (*REDUCTIONS, "total")}
+    inside = {n.value.name for n in nodes if n.record.kind not in (Kind.REDUCTION, Kind.ROW_SUM)}
     loads: dict[str, Source] = {}
     for node in nodes:
         chain = section.chains.get(node.value.name)
@@ -243,8 +243,8 @@ def _next_together(waiting: Mapping[int, list[View]]) -> tuple[View, tuple[int, 
 
 def _row_sums(section: Section, domain: tuple[int, ...], nodes: list[Node]) -> list[Stage]:
     """Sums over rows, some in each stage, with the nodes that they need: one that two stages need is computed in both."""
-    makers = [n for n in nodes if n.op != "total"]
-    sums = [n for n in nodes if n.op == "total"]
+    makers = [n for n in nodes if n.record.kind is not Kind.ROW_SUM]
+    sums = [n for n in nodes if n.record.kind is Kind.ROW_SUM]
     stages: list[Stage] = []
     for first in range(0, len(sums), MAX_SUMS):
         part = sums[first : first + MAX_SUMS]

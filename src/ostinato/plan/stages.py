@@ -19,10 +19,10 @@ from math import prod
 from typing import ClassVar, NamedTuple
 
 from ..ir.graph import Node
+from ..ir.op import Kind
 from .views import BufferId, View
 
 Source = View | float  # where a value is read: in memory, or it is the same number everywhere
-REDUCTIONS = ("sum", "max")
 
 
 class Operations(NamedTuple):
@@ -175,7 +175,7 @@ class Reduce(Walk):
 
     @property
     def reductions(self) -> tuple[Node, ...]:
-        return tuple(node for node in self.nodes if node.op in REDUCTIONS)
+        return tuple(node for node in self.nodes if node.record.kind is Kind.REDUCTION)
 
     @property
     def operations(self) -> Operations:

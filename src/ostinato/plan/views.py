@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import NamedTuple
 
+from ..ir.dtypes import BYTES
 from ..ir.shapes import Varies
 
 
@@ -46,7 +47,7 @@ class Buffer:
 
     @property
     def item_bytes(self) -> int:
-        return {"f32": 4, "f64": 8, "bool": 1}[self.dtype]
+        return BYTES[self.dtype]
 
     @property
     def row_bytes(self) -> int:

@@ -14,11 +14,12 @@ from zlib import crc32
 
 import numpy as np
 
+from ..checks import is_whole
 from ..errors import OptionError, lay_out
 from ..initialise import Glorot, Initialiser, Orthogonal
+from ..ir.analysis import state_dependent
 from ..ir.graph import Graph
 from ..ir.shapes import Varies
-from ..passes.simplify import state_dependent
 from ..structure.base import Placement
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -57,13 +58,20 @@ class Beginning:
             seed = 0
         elif seed is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        if not is_whole(seed, 0):
             raise OptionError(lay_out(f"{owner}: `seed` is a whole number from 0 up, or None for a fresh one, not {seed!r}"))
         self.seed = int(seed)
         self._masks: np.random.Generator | None = None
         self._how: dict[str, Initialiser | None] = {}
         self._structures: Mapping[str, Placement] = {}
         self._simple: Callable[[], Graph] | None = None
+
+    @classmethod
+    def ended(cls, owner: str, seed: int, masks: np.random.Generator) -> Beginning:
+        """That of a layer whose weights are drawn, and whose dropout masks go on from here: one of version 0.1."""
+        beginning = cls(owner, seed)
+        beginning._masks = masks
+        return beginning
 
     def by(
         self, simple: Callable[[], Graph], how: Mapping[str, Initialiser | None], structures: Mapping[str, Placement]

@@ -7,8 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import DataError, FileError, OptionError, known_names, lay_out
-from ..ir.op import user_source
+from ..errors import DataError, FileError, OptionError, known_names, lay_out, user_source
 from .arguments import numbers
 from .beginning import Beginning
 
@@ -210,7 +209,7 @@ class Weights(Mapping[str, Array]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """What comes out of a pickle is read-only again."""
-        self.__dict__.update(state)
+        self.__dict__.update({"_pending": None, **state})  # version 0.1 drew weights at once
         for array in self._arrays.values():
             array.setflags(write=False)
 
