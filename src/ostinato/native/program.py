@@ -24,7 +24,7 @@ from ..plan.plan import Plan
 from ..plan.views import BufferId
 from ..process import forking
 from .bound_call import BoundCall
-from .code import FUNCTION, Functions, code_of
+from .code import FUNCTION, CompiledPlan, Functions, code_of
 from .jit import Code
 from .layout import CallMemory, Layout, NewArray, Prepared
 from .memory import KEPT, LINE, Array, PooledBuffer, address, block, rounded
@@ -55,6 +55,10 @@ class NativeProgram:
         self._last: tuple[Any, CallMemory | None] = None, None  # the sizes of the last call, and what followed from them
         self._prepared: Prepared | None = None
         self._paces = dict[tuple[Shares, int, int], Pace]()
+
+    @property
+    def _compiled(self) -> CompiledPlan:
+        return CompiledPlan(self.layout, self.functions, self.prepared)
 
     # --- weights
 
@@ -183,7 +187,7 @@ class NativeProgram:
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Stepper:
         """For streams."""
-        return Stepper(self.layout, self.functions, self.prepared, snapshot, n_instances, values)
+        return Stepper(self._compiled, snapshot, n_instances, values)
 
     def rerun(
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
@@ -193,7 +197,7 @@ class NativeProgram:
         memory = self._memory_of(timeline)
         if self.masks or not self.work.small(timeline) or not BoundCall.fits(self.layout, memory, timeline, leading, names):
             return None
-        return BoundCall(self.layout, self.functions, self.prepared, weights, timeline, leading, names, beginning)
+        return BoundCall(self._compiled, weights, timeline, leading, names, beginning)
 
     def _memory_of(self, timeline: Timeline) -> CallMemory:
         """`Layout.memory`; calls of one size usually follow each other."""
