@@ -1,7 +1,7 @@
-"""The interpreter: what a program means. One node, one NumPy expression; no pass, no cache, never optimised.
+"""The interpreter: the meaning of a program. One node is one NumPy expression; there is no pass, no cache, no optimisation.
 
-Everything else is compared with it. `Outcome` holds what came out: rows for what varies by step, one array per instance for
-states and contexts, one array for weights. `run` works on rows; `run_as_given` takes and gives arrays as a user has them.
+Everything else is compared with it. An `Outcome` holds the results: rows for values that vary by step, one array per instance
+for states and contexts, one array for weights. `run` works on rows; `run_as_given` takes and gives arrays as a user has them.
 """
 
 from __future__ import annotations
