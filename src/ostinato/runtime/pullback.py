@@ -16,6 +16,7 @@ from ..errors import DataError, PicklingError, known_names, lay_out
 from ..ir.graph import Graph, Program
 from ..ir.interpret import Outcome
 from ..ir.shapes import Varies
+from ..ir.timeline import Timeline
 from ..plan.buffers import apart
 from .arguments import Call, Sequences, numbers
 from .backends import Executable
@@ -78,6 +79,31 @@ class Routes:
         self.split = {name for name in whole if len(boxes[name]) > 1}
         self.filled = {name for name in whole if sum(map(_size, boxes[name])) == prod(ports[name].value.type.sizes)}
         self._zeros: dict[str, Array] = {}
+
+    def of_weight(self, name: str, weight: Array, gradients: list[Array]) -> Array:
+        """The gradient of a whole weight; zeros where nothing depends on it."""
+        parts = self.parts.get(name, [])
+        # native code has put the parts into their places: then each of them is the whole
+        if name in self.split and gradients[parts[0][0]].size == weight.size:
+            return gradients[parts[0][0]].reshape(weight.shape)
+        if name in self.filled:
+            filled = np.empty(weight.shape, weight.dtype)
+            for place, part in parts:
+                filled[part] = gradients[place].reshape(filled[part].shape)
+            return filled
+        total = np.zeros_like(weight)
+        for place, part in parts:
+            total[part] += gradients[place].reshape(total[part].shape)
+        return total
+
+    def of_input(self, name: str, gradients: list[Array], timeline: Timeline) -> Array | None:
+        """The gradient of an input (*leading, ...), zeros behind the end of an instance, whatever it varies with; None: no part."""
+        place = self.others.get(name)
+        if place is None or self.varies[place] == Varies.STEP:
+            return None if place is None else gradients[place]
+        array = gradients[place]
+        rows = timeline.sort(array)[timeline.instance_of_row] if self.varies[place] == Varies.INSTANCE else array
+        return timeline.unpack(np.broadcast_to(rows, (timeline.n_rows, *array.shape[1:])))
 
     def no_adjoints(self, sequences: Sequences, n_instances: int) -> dict[str, Array]:
         """Adjoints of the final states that are zero; read-only."""
@@ -187,8 +213,8 @@ class Pullback:
         call, sequences, timeline, routes = self._call, self._sequences, self._call.timeline, self._routes
         inputs, gradients = {}, outcome.gradients
         for port in sequences.inputs:
-            place, shape = routes.others.get(port.name), (*timeline.leading, *port.value.type.sizes)
-            array = None if place is None else self._of_every_step(gradients[place], routes.varies[place])
+            shape = (*timeline.leading, *port.value.type.sizes)
+            array = routes.of_input(port.name, gradients, timeline)
             inputs[port.name] = sequences.as_given(self._spread(array, shape), call.n_leading)
         contexts = {}
         for port in sequences.contexts:
@@ -198,31 +224,8 @@ class Pullback:
             inputs=next(iter(inputs.values())) if len(inputs) == 1 else inputs,
             contexts=sequences.given_states(contexts, call),
             state=sequences.given_states({of: outcome.states[name] for name, of in routes.states}, call),
-            weights={name: self._of_weight(name, array, gradients) for name, array in self._weights.items()},
+            weights={name: routes.of_weight(name, array, gradients) for name, array in self._weights.items()},
         )
-
-    def _of_weight(self, name: str, weight: Array, gradients: list[Array]) -> Array:
-        parts = self._routes.parts.get(name, [])
-        # native code has put the parts into their places: then each of them is the whole
-        if name in self._routes.split and gradients[parts[0][0]].size == weight.size:
-            return gradients[parts[0][0]].reshape(weight.shape)
-        if name in self._routes.filled:
-            filled = np.empty(weight.shape, weight.dtype)
-            for place, part in parts:
-                filled[part] = gradients[place].reshape(filled[part].shape)
-            return filled
-        total = np.zeros_like(weight)
-        for place, part in parts:
-            total[part] += gradients[place].reshape(total[part].shape)
-        return total
-
-    def _of_every_step(self, array: Array, varies: Varies) -> Array:
-        """The gradient of an input, zeros behind the end of an instance, whatever it varies with."""
-        timeline = self._call.timeline
-        if varies == Varies.STEP:
-            return array
-        rows = timeline.sort(array)[timeline.instance_of_row] if varies == Varies.INSTANCE else array
-        return timeline.unpack(np.broadcast_to(rows, (timeline.n_rows, *array.shape[1:])))
 
     def _spread(self, array: Array | None, shape: tuple[int, ...]) -> Array:
         """An array of the given shape; zeros if there is none."""
