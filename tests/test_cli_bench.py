@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 import ostinato
-from ostinato import cells, cli
+from ostinato import Layer, cells, cli
 from ostinato.commands import bench
 from ostinato.native import threads
 from ostinato.plan.machine import typical
@@ -70,7 +70,7 @@ def test_json_has_everything(capsys):
 
 def test_the_share_of_the_peak_is_of_all_threads(layer, monkeypatch):
     monkeypatch.setattr(bench, "_peak_meter", lambda dtype: lambda: 1e11)
-    monkeypatch.setattr(bench, "measure_plans", lambda *_, **__: {"separate": 2e-6, "fused": 1e-6, "hoisted": 1e-6})
+    monkeypatch.setattr(Layer, "measure_plans", lambda *_, **__: {"separate": 2e-6, "fused": 1e-6, "hoisted": 1e-6})
     before = threads.get_threads()
     try:
         found = []
@@ -89,7 +89,7 @@ def test_no_share_is_above_the_peak_which_is_measured_in_turn_with_the_calls(lay
     """A processor that gets faster on the way, and a call that is faster than what was taken for the peak."""
     clock = iter([1e9, 4e9, 2e9])
     monkeypatch.setattr(bench, "_peak_meter", lambda dtype: lambda: next(clock))
-    monkeypatch.setattr(bench, "measure_plans", lambda *_, **__: dict.fromkeys(CHOICES, 1e-6))
+    monkeypatch.setattr(Layer, "measure_plans", lambda *_, **__: dict.fromkeys(CHOICES, 1e-6))
     slow = bench.measure(layer, 10, [1], 0.001)
     assert {row.peak for row in slow} == {max(threads.get_threads() * 4e9, *(row.operations / 1e-6 for row in slow))}
     assert max(row.share for row in slow) == 1.0

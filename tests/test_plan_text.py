@@ -11,8 +11,8 @@ import rich.console
 
 from ostinato import Layer, cells, explain
 from ostinato.explain.alternatives import seconds_text
-from ostinato.layers.plan_text import PlanReport, random_inputs
-from ostinato.layers.timing import in_turn
+from ostinato.explain.plan_report import PlanReport
+from ostinato.layers.measure import in_turn, random_inputs
 from ostinato.plan.machine import bytes_text
 from ostinato.plan.phases import CHOICES, Phase
 from tests.test_plan import native, plans_of
@@ -144,9 +144,10 @@ def test_an_explanation_loads_no_llvmlite(tmp_path):
 
 def test_inputs_have_the_shapes_of_the_layer():
     layer = Layer(cells.gru, n_inputs=3, n_neurons=5, backend="native", batch_first=True, dtype="float64")
-    (x,), contexts = random_inputs(layer, 7, 2)
+    ports, how = layer.graph.with_role("input", "context"), {"n_steps": 7, "n_instances": 2, "batch_first": True}
+    (x,), contexts = random_inputs(ports, "float64", **how)
     assert (x.shape, x.dtype, contexts) == ((2, 7, 3), np.float64, {})
-    assert np.array_equal(x, random_inputs(layer, 7, 2)[0][0])
+    assert np.array_equal(x, random_inputs(ports, "float64", **how)[0][0])
 
 
 def test_functions_are_called_in_turn():

@@ -19,7 +19,6 @@ from ..explain.document import Page, Section, Sentence, Table, in_colour, plain
 from ..explain.pictures.canvas import Canvas
 from ..files import check_writable, write_atomically
 from ..layers.layer import Layer
-from ..layers.plan_text import measure_plans
 from ..native import threads
 from ..plan.machine import Machine, this_machine
 from ..plan.phases import CHOICES
@@ -104,7 +103,7 @@ def measure(layer: Layer, steps: int, batches: Iterable[int], seconds: float) ->
     for passes in PASSES:
         names = ("forward",) if passes == "forward" else ("recording", "backward")
         for n_instances in batches:
-            measured = measure_plans(layer, steps, n_instances, backward=passes == "both", seconds=seconds)
+            measured = layer.measure_plans(steps, n_instances, backward=passes == "both", seconds=seconds)
             reports = [layer.plan_of(name, n_steps=steps, n_instances=n_instances) for name in names]
             predicted = {plan: sum(r.costs[plan].seconds for r in reports) for plan in CHOICES}
             operations = sum(r.costs[r.choice].operations for r in reports)

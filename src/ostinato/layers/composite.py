@@ -123,7 +123,7 @@ class Composite(ABC):
                 marks = [f"{p.name} ({p.dtype}, batch_first={p.batch_first})" for p in (first, part)]
                 raise OptionError(lay_out(f"{self.name}: its parts differ in dtype or batch_first: {marks[0]} and {marks[1]}"))
         self.dtype, self.batch_first = first.dtype, first.batch_first
-        self.weights = NetworkWeights(self)
+        self.weights = NetworkWeights(self.name, self.dtype, [(prefix, p.weights) for prefix, p in self.prefixed_parts()])
 
     @cached_property
     def _generators(self) -> dict[str, np.random.Generator]:

@@ -16,22 +16,25 @@ from ..calls import answering
 from ..compiler import Compiled, compile_graph
 from ..errors import DataError, FileError, OptionError, known_names, lay_out
 from ..explain import Explanation, explain
+from ..explain.alternatives import measured_times
+from ..explain.plan_report import PlanReport
 from ..initialise import initialiser
 from ..ir.graph import Graph, Program
 from ..ir.interpret import Outcome
-from ..ir.op import DTYPES
+from ..ir.op import DTYPES, is_whole
 from ..language.cell import Cell, fitting, refuse_no_cell
 from ..passes.simplify import simplify
+from ..plan.phases import CHOICES
 from ..process.pickling import carried, received, text_of
 from ..runtime.arguments import Call, Sequences
-from ..runtime.backends import BACKENDS, PLANS, Executable, chosen, executable
+from ..runtime.backends import BACKENDS, PLANS, PROGRAMS, Executable, chosen, executable, planned
 from ..runtime.beginning import NOT_GIVEN, Beginning, NotGiven
 from ..runtime.masks import draw_masks, generator_of
 from ..runtime.pullback import Gradients, Pullback
 from ..runtime.weights import Weights
 from ..structure.base import Placement
 from .descriptions import described_graphs, described_structures
-from .plan_text import PlanReport, measure_plans, plan_report
+from .measure import forward_call, in_turn, random_inputs, training_call
 from .stream import Stream
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -313,7 +316,12 @@ class Layer:
         Raises:
             OptionError: no such program, an impossible size, or a backend without plans.
         """
-        return plan_report(self, program, n_steps, n_instances, measured)
+        self._check_planned(n_steps, n_instances)
+        if not isinstance(program, str) or program not in PROGRAMS:
+            headline = f"{self.name}: there is no program `{program}`; {known_names(str(program), PROGRAMS, 'programs')}"
+            raise OptionError(lay_out(headline))
+        found = planned(self.compiled(), program, self.weights.shapes, self.plan, measure=True)
+        return PlanReport(found, program, int(n_steps), int(n_instances), measured_times(measured, "plan_of"))
 
     def measure_plans(
         self, n_steps: int = 100, n_instances: int = 1, *, backward: bool = False, seconds: float = 0.2
@@ -328,7 +336,21 @@ class Layer:
         Raises:
             OptionError: an impossible size, or a backend without plans.
         """
-        return measure_plans(self, n_steps, n_instances, backward=backward, seconds=seconds)
+        self._check_planned(n_steps, n_instances)
+        ports = self.graph.with_role("input", "context")
+        given = random_inputs(ports, self.dtype, n_steps=n_steps, n_instances=n_instances, batch_first=self.batch_first)
+        layers = {plan: self.with_plan(plan) for plan in CHOICES}
+        if backward:
+            return in_turn({plan: training_call(layer.vjp, *given) for plan, layer in layers.items()}, seconds)
+        return in_turn({plan: forward_call(layer, *given) for plan, layer in layers.items()}, seconds)
+
+    def _check_planned(self, n_steps: Any, n_instances: Any) -> None:
+        """Refuse a backend without plans, and calls of impossible sizes."""
+        if self.backend != "native":
+            raise OptionError(lay_out(f"{self.name}: only native code has a plan, and the backend is `{self.backend}`"))
+        for name, size in (("n_steps", n_steps), ("n_instances", n_instances)):
+            if not is_whole(size) or size < 1:
+                raise OptionError(lay_out(f"{self.name}: `{name}` is a whole number from 1 up, not {size!r}"))
 
     def with_plan(self, plan: str) -> Layer:
         """The same layer, weights and all, run by another plan; what the compiler made of it is shared."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -10,10 +11,20 @@ from ..errors import OptionError, lay_out
 from .layer import Layer
 from .stream import Stream
 
-if TYPE_CHECKING:
-    from .composite import Composite
-
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Chain(Protocol):
+    """What a stream needs of the network that it runs."""
+
+    name: str
+
+    @property
+    def layers(self) -> Mapping[str, Layer]:
+        """The layers by their prefixed place, in the order in which they run."""
+
+    def lifted_states(self, given: Any, n_leading: int) -> dict[str, Array]:
+        """States by prefixed name, checked, with an axis of instances."""
 
 
 class NetworkStream:
@@ -23,7 +34,7 @@ class NetworkStream:
     A stream is one sequence (or one batch of them), and belongs to one thread at a time.
     """
 
-    def __init__(self, network: Composite, state: Any, n_instances: int | None) -> None:
+    def __init__(self, network: Chain, state: Any, n_instances: int | None) -> None:
         name, layers = network.name, network.layers
         for place, layer in layers.items():
             if layer.reverse:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -11,21 +11,25 @@ from ..errors import DataError, OptionError, known_names, lay_out
 from ..ir.op import DTYPES
 from ..process.interrupts import whole
 from ..runtime.arguments import numbers
+from ..runtime.weights import Weights
 from .layer import SHORT
-
-if TYPE_CHECKING:
-    from .composite import Composite
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
 class NetworkWeights(Mapping[str, Array]):
-    """The weights of all parts, by prefixed name. Assign to load your own."""
+    """The weights of all parts, by prefixed name. Assign to load your own.
 
-    def __init__(self, owner: Composite) -> None:
-        self._owner = owner.name
-        self._dtype = DTYPES[SHORT[owner.dtype]]
-        self._homes = {prefix + name: (part.weights, name) for prefix, part in owner.prefixed_parts() for name in part.weights}
+    Args:
+        owner: the name of the network, for messages.
+        dtype: "float32" or "float64".
+        parts: the prefix of each part, and its weights.
+    """
+
+    def __init__(self, owner: str, dtype: str, parts: Iterable[tuple[str, Weights | NetworkWeights]]) -> None:
+        self._owner = owner
+        self._dtype = DTYPES[SHORT[dtype]]
+        self._homes = {prefix + name: (weights, name) for prefix, weights in parts for name in weights}
 
     def __getitem__(self, name: str) -> Array:
         self.check_name(name)

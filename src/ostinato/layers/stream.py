@@ -3,18 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from ..errors import DataError, known_names, lay_out
-from ..ir.graph import Port
+from ..ir.graph import Graph, Port
 from ..runtime.arguments import Sequences, as_array, numbers
-
-if TYPE_CHECKING:
-    from .layer import Layer
+from ..runtime.weights import Weights
 
 Array = np.ndarray[Any, np.dtype[Any]]
+
+
+class Steppable(Protocol):
+    """What a stream needs of the layer that it runs."""
+
+    name: str
+    backend: str
+    batch_first: bool
+    weights: Weights
+
+    @property
+    def graph(self) -> Graph:
+        """One step, as it was written."""
+
+    def run(self, *, state: Mapping[str, Array], **given: Any) -> tuple[Any, dict[str, Array]]:
+        """Outputs and final states of a sequence."""
+
+    def stepper(self, n_instances: int, values: Mapping[str, Array]) -> Any:
+        """A native.stepper.Stepper that begins with these states and contexts."""
 
 
 class Stream:
@@ -25,7 +42,7 @@ class Stream:
     """
 
     def __init__(
-        self, layer: Layer, sequences: Sequences, state: Any, n_instances: int | None, contexts: Mapping[str, Any]
+        self, layer: Steppable, sequences: Sequences, state: Any, n_instances: int | None, contexts: Mapping[str, Any]
     ) -> None:  # fmt: skip
         self._layer, self._sequences, self._n_instances = layer, sequences, n_instances
         whole = isinstance(n_instances, int | np.integer) and not isinstance(n_instances, bool)
@@ -50,7 +67,7 @@ class Stream:
         leading = (self._count,) if self._batched else ()
         self._shapes = {p.name: (*leading, *p.value.type.sizes) for p in self._inputs}
         self._first = self._shapes[self._inputs[0].name]
-        self._stepper: Any = None  # a native.engine.Stepper; None until the first step, and where NumPy runs
+        self._stepper: Any = None  # a native.stepper.Stepper; None until the first step, and where NumPy runs
 
     def _checked(self, state: Any) -> dict[str, Array]:
         arrays = self._sequences.state(state, self._count, self._batched)

@@ -238,9 +238,9 @@ class _Training:
         if not history.epochs or history.epochs[-1] is not epoch:
             history.epochs.append(epoch)
         losses = [epoch.loss] if epoch.validation_loss is None else [epoch.validation_loss, epoch.loss]
-        weights = standing.network.weights
         # the loss of an epoch is of before its last step, which may have broken the weights
-        if losses[0] < standing.kept.loss and all(np.isfinite(a).all() for a in (losses, *weights.values())):
+        numbers: list[Any] = [losses, *standing.network.weights.values()]
+        if losses[0] < standing.kept.loss and all(np.isfinite(a).all() for a in numbers):
             standing.kept = Kept.of(standing.network, standing.rule, epoch.number, losses[0])
         history.best_epoch = epoch.number if epoch.validation_loss is None else standing.kept.epoch
 
