@@ -97,7 +97,7 @@ class Routes:
         return total
 
     def of_input(self, name: str, gradients: list[Array], timeline: Timeline) -> Array | None:
-        """The gradient of an input (*leading, ...), zeros behind the end of an instance, whatever it varies with; None: no part."""
+        """The gradient of an input (*leading, ...), zeros behind the end of an instance; None: it has none."""
         place = self.others.get(name)
         if place is None or self.varies[place] == Varies.STEP:
             return None if place is None else gradients[place]

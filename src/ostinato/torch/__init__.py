@@ -1,0 +1,2 @@
+"""The door to PyTorch."""
+from .rnn import GRU, LSTM, RNN
