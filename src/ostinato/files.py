@@ -58,30 +58,46 @@ def write(path: str | os.PathLike[str], arrays: Mapping[str, Array], description
 
 
 def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
-    """Write beside the file first, then replace it.
+    """Write a file of the user, whole or not at all.
 
     Raises:
         FileError: it can not be written; what stood there before is untouched.
     """
-    target = path_of(path)
-    temporary = ""
     try:
-        descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)  # as a plain open() would have it; mkstemp is private
-        Path(temporary).replace(target)
-    except BaseException as error:
-        if temporary:  # an interrupt leaves nothing lying about either
-            with contextlib.suppress(OSError):
-                Path(temporary).unlink()
-        if not isinstance(error, OSError):
+        replace_file(path_of(path), content)
+    except OSError as error:
+        if isinstance(error, FileError):
             raise
         raise FileError(lay_out(f"`{path}` can not be written: {error.strerror or error}")) from None
+
+
+def replace_file(target: Path, content: bytes, *, cache: bool = False) -> None:
+    """Write beside a file first, then move that over it: whoever reads it finds the old content or the new, never a part.
+
+    Args:
+        cache: a file that can be made again: only its owner reads it, a temporary file that a killed process has left is
+            called `ostinato-*.tmp`, and nothing waits for the disk, since a cache sees what a power cut has left half.
+
+    Raises:
+        OSError: it cannot be written; what stood there before is untouched, and nothing is left lying about.
+    """
+    prefix, suffix = ("ostinato-", ".tmp") if cache else (f".{target.name}.", "")
+    descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=prefix, suffix=suffix)  # mode 0600
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            if not cache:
+                file.flush()
+                os.fsync(file.fileno())
+        if not cache:
+            umask = os.umask(0)
+            os.umask(umask)
+            Path(temporary).chmod(0o666 & ~umask)  # as a plain open() would have it
+        Path(temporary).replace(target)
+    except BaseException:  # an interrupt too
+        with contextlib.suppress(OSError):
+            Path(temporary).unlink()
+        raise
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:

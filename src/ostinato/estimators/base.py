@@ -16,6 +16,7 @@ from typing import Any, Self, cast
 import numpy as np
 
 from .. import cells, files
+from ..checks import is_number, is_truth, is_whole
 from ..errors import ArgumentError, DataError, FileError, MissingExtraError, OptionError, OstinatoError, known_names, lay_out
 from ..language.cell import Cell
 from ..language.functions import ACTIVATIONS
@@ -41,22 +42,14 @@ Array = np.ndarray[Any, np.dtype[Any]]
 CELLS: dict[str, Cell] = {name: c for name in cells.__all__ if isinstance(c := getattr(cells, name), Cell)}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
-
-
-def _is_whole(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
-
-
-WHOLE = (_is_whole, "a whole number from 1 up")
-FRACTION = (lambda value: _is_number(value) and 0 <= value < 1, "a number from 0 to below 1")
-POSITIVE = (lambda value: _is_number(value) and 0 < value < np.inf, "a number above 0")
-TRUTH = (lambda value: isinstance(value, bool | np.bool_), "True or False")
+WHOLE = (lambda value: is_whole(value, 1), "a whole number from 1 up")
+FRACTION = (lambda value: is_number(value) and 0 <= value < 1, "a number from 0 to below 1")
+POSITIVE = (lambda value: is_number(value) and 0 < value < np.inf, "a number above 0")
+TRUTH = (is_truth, "True or False")
 NAMED = (lambda value: value is None or isinstance(value, Mapping), "a dictionary by name, or None")
 SETTINGS: dict[str, tuple[Callable[[Any], bool], str]] = {
     "n_neurons": WHOLE, "n_layers": WHOLE, "batch_size": WHOLE, "max_epochs": WHOLE,
-    "patience": (lambda value: value is None or _is_whole(value), "a whole number from 1 up, or None"),
+    "patience": (lambda value: value is None or is_whole(value, 1), "a whole number from 1 up, or None"),
     "validation_fraction": FRACTION, "dropout": FRACTION, "learning_rate": POSITIVE,
     "clip_norm": (lambda value: value is None or POSITIVE[0](value), "a number above 0, or None"),
     "init": NAMED, "options": NAMED,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
+from ..checks import is_number
 from ..compiler import Compiled
 from ..errors import OptionError, lay_out
 from ..ir.graph import Graph, Node, Program, Value
@@ -104,8 +105,7 @@ def measured_times(measured: Any, asked: str = "explain") -> dict[str, float]:
     if measured is None:
         return {}
     fits = isinstance(measured, Mapping) and all(
-        isinstance(name, str) and isinstance(seconds, int | float) and not isinstance(seconds, bool)
-        and isfinite(seconds) and seconds > 0
+        isinstance(name, str) and is_number(seconds) and isfinite(seconds) and seconds > 0
         for name, seconds in measured.items()
     )  # fmt: skip
     if not fits:

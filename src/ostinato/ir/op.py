@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from ..checks import is_whole
 from ..errors import CellError, DimensionError, ShapeError, Source, counted, known_names, lay_out
 from .shapes import Dim, Dims, Reason, Type, parse_dim
 
@@ -131,10 +132,6 @@ def _array_of(op: Op, operand: Any, weak: Any) -> np.ndarray[Any, Any]:
         headline = f"{op.name}: an operand holds no real numbers; it is {what}"
         raise CellError(lay_out(headline, source=user_source()))
     return array if array.dtype in (np.float32, np.float64, np.bool_) else array.astype(np.float64)
-
-
-def is_whole(given: Any) -> bool:
-    return isinstance(given, int | np.integer) and not isinstance(given, bool)
 
 
 def kind(given: Any) -> str:

@@ -29,6 +29,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import is_whole
 from . import op as boundary
 from . import op_numpy as compute
 from . import op_shapes as rules
@@ -227,7 +228,7 @@ def _call_patches(x: Any, size: Any, *, stride: Any = 1, padding: Any = "valid")
 def _whole_numbers(what: str, given: Any, count: int) -> tuple[int, ...]:
     """A whole number for all dimensions, or one for each."""
     numbers = (given,) * count if not isinstance(given, Sequence) or isinstance(given, str) else tuple(given)
-    if any(not boundary.is_whole(n) for n in numbers):
+    if any(not is_whole(n) for n in numbers):
         boundary.refuse("patches", Reason(f"the {what} is made of whole numbers, and is {given!r}"))
     return tuple(map(int, numbers))
 

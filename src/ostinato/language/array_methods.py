@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import is_whole
 from ..errors import OstinatoError, SymbolError, lay_out
 from ..ir import op as boundary
 from ..ir import ops
@@ -75,7 +76,7 @@ def rint(x: Any) -> Any:
 
 def round_(x: Any, decimals: int = 0) -> Any:
     """x.round(decimals): the nearest number of so many digits; of two, the even one."""
-    if not boundary.is_whole(decimals):
+    if not is_whole(decimals):
         boundary.refuse("round", Reason(f"the decimals are a whole number, and are {decimals!r}"))
     scale = 10.0 ** abs(int(decimals))
     return rint(x) if not decimals else rint(x * scale) / scale if decimals > 0 else rint(x / scale) * scale
@@ -203,7 +204,7 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Any:
 
 
 def _place(name: str, axis: Any, rank: int) -> int:
-    if not boundary.is_whole(axis) or not -rank <= axis < rank:
+    if not is_whole(axis) or not -rank <= axis < rank:
         boundary.refuse(name, Reason(f"there is no axis {axis!r}: it has {rank} of them"))
     return int(axis) % rank
 

@@ -18,6 +18,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..calls import answering
+from ..checks import is_whole
 from ..errors import (
     CellError,
     DataError,
@@ -188,7 +189,7 @@ class Cell:
                 given_ = ", ".join(f"{n}={given[n]}" for n in dimensions if n in given) or "none"
                 raise DimensionError(lay_out(f"{self.name}: no size is given for {missing}; given: {given_}"))
             size = given[name]
-            if isinstance(size, bool) or not isinstance(size, int | np.integer) or size < 1:
+            if not is_whole(size, 1):
                 raise DimensionError(lay_out(f"{self.name}: `{name}` must be a whole number from 1 up, and is {size!r}"))
             sizes[name] = int(size)
         for name, declaration in self.declarations.items():
@@ -375,7 +376,7 @@ def _unmarked(returned: Any) -> Any:
     return flat[0] if len(flat) == 1 else tuple(flat)
 
 
-LIBRARY = ".cells"  # the module of ready cells; it stands below this one, and is asked for their names alone
+LIBRARY = "..cells"  # the room of ready cells stands above this one, and is asked for their names alone
 
 
 def refuse_no_cell(given: Any) -> NoReturn:

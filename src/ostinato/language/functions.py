@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from ..checks import is_whole
 from ..errors import CellError, counted, lay_out
 from ..ir import op as boundary
 from ..ir.ops import (
@@ -200,7 +201,7 @@ def split(x: Any, parts: int | Sequence[int | str], axis: int = -1) -> tuple[Any
         ShapeError: the parts do not fill the dimension.
     """
     rank = boundary.rank(x)
-    if not boundary.is_whole(axis):
+    if not is_whole(axis):
         boundary.refuse("split", Reason(f"the axis is a whole number, and is {axis!r}"))
     if not -rank <= axis < rank:
         boundary.refuse("split", Reason(f"there is no axis {axis}: the value has {counted(rank, 'dimension')}"))
@@ -208,7 +209,7 @@ def split(x: Any, parts: int | Sequence[int | str], axis: int = -1) -> tuple[Any
     dims = boundary.dims_of(x)
     whole = dims[place]
     if not isinstance(parts, Sequence) or isinstance(parts, str):
-        if not boundary.is_whole(parts):
+        if not is_whole(parts):
             boundary.refuse("split", Reason(f"the parts are a whole number, or a list of dimensions, and are {parts!r}"))
         n = int(parts)
         if n < 1 or whole.size % n:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import is_whole
 from ..errors import OstinatoError
 from ..ir import op as boundary
 from ..ir import ops
@@ -56,7 +57,7 @@ def _vstack(tup: Sequence[Any]) -> Any:
 
 
 def _split(ary: Any, indices_or_sections: int, axis: int = 0) -> list[Any]:
-    if not boundary.is_whole(indices_or_sections):
+    if not is_whole(indices_or_sections):
         boundary.refuse("np.split", Reason("in a cell the sections are a whole number", hint="`split(x, [3, 'n_neurons'])`"))
     return list(functions.split(ary, indices_or_sections, axis))
 

@@ -17,10 +17,11 @@ from itertools import count
 from types import FrameType
 from typing import Any, NoReturn
 
+from ..checks import is_whole
 from ..errors import CellError, ShapeError, Source, SymbolError, counted, lay_out
 from ..ir import ops
 from ..ir.graph import VARIES, Graph, Node, Port, Result, Value, rename, result_type, verify
-from ..ir.op import bind, dims_of, is_whole, kind, sizes_known, user_frame, user_source
+from ..ir.op import bind, dims_of, kind, sizes_known, user_frame, user_source
 from ..ir.shapes import Dim, Reason, Type, Varies
 from ..structure.base import Constants, Placement
 from .declarations import Declaration, Output

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import files
 from ..calls import answering
+from ..checks import check_whole, is_truth
 from ..compiler import Compiled, compile_graph
 from ..errors import DataError, FileError, OptionError, known_names, lay_out
 from ..explain import Explanation, explain
@@ -21,7 +22,7 @@ from ..explain.plan_report import PlanReport
 from ..initialise import initialiser
 from ..ir.graph import Graph, Program
 from ..ir.interpret import Outcome
-from ..ir.op import DTYPES, is_whole
+from ..ir.op import DTYPES
 from ..language.cell import Cell, fitting, refuse_no_cell
 from ..passes.simplify import simplify
 from ..plan.phases import CHOICES
@@ -117,7 +118,7 @@ class Layer:
         backend = chosen(backend, graph.name)
         self._beginning = Beginning(graph.name, seed)
         for flag, given in (("batch_first", batch_first), ("reverse", reverse)):
-            if not isinstance(given, bool | np.bool_):
+            if not is_truth(given):
                 raise OptionError(lay_out(f"{graph.name}: `{flag}` is True or False, not {given!r}"))
         self.name, self.doc = graph.name, graph.doc
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
@@ -159,7 +160,7 @@ class Layer:
 
     def compiled(self, *, training: bool = False) -> Compiled:
         """Every stage of the pipeline; `training` is with dropout."""
-        if not isinstance(training, bool | np.bool_):
+        if not is_truth(training):
             raise OptionError(lay_out(f"{self.name}: `training` is True or False, not {training!r}"))
         training = training and self._graphs[True] is not self._graphs[False]
         if training not in self._compiled:
@@ -349,8 +350,7 @@ class Layer:
         if self.backend != "native":
             raise OptionError(lay_out(f"{self.name}: only native code has a plan, and the backend is `{self.backend}`"))
         for name, size in (("n_steps", n_steps), ("n_instances", n_instances)):
-            if not is_whole(size) or size < 1:
-                raise OptionError(lay_out(f"{self.name}: `{name}` is a whole number from 1 up, not {size!r}"))
+            check_whole(self.name, name, size)
 
     def with_plan(self, plan: str) -> Layer:
         """The same layer, weights and all, run by another plan; what the compiler made of it is shared."""

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..checks import is_whole
 from ..errors import DataError, known_names, lay_out
 from ..ir.graph import Graph, Port
 from ..runtime.arguments import Sequences, as_array, numbers
@@ -45,8 +46,7 @@ class Stream:
         self, layer: Steppable, sequences: Sequences, state: Any, n_instances: int | None, contexts: Mapping[str, Any]
     ) -> None:  # fmt: skip
         self._layer, self._sequences, self._n_instances = layer, sequences, n_instances
-        whole = isinstance(n_instances, int | np.integer) and not isinstance(n_instances, bool)
-        if n_instances is not None and (not whole or n_instances < 0):
+        if n_instances is not None and not is_whole(n_instances, 0):
             raise DataError(lay_out(f"{layer.name}: `n_instances` is a whole number from 0 up, not {n_instances!r}"))
         known = [p.name for p in layer.graph.with_role("context")]
         for name in contexts:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..checks import is_number
 from ..errors import DataError, FileError, OptionError, lay_out
 from ..language.cell import Cell
 from ..layers.composite import Composite
@@ -87,7 +88,7 @@ def drawn_for_validation(
         OptionError: what is given is no fraction from 0 up to, not including, 1.
         DataError: it is so small that nothing is drawn.
     """
-    if isinstance(fraction, bool) or not isinstance(fraction, int | float | np.integer | np.floating) or not 0 <= fraction < 1:
+    if not is_number(fraction) or not 0 <= fraction < 1:
         headline = f"{owner}: `validation` is (X, y), Examples, or the fraction of the examples to draw, not {_named(fraction)}"
         raise OptionError(lay_out(headline))
     if fraction == 0:
@@ -131,15 +132,8 @@ def as_rule(update: Any, learning_rate: Any, owner: str) -> UpdateRule:
 
 def check_number(owner: str, name: str, value: Any) -> None:
     """Refuse what is no finite number above 0."""
-    number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    if not number or not 0 < value < inf:
+    if not is_number(value) or not 0 < value < inf:
         raise OptionError(lay_out(f"{owner}: `{name}` is a number above 0, not {value!r:.80}"))
-
-
-def check_whole(owner: str, name: str, value: Any, low: int = 1) -> None:
-    """Refuse what is no whole number from `low` up."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < low:
-        raise OptionError(lay_out(f"{owner}: `{name}` is a whole number from {low} up, not {value!r:.80}"))
 
 
 def check_function(owner: str, name: str, value: Any, shape: str) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..calls import answering
+from ..checks import is_number
 from ..errors import DataError, OptionError, lay_out
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -52,7 +53,7 @@ def clip_factor(gradients: Mapping[str, Array], limit: float) -> tuple[float, fl
         OptionError: the limit is no number above 0.
         DataError: a gradient is not finite: there is no direction to keep.
     """
-    if isinstance(limit, bool) or not isinstance(limit, int | float | np.integer | np.floating) or not limit > 0:
+    if not is_number(limit) or not limit > 0:
         raise OptionError(lay_out(f"clip_by_global_norm: the limit is a number above 0, and is {limit!r}"))
     norm = global_norm(gradients)
     if not isfinite(norm):

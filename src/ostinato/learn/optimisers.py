@@ -21,6 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..calls import answering
+from ..checks import is_number
 from ..errors import DataError, OptionError, known_names, lay_out
 from ..language.cell import Cell
 from ..layers.layer import Layer
@@ -141,7 +142,7 @@ class UpdateRule(Restorable):
             OptionError: `scale` is no number.
             DataError: gradients of other names or shapes, or weights of other names, shapes or dtype than at the first step.
         """
-        if isinstance(scale, bool) or not isinstance(scale, int | float | np.integer | np.floating):
+        if not is_number(scale):
             raise OptionError(lay_out(f"{self.name}: `scale` is a number, not {scale!r}"))
         names = list(self._remembered) if set(weights) == set(self._remembered) else list(weights)
         if set(gradients) != set(names):

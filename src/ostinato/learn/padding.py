@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..calls import answering
+from ..checks import is_number, is_truth
 from ..errors import DataError, OptionError, lay_out
 from ..runtime.arguments import as_array, numbers, whole_lengths
 from ..runtime.frames import column_names, is_frame, order_of
@@ -40,7 +41,7 @@ def pad_sequences(sequences: Any, *, batch_first: bool = False, value: float = 0
     """
     owner = "pad_sequences"
     _check_order(batch_first, owner)
-    if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+    if not is_number(value):
         raise OptionError(lay_out(f"{owner}: `value` is a number, not {value!r:.60}"))
     many = isinstance(sequences, np.ndarray) and sequences.ndim > 1
     if not is_list(sequences) and not many:
@@ -82,7 +83,7 @@ def unpad_sequences(X: Any, lengths: Any, *, batch_first: bool = False) -> list[
 
 
 def _check_order(batch_first: Any, owner: str) -> None:
-    if not isinstance(batch_first, bool | np.bool_):
+    if not is_truth(batch_first):
         raise OptionError(lay_out(f"{owner}: `batch_first` is True or False, not {batch_first!r:.60}"))
 
 

@@ -8,7 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from ..errors import MissingExtraError, OptionError, lay_out
+from ..checks import check_whole
+from ..errors import MissingExtraError, lay_out
 from .history import Epoch, History, duration
 
 
@@ -28,8 +29,7 @@ class Progress:
     """
 
     def __init__(self, max_epochs: int, score_name: str = "score", file: Any = None) -> None:
-        if isinstance(max_epochs, bool) or not isinstance(max_epochs, int | np.integer) or max_epochs < 1:
-            raise OptionError(lay_out(f"Progress: `max_epochs` is a whole number from 1 up, not {max_epochs!r}"))
+        check_whole("Progress", "max_epochs", max_epochs)
         self.max_epochs, self.score_name = int(max_epochs), score_name
         self._file = sys.stderr if file is None else file
         self._bar: Any = _bar(self._file) if self._file.isatty() else None

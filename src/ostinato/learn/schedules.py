@@ -17,8 +17,7 @@ from dataclasses import dataclass, field, fields, replace
 from math import cos, inf, isfinite, pi
 from typing import Any, Self
 
-import numpy as np
-
+from ..checks import check_whole, is_number
 from ..errors import FileError, OptionError, known_names, lay_out
 
 __all__ = ["SCHEDULES", "Constant", "Cosine", "Exponential", "OnPlateau", "Schedule", "Step", "WarmUp"]
@@ -26,16 +25,10 @@ __all__ = ["SCHEDULES", "Constant", "Cosine", "Exponential", "OnPlateau", "Sched
 
 def _number(owner: str, name: str, value: Any, *, low: float = 0.0, high: float = inf, closed: bool = False) -> None:
     """Refuse what is no number between two bounds; the lower one itself is taken if it is closed."""
-    wrong = isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating)
-    if wrong or not (low < value < high or (closed and value == low)):
+    if not is_number(value) or not (low < value < high or (closed and value == low)):
         bounds = f"from {low:g} up" if closed else f"above {low:g}"
         bounds += f" and below {high:g}" if high < inf else ""
         raise OptionError(lay_out(f"{owner}: `{name}` is a number {bounds}, not {value!r}"))
-
-
-def _whole(owner: str, name: str, value: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-        raise OptionError(lay_out(f"{owner}: `{name}` is a whole number from 1 up, not {value!r}"))
 
 
 @dataclass
@@ -53,7 +46,7 @@ class Schedule(ABC):
     def __post_init__(self) -> None:
         name = type(self).__name__
         if self.n_epochs is not None:
-            _whole(name, "n_epochs", self.n_epochs)
+            check_whole(name, "n_epochs", self.n_epochs)
         if self.learning_rate is not None:
             _number(name, "learning_rate", self.learning_rate)
 
@@ -63,7 +56,7 @@ class Schedule(ABC):
         Raises:
             OptionError: this is no number of an epoch, or the schedule does not know yet where to begin.
         """
-        _whole(type(self).__name__, "epoch", epoch)
+        check_whole(type(self).__name__, "epoch", epoch)
         missing = [name for name in self._needed() if getattr(self, name) is None]
         if missing:
             name, wanted = type(self).__name__, " and ".join(f"`{name}`" for name in missing)
@@ -159,7 +152,7 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _whole("Step", "every", self.every)
+        check_whole("Step", "every", self.every)
         _number("Step", "factor", self.factor)
 
     def _rate(self, epoch: int) -> float:
@@ -225,8 +218,7 @@ class OnPlateau(Schedule):
     def __post_init__(self) -> None:
         super().__post_init__()
         _number("OnPlateau", "factor", self.factor, high=1.0)
-        if isinstance(self.patience, bool) or not isinstance(self.patience, int | np.integer) or self.patience < 0:
-            raise OptionError(lay_out(f"OnPlateau: `patience` is a whole number from 0 up, not {self.patience!r}"))
+        check_whole("OnPlateau", "patience", self.patience, low=0)
         _number("OnPlateau", "threshold", self.threshold, high=1.0, closed=True)
         _number("OnPlateau", "minimum", self.minimum, closed=True)
 
@@ -342,8 +334,7 @@ def rate_of(schedule: Callable[[int], float], epoch: int, owner: str) -> float:
         OptionError: it is no finite number from 0 up.
     """
     rate: Any = schedule(epoch)
-    number = isinstance(rate, int | float | np.integer | np.floating) and not isinstance(rate, bool)
-    if not number or not isfinite(rate) or rate < 0:
+    if not is_number(rate) or not isfinite(rate) or rate < 0:
         headline = f"{owner}: the schedule gives {rate!r:.80} for epoch {epoch}; a learning rate is a finite number from 0 up"
         raise OptionError(lay_out(headline))
     return float(rate)

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from ..calls import answering
+from ..checks import check_whole
 from ..errors import DataError, OptionError, counted, lay_out
 from ..layers.composite import Composite, input_port
 from ..layers.layer import Layer
@@ -113,7 +114,7 @@ class _Settings:
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "max_epochs", *(["patience"] if self.patience is not None else [])):
-            arguments.check_whole(OWNER, name, getattr(self, name))
+            check_whole(OWNER, name, getattr(self, name))
         if self.clip_norm is not None:
             arguments.check_number(OWNER, "clip_norm", self.clip_norm)
         arguments.check_function(OWNER, "score", self.score, "lambda Y, examples: ...")
@@ -121,7 +122,7 @@ class _Settings:
         if not isinstance(self.score_name, str):
             raise OptionError(lay_out(f"{OWNER}: `score_name` is a text, not {self.score_name!r:.80}"))
         if not isinstance(self.verbose, bool):
-            arguments.check_whole(OWNER, "verbose", self.verbose, low=0)
+            check_whole(OWNER, "verbose", self.verbose, low=0)
 
 
 @dataclass

@@ -36,7 +36,6 @@ import re
 import stat
 import struct
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -46,6 +45,7 @@ from typing import Any
 import llvmlite
 import llvmlite.binding as llvm
 
+from ..files import replace_file
 from ..lower.target import Target, host
 from ..process import forking
 
@@ -117,7 +117,7 @@ class Cache:
         if not self._is_safe(self.folder):
             return
         with self._noting("written to"):
-            _write(self.folder / file_name(key), content)
+            replace_file(self.folder / file_name(key), content, cache=True)
             self._make_room(self.folder, len(content))
 
     def clear(self) -> None:
@@ -231,18 +231,6 @@ def unpack(content: bytes, key: str) -> tuple[bytes, dict[str, Any]] | None:
     except ValueError:
         return None
     return (content[end:], metadata) if isinstance(metadata, dict) else None
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write beside the place, then move. No fsync: what a power cut leaves half is seen when it is read."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix="ostinato-", suffix=".tmp")  # mode 0600
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-        Path(temporary).replace(path)
-    except OSError:
-        Path(temporary).unlink(missing_ok=True)
-        raise
 
 
 def _files(folder: Path, *patterns: re.Pattern[str]) -> Iterator[tuple[str, os.stat_result]]:

@@ -14,8 +14,8 @@ from queue import SimpleQueue
 from typing import Any
 
 from ..calls import answering
+from ..checks import is_whole
 from ..errors import OptionError, lay_out
-from ..ir.op import is_whole
 from ..process import forking
 from ..process.cores import available
 
@@ -111,7 +111,7 @@ def set_threads(n: int | None) -> None:
     Raises:
         OptionError: `n` is no whole number from 1 up; or it is None, and OSTINATO_THREADS is no such number.
     """
-    if n is not None and (not is_whole(n) or n < 1):
+    if n is not None and not is_whole(n, 1):
         raise OptionError(lay_out(f"the number of threads is a whole number from 1 up, or None for the default, not {n!r}"))
     WORKERS.choose(None if n is None else int(n))
 

@@ -14,7 +14,6 @@ import json
 import os
 import platform
 import sys
-import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cache, cached_property
@@ -22,6 +21,8 @@ from importlib import import_module
 from math import isfinite
 from pathlib import Path
 from typing import Any
+
+from ..files import replace_file
 
 LEVELS = ("L1", "L2", "L3", "DRAM")
 # bytes of a vector, by the names of lower/target.py: of what may run here
@@ -203,10 +204,7 @@ def remember(machine: Machine) -> None:
         return
     with contextlib.suppress(OSError):  # a full disk: they are measured again
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix="ostinato-", suffix=".tmp")  # as native/cache.py does
-        with os.fdopen(descriptor, "w") as file:
-            json.dump({"format": FORMAT, **asdict(machine)}, file, indent=1)
-        Path(temporary).replace(path)
+        replace_file(path, json.dumps({"format": FORMAT, **asdict(machine)}, indent=1).encode(), cache=True)
 
 
 def _kept() -> Machine | None:

@@ -14,6 +14,7 @@ from zlib import crc32
 
 import numpy as np
 
+from ..checks import is_whole
 from ..errors import OptionError, lay_out
 from ..initialise import Glorot, Initialiser, Orthogonal
 from ..ir.graph import Graph
@@ -57,7 +58,7 @@ class Beginning:
             seed = 0
         elif seed is None:
             seed = int(np.random.SeedSequence().generate_state(1, np.uint64)[0])
-        if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        if not is_whole(seed, 0):
             raise OptionError(lay_out(f"{owner}: `seed` is a whole number from 0 up, or None for a fresh one, not {seed!r}"))
         self.seed = int(seed)
         self._masks: np.random.Generator | None = None

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ...checks import is_whole
 from ...errors import OptionError, lay_out
 from ...files import write_atomically
 from ...ir.shapes import Dim, Dims, Reason, matmul_dims
@@ -80,7 +81,7 @@ class ProductExplanation:
         Raises:
             OptionError: there is no such product.
         """
-        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < self.n_products:
+        if not is_whole(number, 0) or number >= self.n_products:
             headline = f"svg: there is no product {number!r}; they are numbered from 0 to {self.n_products - 1}"
             raise OptionError(lay_out(headline))
         return self._draw(number).svg(standalone=True)

@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from ...checks import is_whole
 from ...errors import DimensionError, OptionError, OstinatoError, ShapeError, Source, known_names, lay_out
 from ...ir.shapes import Dim, Dims, Reason, Type, broadcast, matmul_dims, names_in, parse_dim
 from ..equations import ATOM, POWER, PRODUCT, SIGN, SUM, TERM
@@ -132,7 +133,7 @@ def read_expression(text: str, given: Mapping[str, Any]) -> Expression:
 
 def _sizes(given: Mapping[str, Any]) -> dict[str, int]:
     for name, size in given.items():
-        if isinstance(size, bool) or not isinstance(size, int | np.integer) or not 1 <= size <= LARGEST:
+        if not is_whole(size, 1) or size > LARGEST:
             raise DimensionError(lay_out(f"`{name}` must be a whole number from 1 to {LARGEST:,}, and is {size!r}"))
     return {name: int(size) for name, size in given.items()}
 
