@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from typing import Any
 
 from ..errors import ArgumentError, DataError, DataTypeError, OstinatoError, lay_out
 from ..ir.op import user_source
@@ -30,13 +29,15 @@ CLASSES: dict[type[Exception], type[OstinatoError]] = {
 }  # fmt: skip
 
 
-@contextmanager
-def theirs() -> Iterator[None]:
+class theirs:  # noqa: N801 - `with theirs():` is read as a sentence
     """PyTorch's code, whose errors are raised again as ours."""
-    try:
-        yield
-    except (RuntimeError, ValueError, TypeError) as error:
-        if isinstance(error, OstinatoError):
-            raise
-        ours = next(mine for known, mine in CLASSES.items() if isinstance(error, known))
-        raise ours(lay_out(str(error), source=user_source())) from None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+        if error is None or isinstance(error, OstinatoError):
+            return
+        for known, ours in CLASSES.items():
+            if isinstance(error, known):
+                raise ours(lay_out(str(error), source=user_source())) from None

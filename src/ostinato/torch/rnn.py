@@ -52,9 +52,7 @@ class Recurrence(nn.RNNBase):
         if single:
             x, hx = x.unsqueeze(batch), _each(hx, lambda h: h.unsqueeze(1))
         n_steps, n_instances = (x.shape[1], x.shape[0]) if self.batch_first else (x.shape[0], x.shape[1])
-        timelines = [
-            Timeline(n_steps, n_instances, reverse=reverse, batch_first=self.batch_first) for reverse in (False, True)
-        ]
+        timelines = [Timeline(n_steps, n_instances, reverse=reverse, batch_first=self.batch_first) for reverse in (False, True)]
         Y, final = self._layers(x, hx, weights, timelines, n_instances)  # noqa: N806 - as in formulas
         if single:
             return Y.squeeze(batch), _each(final, lambda h: h.squeeze(1))
@@ -92,9 +90,7 @@ class Recurrence(nn.RNNBase):
                     if states is None
                     else [h[place] for h in states]
                 )
-                y, end = self._direction(
-                    steps, place, timelines[direction], x, begin, weights[place * per : (place + 1) * per]
-                )
+                y, end = self._direction(steps, place, timelines[direction], x, begin, weights[place * per : (place + 1) * per])
                 outputs.append(y)
                 final.append(end)
             x = outputs[0] if n_directions == 1 else torch.cat(outputs, -1)
@@ -109,7 +105,14 @@ class Recurrence(nn.RNNBase):
         followed = self.__dict__.setdefault("_followed", {}).setdefault((place, steps.dtype), Followed())
         rows = x.dim() == 2  # those of a PackedSequence
         outputs, end = sequence(
-            steps, timeline, [unpack(x, timeline) if rows else x], begin, weights, followed=followed, training=self.training
+            steps,
+            timeline,
+            [unpack(x, timeline) if rows else x],
+            begin,
+            weights,
+            followed=followed,
+            training=self.training,
+            stay=self.__dict__.get("_frozen", False),
         )
         return pack(outputs[0], timeline) if rows else outputs[0], end
 

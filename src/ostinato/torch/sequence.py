@@ -30,7 +30,8 @@ class Call:
     Attributes:
         reset: (*leading,) true where states return to what they were declared to begin as, or None.
         masks: dropout masks by name, as rows.
-        weights: the copies that native code reads.
+        followed: the copies of the weights, which native code reads.
+        stay: whether the weights are what they were at the call before.
     """
 
     steps: Steps
@@ -39,6 +40,7 @@ class Call:
     masks: dict[str, Array]
     training: bool
     followed: Followed
+    stay: bool = False
 
     def split(self, tensors: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
         """Inputs and contexts; states; weights."""
@@ -49,7 +51,7 @@ class Call:
 
 def sequence(
     steps: Steps, timeline: Timeline, inputs: Sequence[Tensor], states: Sequence[Tensor], weights: Sequence[Tensor], *,
-    followed: Followed, reset: Tensor | None = None, training: bool = False,
+    followed: Followed, reset: Tensor | None = None, training: bool = False, stay: bool = False,
 ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
     """Run a cell over a sequence.
 
@@ -60,6 +62,7 @@ def sequence(
         followed: the copies of these weights from earlier calls.
         reset: (*leading,) booleans.
         training: with dropout; its masks are drawn from a seed that PyTorch's generator gives.
+        stay: the weights are what they were at the call before, and need not be compared.
 
     Returns:
         the outputs in declared order, each (*leading, ...), and the final states.
@@ -69,7 +72,7 @@ def sequence(
         generator = np.random.default_rng(int(torch.randint(2**62, ()).item()))
         ports = steps.compiled(training=True).stages["forward"].with_role("mask")
         masks = draw_masks(ports, timeline, generator, steps.numpy_dtype)
-    call = Call(steps, timeline, reset, masks, training, followed)
+    call = Call(steps, timeline, reset, masks, training, followed, stay)
     tensors = (*inputs, *states, *weights)
     if not native_can(steps, tensors):
         return by_definition(call, tensors)
@@ -115,7 +118,7 @@ def _values(call: Call, tensors: Sequence[Tensor]) -> dict[str, Array]:
 def _forward(call: Call, program: str, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Any, Any]:
     """Outputs and final states; what was recorded; the weights that it was computed with."""
     steps = call.steps
-    weights = call.followed.current(steps.weights, call.split(tensors)[2])
+    weights = call.followed.current(steps.weights, call.split(tensors)[2], stay=call.stay)
     reset = None if call.reset is None else call.reset.numpy()
     ready = steps.executable(program, training=call.training)
     outcome = ready.run(call.timeline, _values(call, tensors), weights, reset)
@@ -190,7 +193,9 @@ def _again(
         if pairs
         else [None] * len(asked)
     )
-    return [(torch.zeros_like(t) if (g := next(found)) is None else g) if w else None for t, w in zip(mine, wanted, strict=True)]
+    return [
+        (torch.zeros_like(t) if (g := next(found)) is None else g) if w else None for t, w in zip(mine, wanted, strict=True)
+    ]
 
 
 # --- the cell's graph in PyTorch's ops ------------------------------------------------------------------------------------------

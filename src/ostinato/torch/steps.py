@@ -8,10 +8,8 @@ values and leave the version of a tensor as it was.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,22 +20,8 @@ from ..language.cell import Cell
 from ..runtime.backends import Executable, chosen, executable
 from ..runtime.pullback import Routes
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 Array = np.ndarray[Any, np.dtype[Any]]
 DTYPES = {torch.float32: "f32", torch.float64: "f64"}
-_FROZEN: ContextVar[bool] = ContextVar("frozen", default=False)
-
-
-@contextmanager
-def weights_stay() -> Iterator[None]:
-    """Within this block weights are not compared: they are what they were at the first sequence in it."""
-    token = _FROZEN.set(True)
-    try:
-        yield
-    finally:
-        _FROZEN.reset(token)
 
 
 class Steps:
@@ -120,9 +104,9 @@ class Followed:
         self._copies: dict[str, Array] = {}
         self.n_copied = self.n_compared = 0
 
-    def current(self, names: Sequence[str], tensors: Sequence[Tensor]) -> Mapping[str, Array]:
-        """Name -> array; the same dictionary as before if nothing has changed."""
-        if _FROZEN.get() and self._copies:
+    def current(self, names: Sequence[str], tensors: Sequence[Tensor], *, stay: bool = False) -> Mapping[str, Array]:
+        """Name -> array; the same dictionary as before if nothing has changed, or if weights are said to stay."""
+        if stay and self._copies:
             return self._copies
         changed = {}
         for name, tensor in zip(names, tensors, strict=True):
