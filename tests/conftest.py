@@ -33,6 +33,7 @@ EXPLAINED = {
     ("__init__.py", "AttributeError"): "what Python expects of a module; tests/test_structure.py runs it",
     ("estimators/__init__.py", "AttributeError"): "what Python expects of a module, too",
     ("ir/op.py", "NotImplementedError"): "the method of the abstract Symbolic; every symbol has its own",
+    ("language/array_like.py", "NotImplementedError"): "the methods of the abstract ArrayLike; every symbol has its own",
     ("ir/shapes.py", "ValueError"): "tests/test_shapes.py and the messages built from it",
     (
         "language/declarations.py",

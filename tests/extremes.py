@@ -35,7 +35,7 @@ from ostinato import (
     piecewise_tanh,
     softmax,
 )
-from ostinato.ir import ops
+from ostinato.ir import op, ops
 from ostinato.language import functions
 from ostinato.language.cell import Cell
 from ostinato.learn.losses import LOSSES
@@ -159,7 +159,7 @@ SUMS = {"matmul", "sum", "total", "total_product", "total_per_instance", "unpatc
 def disturbed(seed, part):
     """Within this block every op of the definition errs as it may in float32, or by a part of that."""
     generator = np.random.default_rng(seed)
-    compute = ops.Op.compute
+    compute = op.Op.compute
 
     def noise(array):
         return generator.uniform(-part, part, array.shape)
@@ -178,7 +178,7 @@ def disturbed(seed, part):
         return np.where(np.sign(erred) == np.sign(result), erred, 0.0)  # what is too small is 0
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ops.Op, "compute", erring)
+        patch.setattr(op.Op, "compute", erring)
         yield
 
 

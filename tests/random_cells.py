@@ -24,9 +24,10 @@ from unittest import mock
 import numpy as np
 
 from ostinato import Layer
-from ostinato.ir.graph import Graph, problems
-from ostinato.ir.ops import Op
+from ostinato.ir.graph import Graph
+from ostinato.ir.op import Op
 from ostinato.ir.parse import read_graph, read_program
+from ostinato.ir.verify import problems
 from ostinato.native.parallel import Pace, Shares, Work
 from tests.random_writer import SCOPE, write
 

@@ -25,7 +25,8 @@ from ostinato import (
     tanh,
 )
 from ostinato.compiler import compile_graph
-from ostinato.ir.graph import Graph, verify
+from ostinato.ir.graph import Graph
+from ostinato.ir.verify import verify
 from ostinato.passes.rewrite import Builder
 
 from .helpers import Messages

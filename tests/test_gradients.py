@@ -7,8 +7,7 @@ import pytest
 
 import ostinato
 from ostinato import Bias, Context, Input, Layer, Output, State, Weight, cell, dropout, tanh
-from ostinato.ir import op as boundary
-from ostinato.ir import ops
+from ostinato.ir import op, ops
 from ostinato.ir.shapes import Dim
 from ostinato.language import functions
 from tests.loops import CASES
@@ -17,7 +16,7 @@ from tests.scenarios import SCENARIOS, apart, build, named
 LIMIT = 1e-6
 ROLES = {"i": Input, "c": Context, "w": Weight}
 NAMES = {
-    **vars(boundary), **vars(ops), **vars(ostinato),
+    **vars(op), **vars(ops), **vars(ostinato),
     **functions.ACTIVATIONS, "number": lambda *sizes: tuple(map(Dim.number, sizes)),
 }  # fmt: skip
 

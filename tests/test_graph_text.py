@@ -21,9 +21,10 @@ from ostinato import (
     split,
     tanh,
 )
-from ostinato.ir.graph import Block, Node, Port, Program, Result, Value, problems, verify
+from ostinato.ir.graph import Block, Node, Port, Program, Result, Value
 from ostinato.ir.parse import read_graph, read_program, read_step
 from ostinato.ir.shapes import Dim, Type, Varies
+from ostinato.ir.verify import problems, verify
 from ostinato.language.cell import Cell
 
 from .helpers import canonical

@@ -7,10 +7,10 @@ import pytest
 
 import ostinato
 from ostinato import Layer, Output, cell
-from ostinato.ir import ops
-from ostinato.ir.ops import OPS, Op
+from ostinato.ir.graph import INFIX
+from ostinato.ir.op import Op, apply
+from ostinato.ir.ops import OPS
 from ostinato.ir.shapes import Dim, Reason, Type, Varies
-from ostinato.ir.text import INFIX
 from ostinato.language.declarations import Input
 
 from .helpers import assert_close, random
@@ -108,7 +108,7 @@ def test_derivatives_against_differences(name):
 
     def body(**symbols):
         given = [symbols[f"a{i}"] if i in numbers else symbols[f"a{numbers[0]}"] > 1.0 for i in range(len(types))]
-        return Output(ops.boundary.apply(_plain(op), given, attributes))
+        return Output(apply(_plain(op), given, attributes))
 
     body.__signature__ = inspect.Signature(list(parameters.values()))
     layer = Layer(cell(body), dtype="float64")

@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .errors import OptionError, known_names, lay_out
+from .ir.analysis import in_order_of_results
 from .ir.graph import Graph, Program, Value
 from .passes.differentiate import differentiate
 from .passes.fuse import fuse
-from .passes.rewrite import in_order_of_results
 from .passes.schedule import schedule
 from .passes.simplify import simplify
 

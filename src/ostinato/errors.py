@@ -24,10 +24,12 @@ from __future__ import annotations
 import difflib
 import linecache
 import pickle
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from opcode import opname
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 
 
 class OstinatoError(Exception):
@@ -215,3 +217,53 @@ def counted(number: int, one: str, several: str = "") -> str:
     ('no dimensions', '1 dimension', '2 dimensions')
     """
     return f"{number or 'no'} {one if number == 1 else several or one + 's'}"
+
+
+# --- the user's own line ------------------------------------------------------------------------------------------------------
+
+NOT_THE_USERS = ("ostinato", "numpy", "torch", "jax", "copy", "statistics")  # packages through which a symbol comes back to us
+
+
+def user_frame() -> FrameType | None:
+    """The innermost frame outside of Ostinato and of what calls it back.
+
+    The cells of the library count as outside, since they are written as a user writes.
+    """
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to find the user's line
+    while frame is not None:
+        if _is_the_users(frame):
+            return frame
+        frame = frame.f_back
+    return None
+
+
+def _is_the_users(frame: FrameType) -> bool:
+    module = str(frame.f_globals.get("__name__", ""))
+    return module.partition(".")[0] not in NOT_THE_USERS or module.startswith("ostinato.cells")
+
+
+def user_source() -> Source | None:
+    frame = user_frame()
+    return Source.of_frame(frame) if frame else None
+
+
+def _innermost(error: BaseException) -> TracebackType | None:
+    """Where in the user's code an exception was raised."""
+    found, at = None, error.__traceback__
+    while at is not None:
+        found = at if _is_the_users(at.tb_frame) else found
+        at = at.tb_next
+    return found
+
+
+def source_of(error: BaseException) -> Source | None:
+    """The user's own line in which an exception was raised."""
+    at = _innermost(error)
+    return Source.of_instruction(at.tb_frame, at.tb_lasti, at.tb_lineno) if at else None
+
+
+def raised_by_the_text(error: BaseException) -> bool:
+    """Whether the user's own text says `raise` (or `assert`) where an exception came from."""
+    at = _innermost(error)
+    code = at.tb_frame.f_code.co_code if at else b""
+    return at is not None and opname[code[at.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")

@@ -15,10 +15,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
-from ..ir.graph import Graph, Node, Port, Program, Value
+from ..ir.analysis import addends
+from ..ir.graph import Graph, Node, Port, Program, Value, expression
 from ..ir.ops import OPS
 from ..ir.shapes import Dims, Varies
-from ..ir.text import expression
 from .markup import Fraction, Marked, Piece, Power, Root, Symbol, Under, joined, spell
 from .numbers import number_as_written, patches_options
 
@@ -238,8 +238,7 @@ class Notation:
 
     def _add(self, node: Node) -> Written:
         if self.joined:
-            addends = self.addends(node)
-            joined_ = self.join(addends)
+            joined_ = self.join(self.addends(node))
             if joined_ is not None:
                 return joined_
         left, right = (self.written(a) for a in node.args)
@@ -247,12 +246,11 @@ class Notation:
 
     def addends(self, node: Node) -> list[Value]:
         """What is added, however it is nested; a value with a line of its own is one addend."""
-        found = []
-        for arg in node.args:
-            inner = self.made.get(arg.name)
-            nested = inner is not None and inner.op == "add" and arg.name not in self.lines and arg.name not in self.meant
-            found += self.addends(inner) if nested and inner else [arg]
-        return found
+        return addends(node, self.nested_sum)
+
+    def nested_sum(self, value: Value) -> Node | None:
+        node = self.made.get(value.name)
+        return node if node and node.op == "add" and value.name not in self.lines and value.name not in self.meant else None
 
     def can_join(self, addends: Sequence[Value]) -> list[Node]:
         """The products of vectors with matrices of weights among addends of the same shape."""

@@ -14,9 +14,9 @@ from zlib import crc32
 import numpy as np
 
 from ..errors import DataError, lay_out
+from ..ir.dtypes import DTYPES
 from ..ir.graph import Graph, Value
 from ..ir.interpret import run_as_given
-from ..ir.op import DTYPES
 from ..ir.shapes import Varies
 from ..language.cell import Cell
 from ..passes.schedule import schedule

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from ..ir.dtypes import LONG
 from ..ir.graph import Node, Port, Value
 from . import words
 from .backward import backward_section, training_section
@@ -13,7 +14,7 @@ from .equations import Notation, joined_sums
 from .pictures.unrolled import unrolled
 from .running import cost_section, native_section, runs_section
 from .structures import product_rows, role_of, structured_section
-from .subject import DTYPES, Subject
+from .subject import Subject
 from .words import plural
 
 ROLES = {
@@ -28,7 +29,7 @@ def page_of(subject: Subject) -> Page:
     """The whole explanation."""
     graph = subject.graph
     sizes = ", ".join(f"{name}={size}" for name, size in graph.sizes)
-    title = f"{graph.name}({sizes}): {subject.n_parameters:,} parameters, {DTYPES[graph.dtype]}"
+    title = f"{graph.name}({sizes}): {subject.n_parameters:,} parameters, {LONG[graph.dtype]}"
     doc = " ".join(graph.doc.strip().split("\n\n")[0].split())
     makers = (
         ("Equation", _equation), ("Unrolled through time", _unrolled), ("Symbols and shapes", _symbols),

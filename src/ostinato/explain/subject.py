@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from ..compiler import Compiled
+from ..ir.analysis import live
 from ..ir.graph import Graph, Node, Value
 from ..ir.shapes import Varies
 from ..language.cell import Cell
-from ..passes.rewrite import live
 from ..plan.candidates import Planned
 from ..structure.base import Placement
 from . import words
@@ -20,8 +20,6 @@ from .equations import Meanings, Notation
 from .flow import Flow, Given, flow_of
 from .markup import symbols_of
 from .pictures.colours import Colours
-
-DTYPES = {"f32": "float32", "f64": "float64"}
 
 
 @dataclass(frozen=True)

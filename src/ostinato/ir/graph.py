@@ -8,20 +8,33 @@
     Value    ::= name, Type                        a Type is dtype, named dimensions, and with what it varies (shapes.py)
 
 A Program computes `before` for all steps at once, `loop` step by step (in the order of time, or against it if `direction` is
-"backward"), and `after` for all steps at once. text.py prints both, parse.py reads them back; `verify` checks both.
+"backward"), and `after` for all steps at once.
+
+Each prints as text, one line for each value, with its shape and the line of the user's code it comes from:
+
+    graph recurrent (f32, n_inputs=3, n_neurons=5)
+      input   x       f32[n_steps, n_instances, n_inputs=3]
+      weight  W_x     f32[n_inputs=3, n_neurons=5]
+      ...
+      t1    = x @ W_x          f32[n_steps, n_instances, n_neurons=5]   # elman.py:15
+      y_new = tanh(t1)         f32[n_steps, n_instances, n_neurons=5]   # elman.py:15
+      state   y = y_new
+      output  output = y_new
+
+parse.py reads the text back; what follows `#` is for people alone. verify.py says whether a graph is well made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from math import prod
+from textwrap import wrap
 from typing import Any
 
-from ..errors import InternalError, Source
-from .ops import OPS, Op
+from ..errors import Source
+from .op import Op
+from .ops import OPS
 from .shapes import Dim, Dims, Reason, Type, Varies
-from .text import print_graph, print_program
 
 ROLES = ("input", "context", "state", "weight", "bias", "mask", "recorded", "adjoint")
 VARIES = {  # what a cell declares, and with what it varies
@@ -196,138 +209,6 @@ def result_type(op: Op, args: Iterable[Value], attributes: Mapping[str, Any]) ->
     return Type(shape[0], shape[1], varies)
 
 
-def _node_problems(nodes: Iterable[Node], known: dict[str, Type]) -> Iterator[str]:
-    for node in nodes:
-        name = node.value.name
-        if node.op not in OPS:
-            yield f"`{name}`: there is no op `{node.op}`"
-            continue
-        op = node.record
-        if op.n_operands is not None and len(node.args) != op.n_operands:
-            yield f"`{name}`: {node.op} takes {op.n_operands} operands, and has {len(node.args)}"
-            continue
-        for arg in node.args:
-            before = known.get(arg.name)
-            if before is not arg.type and before != arg.type:
-                what = f"has another type, {known[arg.name]}" if arg.name in known else "is not made before"
-                yield f"`{name}`: its operand `{arg}` {what}"
-        if name in known:
-            yield f"`{name}` is made twice"
-        known[name] = node.value.type
-        try:
-            expected = result_type(op, node.args, node.options)
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            yield f"`{name}`: wrong attributes for {node.op} ({error!r})"
-            continue
-        if isinstance(expected, Reason):
-            yield f"`{name}`: {node.op}: {expected.text}"
-        elif not expected.fits(node.value.type) or expected.varies != node.value.type.varies:
-            yield f"`{node.value}`: {node.op} gives {expected}"
-
-
-def _port_problems(ports: Iterable[Port], known: dict[str, Type]) -> Iterator[str]:
-    for port in ports:
-        if port.role not in ROLES:
-            yield f"`{port.name}` has the unknown role `{port.role}`"
-        if port.name in known:
-            yield f"`{port.name}` comes in twice"
-        known[port.name] = port.value.type
-
-
-def _dtype_problems(graph: Graph | Program) -> Iterator[str]:
-    if graph.dtype not in ("f32", "f64"):
-        yield f"the dtype is `{graph.dtype}`"
-    for port in graph.ports:
-        if port.value.type.dtype != graph.dtype and (port.value.type.dtype, port.role) != ("bool", "recorded"):
-            yield f"`{port.value}` comes in, and the dtype is {graph.dtype}"
-    for node in graph.nodes:
-        if node.value.type.dtype not in (graph.dtype, "bool"):
-            yield f"`{node.value}` is made, and the dtype is {graph.dtype}"
-
-
-def _result_problems(graph: Graph | Program, known: dict[str, Type]) -> Iterator[str]:
-    out = [(result.role, result.name) for result in graph.results if result.role in ("output", "state", "record")]
-    for role, name in dict.fromkeys(out):
-        if out.count((role, name)) > 1:
-            yield f"the {role} `{name}` goes out twice"
-    for result in graph.results:
-        if result.role not in RESULT_ROLES:
-            yield f"result `{result.name}` has the unknown role `{result.role}`"
-        if known.get(result.value.name) != result.value.type:
-            yield f"result `{result.name}`: `{result.value}` is not made"
-    states = {p.name: p.value.type for p in graph.states}
-    new = {r.name: r.value.type for r in graph.results_with("state")}
-    if set(states) != set(new):
-        yield f"states {sorted(states)} come in, {sorted(new)} go out"
-    for name in set(states) & set(new):
-        if not states[name].fits(new[name]):
-            yield f"state `{name}` is {states[name]}, its new value {new[name]}"
-
-
-def _size_problems(graph: Graph | Program) -> Iterator[str]:
-    sizes = dict(graph.sizes)
-
-    def size(dim: Dim) -> int | None:
-        total = 0
-        for monomial, coefficient in dim.terms:
-            if not set(monomial) <= set(sizes):
-                return None
-            total += coefficient * prod(sizes[name] for name in monomial)
-        return total
-
-    values = [p.value for p in graph.ports] + [n.value for n in graph.nodes]
-    for value in values:
-        for dim in value.type.dims:
-            if size(dim) != dim.size or dim.size < 1:
-                yield f"`{value}`: the dimension `{dim}` is not what the sizes say"
-
-
-def _section_problems(program: Program) -> Iterator[str]:
-    states = {p.name for p in program.states}
-    moving: set[str] = set(states)
-    for node in program.before:
-        if any(arg.name in states for arg in node.args):
-            yield f"`{node.value.name}` in `before` reads a state"
-    for node in program.loop:
-        moving.add(node.value.name)
-        if node.op.startswith("total"):
-            yield f"`{node.value.name}` in the loop sums over all steps"
-    made_after = {n.value.name for n in program.after}
-    for result in program.results_with("state"):
-        if result.value.name in made_after:
-            yield f"the new state `{result.name}` is made after the loop"
-
-
-def problems(graph: Graph | Program) -> list[str]:
-    """What is not well made, in words; an empty list if all is well."""
-    known: dict[str, Type] = {}
-    found = list(_port_problems(graph.ports, known))
-    found += _node_problems(graph.nodes, known)
-    found += _dtype_problems(graph)
-    found += _result_problems(graph, known)
-    found += _size_problems(graph)
-    if isinstance(graph, Program):
-        found += _section_problems(graph)
-    return found
-
-
-def verify(graph: Any, stage: str) -> Any:
-    """The graph or program itself.
-
-    Raises:
-        InternalError: it is not well made, which is a bug of the stage that made it.
-    """
-    found = problems(graph)
-    if found:
-        listing = "\n".join(f"  {line}" for line in found)
-        try:
-            text = str(graph)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError):  # too damaged even for that
-            text = repr(graph)
-        raise InternalError(f"this is a bug of Ostinato, in the stage `{stage}`; please report it\n{listing}\n\n{text}")
-    return graph
-
-
 def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
     """The same graph with other names for values; results keep theirs."""
 
@@ -340,3 +221,131 @@ def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
         nodes=tuple(replace(n, value=new(n.value), args=tuple(map(new, n.args))) for n in graph.nodes),
         results=tuple(replace(r, value=new(r.value)) for r in graph.results),
     )
+
+
+# --- the text form ------------------------------------------------------------------------------------------------------------
+
+INFIX = {
+    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@",
+    "less": "<", "less_equal": "<=", "equal": "==", "logical_and": "&", "logical_or": "|",
+}  # fmt: skip
+
+
+def expression(node: Node) -> str:
+    """The right-hand side: one op applied to names."""
+    names = [arg.name for arg in node.args]
+    options = node.options
+    if node.op in INFIX:
+        return f"{names[0]} {INFIX[node.op]} {names[1]}"
+    if node.op == "negative":
+        return f"-{names[0]}"
+    if node.op == "constant":
+        return f"constant({options['value']!r})"
+    if node.op == "slice":
+        return f"{names[0]}[{_ranges(node)}]"
+    if node.op == "transpose" and options["axes"] == tuple(-1 - i for i in range(len(options["axes"]))):
+        return f"{names[0]}.T"
+    if node.op in ("reshape", "stretch"):
+        return f"{node.op}({', '.join([*names, *(d.expression for d in options['dims'])])})"
+    return f"{node.op}({', '.join([*names, *(f'{k}={attribute(v)}' for k, v in _shown(node))])})"
+
+
+def _shown(node: Node) -> list[tuple[str, Any]]:
+    usual = {"axes": (-1,), "keepdims": False, "axis": -1}
+    return [(key, value) for key, value in node.attributes if usual.get(key) != value]
+
+
+def _ranges(node: Node) -> str:
+    options, parts = node.options, []
+    for dim, a, b, by in zip(node.args[0].type.dims, options["start"], options["stop"], options["step"], strict=True):
+        whole = a.size == 0 and b == dim and by == 1
+        parts.append(":" if whole else f"{a.expression}:{b.expression}" + (f":{by}" if by != 1 else ""))
+    return ", ".join(parts)
+
+
+def attribute(value: Any) -> str:
+    """An attribute as text: dimensions without quotes, everything else as Python writes it."""
+    if isinstance(value, Dim):
+        return value.expression
+    if isinstance(value, tuple):
+        return "(" + ", ".join(map(attribute, value)) + ("," if len(value) == 1 else "") + ")"
+    return repr(value)
+
+
+def _port_line(port: Port) -> tuple[str, str, str]:
+    details = ""
+    if port.block:
+        details += f" = {port.block}"
+    if port.of:
+        details += f" of={port.of}"
+    if port.rate:
+        details += f" rate={port.rate!r}"
+    if port.initial:
+        details += f" initial={port.initial!r}"
+    return f"{port.role:<8} {port.name}", str(port.value.type), details
+
+
+def _result_line(result: Result) -> str:
+    block = f" into {result.block}" if result.block else ""
+    return f"{result.role:<8} {result.name} = {result.value.name}{block}"
+
+
+def _node_lines(nodes: Sequence[Node], indent: str, *, in_loop: bool = False) -> list[str]:
+    width = max((len(n.value.name) for n in nodes), default=0)
+    rows = [
+        (f"{n.value.name:<{width}} = {expression(n)}", type_text(n.value, in_loop), n.source.place if n.source else "")
+        for n in nodes
+    ]
+    return _columns(rows, indent)
+
+
+def type_text(value: Value, in_loop: bool) -> str:
+    return value.type.in_loop if in_loop else str(value.type)
+
+
+def _columns(rows: Iterable[tuple[str, str, str]], indent: str) -> list[str]:
+    rows = list(rows)
+    first = min(max((len(a) for a, _, _ in rows), default=0), 64)
+    second = min(max((len(b) for _, b, _ in rows), default=0), 64)
+    return [f"{indent}{a:<{first}}   {b:<{second}}" + (f"  # {c}" if c else "") for a, b, c in rows]
+
+
+def _ports(ports: Sequence[Port], indent: str) -> list[str]:
+    rows = [_port_line(p) for p in ports]
+    first = max((len(a) for a, _, _ in rows), default=0)
+    second = max((len(b) for _, b, _ in rows), default=0)
+    return [f"{indent}{a:<{first}}   {b:<{second}}{c}".rstrip() for a, b, c in rows]
+
+
+def _head(kind: str, graph: Graph | Program, *more: str) -> str:
+    sizes = [f"{name}={size}" for name, size in graph.sizes]
+    return f"{kind} {graph.name} ({', '.join([*more, graph.dtype, *sizes])})"
+
+
+def print_graph(graph: Graph) -> str:
+    lines = [_head("graph", graph), *_ports(graph.ports, "  ")]
+    lines += _node_lines(graph.nodes, "  ")
+    lines += ["  " + _result_line(r) for r in graph.results]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+HEADINGS = {
+    "before": "before the loop, for all steps at once",
+    "loop": "loop, one step after another",
+    "after": "after the loop, for all steps at once",
+}
+
+
+def print_program(program: Program) -> str:
+    lines = [_head("program", program, program.direction), *_ports(program.ports, "  ")]
+    for section, nodes in program.sections.items():
+        heading = HEADINGS[section]
+        if section == "loop" and program.direction == "backward":
+            heading = "loop, one step after another, the last step first"
+        if nodes or (section == "loop" and program.states):
+            lines += ["", f"{heading}:", *_node_lines(nodes, "  ", in_loop=section == "loop")]
+    lines += ["", "results:", *("  " + _result_line(r) for r in program.results)]
+    kept = ", ".join(v.name for v in program.stacked)
+    if kept:
+        lines += wrap(f"# kept at every step: {kept}", 110, initial_indent="  ", subsequent_indent="  #   ")
+    return "\n".join(line.rstrip() for line in lines)

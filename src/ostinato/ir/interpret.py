@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .dtypes import DTYPES
 from .graph import Node, Program, Value
 from .shapes import Varies
 from .timeline import Timeline
@@ -138,7 +139,7 @@ def _loop(
     by_row = [name for name in read & set(env) if kinds[name] == Varies.STEP]
     by_instance = [name for name in read & set(env) if kinds[name] == Varies.INSTANCE]
     for value in program.stacked:
-        env[value.name] = np.empty((timeline.n_rows, *value.type.sizes), _dtype(program, value))
+        env[value.name] = np.empty((timeline.n_rows, *value.type.sizes), DTYPES[value.type.dtype])
     if not program.states:
         return {}
     for step in range(timeline.n_steps - 1, -1, -1) if backward else range(timeline.n_steps):
@@ -167,7 +168,3 @@ def _where_rows(condition: Array, chosen: float, otherwise: Array) -> Array:
     result = otherwise.copy()
     result[condition] = chosen
     return result
-
-
-def _dtype(program: Program, value: Value) -> Any:
-    return np.bool_ if value.type.dtype == "bool" else np.float32 if program.dtype == "f32" else np.float64

@@ -1,34 +1,31 @@
-"""The boundary between what a user writes and the table of ops: symbols are traced, arrays are computed at once.
+"""What an op is, and how it is called: on symbols it becomes a node of the graph being traced, on arrays it computes at once.
 
-Here shapes are refused: the rules return a `Reason`, and this module raises it, with the user's own line.
+The table itself is ops.py. Here shapes are refused: the rules return a `Reason`, and this module raises it, with the user's
+own line.
 """
 
 from __future__ import annotations
 
 import inspect
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import reduce
 from math import prod
-from opcode import opname
 from operator import mul
-from types import FrameType, MappingProxyType, TracebackType
-from typing import TYPE_CHECKING, Any, NoReturn
+from types import MappingProxyType
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ..checks import is_whole
-from ..errors import CellError, DimensionError, ShapeError, Source, counted, known_names, lay_out
-from .shapes import Dim, Dims, Reason, Type, parse_dim
+from ..errors import CellError, DimensionError, ShapeError, counted, known_names, lay_out, user_source
+from .dtypes import dtype_of
+from .op_shapes import Attributes, Shape
+from .shapes import Dim, Dims, Reason, Type, Varies, parse_dim
 
-if TYPE_CHECKING:
-    from .ops import Op
-
-DTYPES: dict[str, Any] = {"f32": np.float32, "f64": np.float64, "bool": np.bool_}
-
-NOT_THE_USERS = ("ostinato", "numpy", "torch", "jax", "copy", "statistics")  # modules through which a symbol comes back to us
+Array = np.ndarray[Any, np.dtype[Any]]
 
 _sizes: ContextVar[Mapping[str, int | Dim]] = ContextVar("sizes", default=MappingProxyType({}))
 
@@ -41,6 +38,68 @@ class Symbolic:
 
     def _traced(self, op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
         raise NotImplementedError
+
+
+def _operands_only(*operands: Any) -> tuple[tuple[Any, ...], Attributes]:
+    return operands, {}
+
+
+@dataclass(frozen=True, eq=False)
+class Op:
+    """One record of the table; ops.py says what its fields mean."""
+
+    name: str
+    n_operands: int | None  # None: any number, at least one
+    shape: Callable[[Sequence[Type], Attributes], Shape]
+    numpy: Callable[..., Any]
+    derivative: tuple[Callable[..., Any] | None, ...] = ()
+    equation: str = ""
+    call: Callable[..., tuple[tuple[Any, ...], Attributes]] = _operands_only
+    elementwise: bool = False
+    infix: str = ""
+    dim_attributes: tuple[str, ...] = ()  # attributes made of dimensions
+    result_varies: Varies | None = None  # None: with whatever its operands vary
+    doc: str = ""
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return apply(self, args, options)
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[Callable[[str], Op], tuple[str]]:
+        """Pickled by its name: there is one record of each op."""
+        return _of_name, (self.name,)
+
+    def derivative_for(self, index: int) -> Callable[..., Any] | None:
+        """The formula for one operand; an op of any number of operands has one formula that is told the index."""
+        if self.n_operands is None:
+            formula = self.derivative[0]
+            return None if formula is None else (lambda *a, **k: formula(index, *a, **k))
+        return self.derivative[index]
+
+    def compute(self, arrays: Sequence[Array], attributes: Attributes) -> Array:
+        """The NumPy meaning; operands of elementwise ops are brought to equal ranks first."""
+        if self.elementwise:
+            rank = max(array.ndim for array in arrays)
+            arrays = [a if a.ndim == rank else a.reshape(a.shape[0], *(1,) * (rank - a.ndim), *a.shape[1:]) for a in arrays]
+        result: Array = self.numpy(*arrays, **attributes)
+        return result
+
+
+OPS: dict[str, Op] = {}
+
+
+def _of_name(name: str) -> Op:
+    return OPS[name]
+
+
+def record(name: str, n_operands: int | None, **fields: Any) -> Op:
+    op = Op(name, n_operands, **fields)
+    object.__setattr__(op, "__doc__", fields["doc"])
+    object.__setattr__(op, "__name__", name)
+    OPS[name] = op
+    return op
 
 
 @contextmanager
@@ -84,7 +143,7 @@ def refuse_call(name: str, usage: str, args: Sequence[Any], options: Mapping[str
     raise CellError(lay_out(f"{name}: {usage}, and was called with {given}", source=user_source(), hint=hint)) from None
 
 
-def fits(
+def bind_function(
     name: str, signature: inspect.Signature, args: Sequence[Any], options: Mapping[str, Any], shown: str = ""
 ) -> inspect.BoundArguments:  # fmt: skip
     """The arguments of a function that is written with ops, or a CellError that says which it takes."""
@@ -146,8 +205,7 @@ def type_of(value: Any) -> Type:
     if isinstance(value, Symbolic):
         return value._type  # noqa: SLF001 - ours, and no name for a cell's author
     array = np.asarray(value)
-    dtype = "bool" if array.dtype == bool else "f32" if array.dtype == np.float32 else "f64"
-    return Type(dtype, tuple(Dim.number(n) for n in array.shape))
+    return Type(dtype_of(array), tuple(Dim.number(n) for n in array.shape))
 
 
 def refuse(
@@ -166,24 +224,24 @@ def dims_of(value: Any) -> Dims:
     return type_of(value).dims
 
 
-def rank(value: Any) -> int:
+def rank_of(value: Any) -> int:
     return len(dims_of(value)) if isinstance(value, Symbolic) else np.ndim(value)
 
 
-def dims(expressions: Sequence[Any]) -> Dims:
+def dims_named(expressions: Sequence[Any]) -> Dims:
     """The dimensions that `reshape(x, "n_heads", 4)` names."""
-    return tuple(e if isinstance(e, Dim) else dim(e) for e in expressions)
+    return tuple(e if isinstance(e, Dim) else dim_named(e) for e in expressions)
 
 
 def dims_filling(whole: Dims, expressions: Sequence[Any]) -> Dims:
-    """As `dims`; one of the expressions may be -1: what the others leave of a value with the dimensions `whole`."""
+    """As `dims_named`; one of the expressions may be -1: what the others leave of a value with the dimensions `whole`."""
     if len(expressions) == 1 and isinstance(expressions[0], tuple | list):
         expressions = expressions[0]
     places = [i for i, e in enumerate(expressions) if is_whole(e) and e == -1]
     if len(places) != 1:
-        return dims(expressions)
+        return dims_named(expressions)
     place = places[0]
-    others = dims([*expressions[:place], *expressions[place + 1 :]])
+    others = dims_named([*expressions[:place], *expressions[place + 1 :]])
     rest = _left(whole, others)
     return (*others[:place], rest, *others[place:])
 
@@ -200,7 +258,7 @@ def _left(whole: Dims, others: Dims) -> Dim:
     return reduce(mul, remaining, Dim.number(1))
 
 
-def dim(expression: Any) -> Dim:
+def dim_named(expression: Any) -> Dim:
     sizes = _sizes.get()
     if not isinstance(expression, str) and not is_whole(expression):
         headline = f"a dimension is a name, a sum of names or a whole number, not {expression!r}"
@@ -222,48 +280,3 @@ def dim(expression: Any) -> Dim:
         headline = f"a dimension is at least 1, and {which}"
         raise DimensionError(lay_out(headline, source=user_source()))
     return found
-
-
-def user_frame() -> FrameType | None:
-    """The innermost frame outside of Ostinato and of what calls it back.
-
-    The cells of the library count as outside, since they are written as a user writes.
-    """
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001 - the way to find the user's line
-    while frame is not None:
-        if _is_the_users(frame):
-            return frame
-        frame = frame.f_back
-    return None
-
-
-def _is_the_users(frame: FrameType) -> bool:
-    module = str(frame.f_globals.get("__name__", ""))
-    return module.partition(".")[0] not in NOT_THE_USERS or module.startswith("ostinato.cells")
-
-
-def user_source() -> Source | None:
-    frame = user_frame()
-    return Source.of_frame(frame) if frame else None
-
-
-def _innermost(error: BaseException) -> TracebackType | None:
-    """Where in the user's code an exception was raised."""
-    found, at = None, error.__traceback__
-    while at is not None:
-        found = at if _is_the_users(at.tb_frame) else found
-        at = at.tb_next
-    return found
-
-
-def source_of(error: BaseException) -> Source | None:
-    """The user's own line in which an exception was raised."""
-    at = _innermost(error)
-    return Source.of_instruction(at.tb_frame, at.tb_lasti, at.tb_lineno) if at else None
-
-
-def raised_by_the_text(error: BaseException) -> bool:
-    """Whether the user's own text says `raise` (or `assert`) where an exception came from."""
-    at = _innermost(error)
-    code = at.tb_frame.f_code.co_code if at else b""
-    return at is not None and opname[code[at.tb_lasti]] in ("RAISE_VARARGS", "RERAISE")

@@ -22,84 +22,22 @@ Where a derivative can be infinite at a finite operand (division, power, log, sq
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from operator import index
 from typing import Any
 
 import numpy as np
 
 from ..checks import is_whole
-from . import op as boundary
 from . import op_numpy as compute
 from . import op_shapes as rules
-from .op import dims_of, type_of
-from .op_shapes import Attributes, Shape
-from .shapes import Dim, Dims, Reason, Type, Varies
+from .dtypes import DTYPES
+from .op import OPS as OPS  # noqa: PLC0414 - who imports it from here finds the table complete
+from .op import Op, dims_filling, dims_named, dims_of, rank_of, record, refuse, type_of
+from .op_shapes import Attributes
+from .shapes import Dim, Dims, Reason, Varies
 
 Array = np.ndarray[Any, np.dtype[Any]]
-
-
-def _operands_only(*operands: Any) -> tuple[tuple[Any, ...], Attributes]:
-    return operands, {}
-
-
-@dataclass(frozen=True, eq=False)
-class Op:
-    """One record of the table; see the module for the meaning of its fields."""
-
-    name: str
-    n_operands: int | None  # None: any number, at least one
-    shape: Callable[[Sequence[Type], Attributes], Shape]
-    numpy: Callable[..., Any]
-    derivative: tuple[Callable[..., Any] | None, ...] = ()
-    equation: str = ""
-    call: Callable[..., tuple[tuple[Any, ...], Attributes]] = _operands_only
-    elementwise: bool = False
-    infix: str = ""
-    dim_attributes: tuple[str, ...] = ()  # attributes made of dimensions
-    result_varies: Varies | None = None  # None: with whatever its operands vary
-    doc: str = ""
-
-    def __call__(self, *args: Any, **options: Any) -> Any:
-        return boundary.apply(self, args, options)
-
-    def __repr__(self) -> str:
-        return self.name
-
-    def __reduce__(self) -> tuple[Callable[[str], Op], tuple[str]]:
-        """Pickled by its name: there is one record of each op."""
-        return _of_name, (self.name,)
-
-    def derivative_for(self, index: int) -> Callable[..., Any] | None:
-        """The formula for one operand; an op of any number of operands has one formula that is told the index."""
-        if self.n_operands is None:
-            formula = self.derivative[0]
-            return None if formula is None else (lambda *a, **k: formula(index, *a, **k))
-        return self.derivative[index]
-
-    def compute(self, arrays: Sequence[Array], attributes: Attributes) -> Array:
-        """The NumPy meaning; operands of elementwise ops are brought to equal ranks first."""
-        if self.elementwise:
-            rank = max(array.ndim for array in arrays)
-            arrays = [a if a.ndim == rank else a.reshape(a.shape[0], *(1,) * (rank - a.ndim), *a.shape[1:]) for a in arrays]
-        result: Array = self.numpy(*arrays, **attributes)
-        return result
-
-
-OPS: dict[str, Op] = {}
-
-
-def _of_name(name: str) -> Op:
-    return OPS[name]
-
-
-def _record(name: str, n_operands: int | None, **fields: Any) -> Op:
-    op = Op(name, n_operands, **fields)
-    object.__setattr__(op, "__doc__", fields["doc"])
-    object.__setattr__(op, "__name__", name)
-    OPS[name] = op
-    return op
 
 
 # --- derivatives that are longer than a formula --------------------------------------------------------------------------
@@ -173,7 +111,7 @@ def _concat_derivative(index: int, d: Any, _: Any, *operands: Any, axis: int) ->
 
 
 def _call_reduce(x: Any, *, axis: int | tuple[int, ...] | None = -1, keepdims: bool = False) -> Any:
-    rank = boundary.rank(x)
+    rank = rank_of(x)
     return (x,), {"axes": axes_of(axis, rank), "keepdims": bool(keepdims)}
 
 
@@ -193,15 +131,15 @@ def _from_the_end(axis: int, rank: int) -> int:
 
 
 def _call_concat(*values: Any, axis: int = -1) -> Any:
-    return values, {"axis": _from_the_end(axis, boundary.rank(values[0])) if values else axis}
+    return values, {"axis": _from_the_end(axis, rank_of(values[0])) if values else axis}
 
 
 def _call_reshape(x: Any, *dims: Any) -> Any:
-    return (x,), {"dims": boundary.dims_filling(dims_of(x), dims)}
+    return (x,), {"dims": dims_filling(dims_of(x), dims)}
 
 
 def _call_transpose(x: Any, axes: tuple[int, ...] | None = None) -> Any:
-    rank = boundary.rank(x)
+    rank = rank_of(x)
     order = range(rank - 1, -1, -1) if axes is None else axes
     counted = tuple(_from_the_end(a, rank) for a in order)
     return (x,), {"axes": counted if len(set(counted)) == rank else tuple(order)}
@@ -212,7 +150,7 @@ def _call_slice(x: Any, start: Dims, stop: Dims, step: tuple[int, ...]) -> Any:
 
 
 def _call_patches(x: Any, size: Any, *, stride: Any = 1, padding: Any = "valid") -> Any:
-    size = boundary.dims(size if isinstance(size, tuple | list) else (size,))  # names or numbers
+    size = dims_named(size if isinstance(size, tuple | list) else (size,))  # names or numbers
     strides = _whole_numbers("stride", stride, len(size))
     if padding == "valid":
         padding = ((0, 0),) * len(size)
@@ -220,7 +158,7 @@ def _call_patches(x: Any, size: Any, *, stride: Any = 1, padding: Any = "valid")
         padding = tuple(((k.size - 1) // 2, k.size // 2) for k in size)
     elif isinstance(padding, str) or not isinstance(padding, Sequence) or not all(isinstance(p, Sequence) for p in padding):
         wanted = "padding is 'valid', 'same' or a pair of numbers for each dimension"
-        boundary.refuse("patches", Reason(f"{wanted}, not {padding!r}"))
+        refuse("patches", Reason(f"{wanted}, not {padding!r}"))
     pairs = tuple(_whole_numbers("padding", pair, 2) for pair in padding)
     return (x,), {"size": size, "stride": strides, "padding": pairs}
 
@@ -229,7 +167,7 @@ def _whole_numbers(what: str, given: Any, count: int) -> tuple[int, ...]:
     """A whole number for all dimensions, or one for each."""
     numbers = (given,) * count if not isinstance(given, Sequence) or isinstance(given, str) else tuple(given)
     if any(not is_whole(n) for n in numbers):
-        boundary.refuse("patches", Reason(f"the {what} is made of whole numbers, and is {given!r}"))
+        refuse("patches", Reason(f"the {what} is made of whole numbers, and is {given!r}"))
     return tuple(map(int, numbers))
 
 
@@ -239,128 +177,128 @@ _unary: Attributes = {"n_operands": 1, "shape": rules.same_shape, "elementwise":
 _binary: Attributes = {"n_operands": 2, "shape": rules.same_shape, "elementwise": True}
 _comparison: Attributes = {"n_operands": 2, "shape": rules.compared_shape, "elementwise": True, "derivative": (None, None)}
 
-add: Op = _record("add", **_binary, numpy=np.add, derivative=(lambda d, y, a, b: d, lambda d, y, a, b: d),
+add: Op = record("add", **_binary, numpy=np.add, derivative=(lambda d, y, a, b: d, lambda d, y, a, b: d),
               equation="{0} + {1}", infix="+", doc="a + b")  # fmt: skip
-subtract: Op = _record("subtract", **_binary, numpy=np.subtract, derivative=(lambda d, y, a, b: d, lambda d, y, a, b: -d),
+subtract: Op = record("subtract", **_binary, numpy=np.subtract, derivative=(lambda d, y, a, b: d, lambda d, y, a, b: -d),
                    equation="{0} - {1}", infix="-", doc="a - b")  # fmt: skip
-multiply: Op = _record("multiply", **_binary, numpy=np.multiply,
+multiply: Op = record("multiply", **_binary, numpy=np.multiply,
                    derivative=(lambda d, y, a, b: d * b, lambda d, y, a, b: d * a),
                    equation="{0} ⊙ {1}", infix="*", doc="a * b, elementwise (the Hadamard product)")  # fmt: skip
-divide: Op = _record("divide", **_binary, numpy=np.divide,
+divide: Op = record("divide", **_binary, numpy=np.divide,
                  derivative=(lambda d, y, a, b: _if_any(d, d / b), lambda d, y, a, b: _if_any(d, -(d * y) / b)),
                  equation="{0} / {1}", infix="/", doc="a / b, elementwise")  # fmt: skip
-power: Op = _record("power", **_binary, numpy=np.power,
+power: Op = record("power", **_binary, numpy=np.power,
                 derivative=(lambda d, y, a, b: where(equal(b, 0.0), 0.0, _if_any(d, d * b * a ** (b - 1))),
                             _power_by_exponent),
                 equation="{0}^{1}", infix="**", doc="a ** b, elementwise")  # fmt: skip
-negative: Op = _record("negative", **_unary, numpy=np.negative, derivative=(lambda d, y, x: -d,),
+negative: Op = record("negative", **_unary, numpy=np.negative, derivative=(lambda d, y, x: -d,),
                    equation="-{0}", doc="-x")  # fmt: skip
-maximum: Op = _record("maximum", **_binary, numpy=np.maximum,
+maximum: Op = record("maximum", **_binary, numpy=np.maximum,
                   derivative=(lambda d, y, a, b: where(a > b, d, where(equal(a, b), d * 0.5, 0.0)),
                               lambda d, y, a, b: where(b > a, d, where(equal(a, b), d * 0.5, 0.0))),
                   equation="max({0}, {1})", doc="The larger of a and b, elementwise")  # fmt: skip
-minimum: Op = _record("minimum", **_binary, numpy=np.minimum,
+minimum: Op = record("minimum", **_binary, numpy=np.minimum,
                   derivative=(lambda d, y, a, b: where(a < b, d, where(equal(a, b), d * 0.5, 0.0)),
                               lambda d, y, a, b: where(b < a, d, where(equal(a, b), d * 0.5, 0.0))),
                   equation="min({0}, {1})", doc="The smaller of a and b, elementwise")  # fmt: skip
-abs_: Op = _record("abs", **_unary, numpy=np.abs, derivative=(lambda d, y, x: d * sign(x),),
+abs_: Op = record("abs", **_unary, numpy=np.abs, derivative=(lambda d, y, x: d * sign(x),),
               equation="|{0}|", doc="|x|")  # fmt: skip
-sign: Op = _record("sign", **_unary, numpy=np.sign, derivative=(None,), equation="sign({0})", doc="-1, 0 or 1")
-exp: Op = _record("exp", **_unary, numpy=np.exp, derivative=(lambda d, y, x: _if_any(d, d * y),),
+sign: Op = record("sign", **_unary, numpy=np.sign, derivative=(None,), equation="sign({0})", doc="-1, 0 or 1")
+exp: Op = record("exp", **_unary, numpy=np.exp, derivative=(lambda d, y, x: _if_any(d, d * y),),
               equation="exp({0})", doc="e to the power of x")  # fmt: skip
-log: Op = _record("log", **_unary, numpy=np.log, derivative=(lambda d, y, x: _if_any(d, d / x),),
+log: Op = record("log", **_unary, numpy=np.log, derivative=(lambda d, y, x: _if_any(d, d / x),),
               equation="log({0})", doc="The natural logarithm")  # fmt: skip
-floor: Op = _record("floor", **_unary, numpy=np.floor, derivative=(None,), equation="⌊{0}⌋",
+floor: Op = record("floor", **_unary, numpy=np.floor, derivative=(None,), equation="⌊{0}⌋",
                 doc="The largest whole number that is not above x; its derivative is 0")  # fmt: skip
-remainder: Op = _record("remainder", **_binary, numpy=np.remainder,
+remainder: Op = record("remainder", **_binary, numpy=np.remainder,
                     derivative=(lambda d, y, a, b: d, lambda d, y, a, b: -d * floor((a - y) / b + 0.5)),
                     equation="{0} mod {1}", doc="a % b, elementwise: what is left of a, with the sign of b")  # fmt: skip
-sqrt: Op = _record("sqrt", **_unary, numpy=np.sqrt, derivative=(lambda d, y, x: _if_any(d, d * 0.5 / y),),
+sqrt: Op = record("sqrt", **_unary, numpy=np.sqrt, derivative=(lambda d, y, x: _if_any(d, d * 0.5 / y),),
                equation="√({0})", doc="The square root")  # fmt: skip
-tanh: Op = _record("tanh", **_unary, numpy=np.tanh, derivative=(lambda d, y, x: d * (1 - y * y),),
+tanh: Op = record("tanh", **_unary, numpy=np.tanh, derivative=(lambda d, y, x: d * (1 - y * y),),
                equation="tanh({0})", doc="The hyperbolic tangent")  # fmt: skip
-sigmoid: Op = _record("sigmoid", **_unary, numpy=compute.sigmoid, derivative=(lambda d, y, x: d * (y * (1 - y)),),
+sigmoid: Op = record("sigmoid", **_unary, numpy=compute.sigmoid, derivative=(lambda d, y, x: d * (y * (1 - y)),),
                   equation="σ({0})", doc="The logistic function 1 / (1 + exp(-x))")  # fmt: skip
-relu: Op = _record("relu", **_unary, numpy=lambda x: np.maximum(x, 0), derivative=(lambda d, y, x: where(y > 0, d, 0.0),),
+relu: Op = record("relu", **_unary, numpy=lambda x: np.maximum(x, 0), derivative=(lambda d, y, x: where(y > 0, d, 0.0),),
                equation="relu({0})", doc="max(x, 0); its derivative at 0 is 0")  # fmt: skip
-softplus: Op = _record("softplus", **_unary, numpy=lambda x: np.logaddexp(x, np.zeros((), x.dtype)),
+softplus: Op = record("softplus", **_unary, numpy=lambda x: np.logaddexp(x, np.zeros((), x.dtype)),
                    derivative=(lambda d, y, x: d * sigmoid(x),),
                    equation="softplus({0})", doc="log(1 + exp(x)), without overflow")  # fmt: skip
-less: Op = _record("less", **_comparison, numpy=np.less, equation="{0} < {1}", infix="<", doc="a < b")
-less_equal: Op = _record("less_equal", **_comparison, numpy=np.less_equal, equation="{0} ≤ {1}", infix="<=", doc="a <= b")
-equal: Op = _record("equal", **_comparison, numpy=np.equal, equation="{0} = {1}", infix="==", doc="a == b")
-logical_and: Op = _record("logical_and", 2, shape=rules.logical_shape, elementwise=True, numpy=np.logical_and,
+less: Op = record("less", **_comparison, numpy=np.less, equation="{0} < {1}", infix="<", doc="a < b")
+less_equal: Op = record("less_equal", **_comparison, numpy=np.less_equal, equation="{0} ≤ {1}", infix="<=", doc="a <= b")
+equal: Op = record("equal", **_comparison, numpy=np.equal, equation="{0} = {1}", infix="==", doc="a == b")
+logical_and: Op = record("logical_and", 2, shape=rules.logical_shape, elementwise=True, numpy=np.logical_and,
                       derivative=(None, None), equation="{0} ∧ {1}", infix="&", doc="a & b, of truth values")  # fmt: skip
-logical_or: Op = _record("logical_or", 2, shape=rules.logical_shape, elementwise=True, numpy=np.logical_or,
+logical_or: Op = record("logical_or", 2, shape=rules.logical_shape, elementwise=True, numpy=np.logical_or,
                      derivative=(None, None), equation="{0} ∨ {1}", infix="|", doc="a | b, of truth values")  # fmt: skip
-logical_not: Op = _record("logical_not", 1, shape=rules.logical_shape, elementwise=True, numpy=np.logical_not,
+logical_not: Op = record("logical_not", 1, shape=rules.logical_shape, elementwise=True, numpy=np.logical_not,
                       derivative=(None,), equation="¬{0}", doc="~a, of a truth value")  # fmt: skip
-where: Op = _record("where", 3, shape=rules.where_shape, elementwise=True, numpy=np.where,
+where: Op = record("where", 3, shape=rules.where_shape, elementwise=True, numpy=np.where,
                 derivative=(None, lambda d, y, c, a, b: where(c, d, 0.0), lambda d, y, c, a, b: where(c, 0.0, d)),
                 equation="{1} if {0} else {2}", doc="a where the condition is true, b elsewhere")  # fmt: skip
-stop_gradient: Op = _record("stop_gradient", **_unary, numpy=lambda x: x, derivative=(None,), equation="{0}",
+stop_gradient: Op = record("stop_gradient", **_unary, numpy=lambda x: x, derivative=(None,), equation="{0}",
                         doc="The value itself; nothing flows back through it")  # fmt: skip
-matmul: Op = _record("matmul", 2, shape=rules.matmul_shape, numpy=compute.matmul, derivative=(_matmul_left, _matmul_right),
+matmul: Op = record("matmul", 2, shape=rules.matmul_shape, numpy=compute.matmul, derivative=(_matmul_left, _matmul_right),
                  equation="{0} {1}", infix="@", doc="a @ b by NumPy's rules, for one instance")  # fmt: skip
-sum_: Op = _record("sum", 1, shape=rules.reduce_shape, call=_call_reduce, equation="Σ({0})",
+sum_: Op = record("sum", 1, shape=rules.reduce_shape, call=_call_reduce, equation="Σ({0})",
               numpy=lambda x, axes, keepdims: np.sum(x, axis=axes, keepdims=keepdims),
               derivative=(lambda d, y, x, axes, keepdims: stretch(
                   d if keepdims else _kept(d, dims_of(x), axes), *dims_of(x)),),
               doc="The sum over the last dimension (or `axis`)")  # fmt: skip
-max_: Op = _record("max", 1, shape=rules.reduce_shape, call=_call_reduce, equation="max({0})",
+max_: Op = record("max", 1, shape=rules.reduce_shape, call=_call_reduce, equation="max({0})",
               numpy=lambda x, axes, keepdims: np.max(x, axis=axes, keepdims=keepdims), derivative=(_max_derivative,),
               doc="The largest value along the last dimension (or `axis`)")  # fmt: skip
-concat: Op = _record("concat", None, shape=rules.concat_shape, call=_call_concat, numpy=compute.concat,
+concat: Op = record("concat", None, shape=rules.concat_shape, call=_call_concat, numpy=compute.concat,
                  derivative=(_concat_derivative,), equation="[{0} {1}]",
                  doc="The values side by side along the last dimension (or `axis`)")  # fmt: skip
-slice_: Op = _record("slice", 1, shape=rules.slice_shape, call=_call_slice, equation="{0}[..]",
+slice_: Op = record("slice", 1, shape=rules.slice_shape, call=_call_slice, equation="{0}[..]",
                  dim_attributes=("start", "stop"),
                  numpy=lambda x, start, stop, step: x[compute.ranges(start, stop, step)],
                  derivative=(lambda d, y, x, start, stop, step: pad(d, start, stop, step, dims_of(x)),),
                  doc="x[a:b]: a static part of a value")  # fmt: skip
-pad: Op = _record("pad", 1, shape=rules.pad_shape, numpy=compute.pad, equation="pad({0})",
+pad: Op = record("pad", 1, shape=rules.pad_shape, numpy=compute.pad, equation="pad({0})",
               dim_attributes=("start", "stop", "dims"),
               call=lambda x, start, stop, step, dims: (
                   (x,), {"start": start, "stop": stop, "step": step, "dims": dims}),
               derivative=(lambda d, y, x, start, stop, step, dims: slice_(d, start, stop, step),),
               doc="Zeros of the given dimensions with x placed in the range: the adjoint of a slice")  # fmt: skip
-reshape: Op = _record("reshape", 1, shape=rules.reshape_shape, call=_call_reshape, equation="reshape({0})",
+reshape: Op = record("reshape", 1, shape=rules.reshape_shape, call=_call_reshape, equation="reshape({0})",
                   dim_attributes=("dims",),
                   numpy=lambda x, dims: x.reshape(x.shape[0], *(d.size for d in dims)),
                   derivative=(lambda d, y, x, dims: reshape(d, *dims_of(x)),),
                   doc="The same elements, row by row, in other dimensions (names or numbers)")  # fmt: skip
-stretch: Op = _record("stretch", 1, shape=rules.stretch_shape, call=_call_reshape, equation="{0}", dim_attributes=("dims",),
+stretch: Op = record("stretch", 1, shape=rules.stretch_shape, call=_call_reshape, equation="{0}", dim_attributes=("dims",),
                   numpy=lambda x, dims: np.broadcast_to(
                       x.reshape(x.shape[0], *(1,) * (len(dims) + 1 - x.ndim), *x.shape[1:]),
                       (x.shape[0], *(d.size for d in dims))),
                   derivative=(lambda d, y, x, dims: unbroadcast(d, dims_of(x)),),
                   doc="The value repeated along new dimensions: the adjoint of a sum")  # fmt: skip
-transpose: Op = _record("transpose", 1, shape=rules.transpose_shape, call=_call_transpose, equation="{0}ᵀ",
+transpose: Op = record("transpose", 1, shape=rules.transpose_shape, call=_call_transpose, equation="{0}ᵀ",
                     numpy=lambda x, axes: np.transpose(x, (0, *(x.ndim + axis for axis in axes))),
                     derivative=(lambda d, y, x, axes: transpose(
                         d, tuple(axes.index(axis) - len(axes) for axis in range(-len(axes), 0))),),
                     doc="x.T: the dimensions in reverse order (or in the order `axes`)")  # fmt: skip
-patches: Op = _record("patches", 1, shape=rules.patches_shape, call=_call_patches, numpy=compute.patches,
+patches: Op = record("patches", 1, shape=rules.patches_shape, call=_call_patches, numpy=compute.patches,
                   equation="patches({0})", dim_attributes=("size",),
                   derivative=(lambda d, y, x, size, stride, padding: unpatches(d, size, stride, padding, dims_of(x)),),
                   doc="Every patch of an image (height, width, channels), flattened")  # fmt: skip
-unpatches: Op = _record("unpatches", 1, shape=rules.unpatches_shape, numpy=compute.unpatches, equation="unpatches({0})",
+unpatches: Op = record("unpatches", 1, shape=rules.unpatches_shape, numpy=compute.unpatches, equation="unpatches({0})",
                     dim_attributes=("size", "dims"), call=lambda x, size, stride, padding, dims: (
                         (x,), {"size": size, "stride": stride, "padding": padding, "dims": dims}),
                     derivative=(lambda d, y, x, size, stride, padding, dims: patches(
                         d, size, stride=stride, padding=padding),),
                     doc="Patches added back into place: the adjoint of patches")  # fmt: skip
-constant: Op = _record("constant", 0, shape=rules.constant_shape,
-                   numpy=lambda value, dtype: np.full(1, value, boundary.DTYPES[dtype]),
+constant: Op = record("constant", 0, shape=rules.constant_shape,
+                   numpy=lambda value, dtype: np.full(1, value, DTYPES[dtype]),
                    equation="{value}", result_varies=Varies.NEVER, doc="A number of the cell's text",
                    call=lambda value, dtype: ((), {"value": value, "dtype": dtype}))  # fmt: skip
-total: Op = _record("total", 1, shape=rules.total_shape, numpy=lambda x: np.sum(x, axis=0, keepdims=True), derivative=(None,),
+total: Op = record("total", 1, shape=rules.total_shape, numpy=lambda x: np.sum(x, axis=0, keepdims=True), derivative=(None,),
                 equation="Σ_t,instances {0}", result_varies=Varies.NEVER,
                 doc="The sum over all steps and instances (in a backward program)")  # fmt: skip
-total_per_instance: Op = _record("total_per_instance", 1, shape=rules.total_shape, numpy=lambda x: x, derivative=(None,),
+total_per_instance: Op = record("total_per_instance", 1, shape=rules.total_shape, numpy=lambda x: x, derivative=(None,),
                              equation="Σ_t {0}", result_varies=Varies.INSTANCE,
                              doc="The sum over all steps, for each instance (in a backward program)")  # fmt: skip
-total_product: Op = _record("total_product", 2, shape=rules.total_product_shape, numpy=compute.total_product,
+total_product: Op = record("total_product", 2, shape=rules.total_product_shape, numpy=compute.total_product,
                         derivative=(None, None),
                         equation="Σ_t {0}ᵀ {1}", result_varies=Varies.NEVER,
                         doc="Xᵀ D over all steps, instances and rows as one product: a weight gradient")  # fmt: skip

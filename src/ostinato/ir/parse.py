@@ -12,10 +12,10 @@ from math import isnan
 from typing import Any
 
 from ..errors import FileError, lay_out
-from .graph import VARIES, Block, Graph, Node, Port, Program, Result, Value, problems, result_type
+from .graph import HEADINGS, VARIES, Block, Graph, Node, Port, Program, Result, Value, result_type
 from .ops import OPS
 from .shapes import Dim, Reason, Type, Varies, parse_dim
-from .text import HEADINGS
+from .verify import problems
 
 _BINARY = {
     ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.Pow: "power", ast.MatMult: "matmul",

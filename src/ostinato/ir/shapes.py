@@ -17,6 +17,8 @@ from enum import IntEnum
 from functools import reduce
 from math import prod
 
+from .dtypes import BYTES
+
 Monomial = tuple[str, ...]  # a product of names, sorted: ("n_heads", "n_keys"); () is the plain number
 Terms = tuple[tuple[Monomial, int], ...]  # sorted by monomial, without zero coefficients
 
@@ -209,7 +211,7 @@ class Type:
 
     @property
     def item_bytes(self) -> int:
-        return {"f32": 4, "f64": 8, "bool": 1}[self.dtype]
+        return BYTES[self.dtype]
 
     def with_dims(self, dims: Sequence[Dim]) -> Type:
         return Type(self.dtype, tuple(dims), self.varies)

@@ -20,10 +20,10 @@ from typing import Any
 import numpy as np
 
 from ..checks import is_whole
-from ..errors import OstinatoError, SymbolError, lay_out
-from ..ir import op as boundary
+from ..errors import OstinatoError, SymbolError, lay_out, user_source
 from ..ir import ops
-from ..ir.op import dims_of, type_of
+from ..ir.dtypes import DTYPES
+from ..ir.op import Op, bind_function, dims_of, rank_of, refuse, refuse_call, type_of
 from ..ir.ops import axes_of
 from ..ir.shapes import Dim, Reason
 from . import functions
@@ -77,7 +77,7 @@ def rint(x: Any) -> Any:
 def round_(x: Any, decimals: int = 0) -> Any:
     """x.round(decimals): the nearest number of so many digits; of two, the even one."""
     if not is_whole(decimals):
-        boundary.refuse("round", Reason(f"the decimals are a whole number, and are {decimals!r}"))
+        refuse("round", Reason(f"the decimals are a whole number, and are {decimals!r}"))
     scale = 10.0 ** abs(int(decimals))
     return rint(x) if not decimals else rint(x * scale) / scale if decimals > 0 else rint(x / scale) * scale
 
@@ -95,7 +95,7 @@ def truths(x: Any) -> Any:
     return x if type_of(x).dtype == "bool" else x != 0.0
 
 
-def _reduced(op: ops.Op, x: Any, axis: Axis, keepdims: bool) -> Any:
+def _reduced(op: Op, x: Any, axis: Axis, keepdims: bool) -> Any:
     nothing = axis is None or axis == ()
     return x if nothing and not dims_of(x) else op(x, axis=axis, keepdims=keepdims)
 
@@ -148,10 +148,10 @@ def all_(x: Any, axis: Axis = None, *, keepdims: bool = False) -> Any:
 
 
 def dot(x: Any, other: Any) -> Any:
-    if boundary.rank(x) == 0 or boundary.rank(other) == 0:
+    if rank_of(x) == 0 or rank_of(other) == 0:
         return x * other
-    if boundary.rank(other) > 2:
-        boundary.refuse("dot", Reason("the second value has more than two dimensions", hint="stacks of matrices: `x @ y`"))
+    if rank_of(other) > 2:
+        refuse("dot", Reason("the second value has more than two dimensions", hint="stacks of matrices: `x @ y`"))
     return x @ other
 
 
@@ -173,12 +173,12 @@ def flatten(x: Any) -> Any:
 
 def transpose(x: Any, *axes: Any) -> Any:
     if not axes or axes == (None,):
-        return ops.transpose(x) if boundary.rank(x) > 1 else x
+        return ops.transpose(x) if rank_of(x) > 1 else x
     return ops.transpose(x, tuple(axes[0]) if len(axes) == 1 and isinstance(axes[0], tuple | list) else axes)
 
 
 def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
-    order = list(range(boundary.rank(x)))
+    order = list(range(rank_of(x)))
     first, second = (_place("swapaxes", axis, len(order)) for axis in (axis1, axis2))
     order[first], order[second] = second, first
     return ops.transpose(x, tuple(order)) if len(order) > 1 else x
@@ -191,13 +191,13 @@ def squeeze(x: Any, axis: Axis = None) -> Any:
         gone = [_place("squeeze", a, len(dims)) for a in (axis if isinstance(axis, tuple) else (axis,))]
     wide = [dims[i] for i in gone if dims[i].size != 1]
     if wide:
-        boundary.refuse("squeeze", Reason(f"`{wide[0]}` is not 1"))
+        refuse("squeeze", Reason(f"`{wide[0]}` is not 1"))
     return ops.reshape(x, *(d for i, d in enumerate(dims) if i not in gone))
 
 
 def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Any:
     given = axis if isinstance(axis, tuple) else (axis,)
-    rank = boundary.rank(x) + len(given)
+    rank = rank_of(x) + len(given)
     new = {_place("expand_dims", a, rank) for a in given}
     dims = iter(dims_of(x))
     return ops.reshape(x, *(Dim.number(1) if i in new else next(dims) for i in range(rank)))
@@ -205,7 +205,7 @@ def expand_dims(x: Any, axis: int | tuple[int, ...]) -> Any:
 
 def _place(name: str, axis: Any, rank: int) -> int:
     if not is_whole(axis) or not -rank <= axis < rank:
-        boundary.refuse(name, Reason(f"there is no axis {axis!r}: it has {rank} of them"))
+        refuse(name, Reason(f"there is no axis {axis!r}: it has {rank} of them"))
     return int(axis) % rank
 
 
@@ -227,19 +227,19 @@ def astype(x: Any, dtype: Any) -> Any:
     try:
         wanted = np.dtype(dtype)
     except TypeError:
-        boundary.refuse("astype", Reason(f"there is no dtype {dtype!r}"))
+        refuse("astype", Reason(f"there is no dtype {dtype!r}"))
     if wanted == np.bool_:
         return truths(x)
-    if wanted == np.dtype(boundary.DTYPES[type_.dtype]) or (type_.dtype == "bool" and wanted.kind == "f"):
+    if wanted == np.dtype(DTYPES[type_.dtype]) or (type_.dtype == "bool" and wanted.kind == "f"):
         return numbers(x)
     hint = "towards 0, it is `np.trunc(x)`" if wanted.kind in "iu" else "Layer(..., dtype='float64')"
     headline = f"astype: a cell computes in one dtype, which the layer chooses, and here it is not {wanted.name}"
-    raise SymbolError(lay_out(headline, source=boundary.user_source(), hint=hint))
+    raise SymbolError(lay_out(headline, source=user_source(), hint=hint))
 
 
 def item(x: Any) -> Any:
     if type_of(x).n_elements != 1:
-        boundary.refuse("item", Reason(f"the value has {type_of(x).n_elements} elements", hint="one of them is `x[0]`"))
+        refuse("item", Reason(f"the value has {type_of(x).n_elements} elements", hint="one of them is `x[0]`"))
     return ops.reshape(x)
 
 
@@ -260,14 +260,14 @@ def _method(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(function)
     def method(x: Any, *args: Any, **options: Any) -> Any:
-        boundary.fits(name, signature, args, options, f"x.{name}")
+        bind_function(name, signature, args, options, f"x.{name}")
         try:
             return function(x, *args, **options)
         except TypeError as error:
             if isinstance(error, OstinatoError):
                 raise
             plain = [p.replace(annotation=p.empty) for p in signature.parameters.values()]
-            boundary.refuse_call(name, f"it is called as x.{name}{inspect.Signature(plain)}", args, options)
+            refuse_call(name, f"it is called as x.{name}{inspect.Signature(plain)}", args, options)
 
     return method
 

@@ -29,9 +29,13 @@ from ..errors import (
     first_line,
     known_names,
     lay_out,
+    raised_by_the_text,
+    source_of,
+    user_source,
 )
+from ..ir.dtypes import dtype_of
 from ..ir.graph import Graph
-from ..ir.op import Symbolic, raised_by_the_text, sizes_known, source_of, type_of, user_source
+from ..ir.op import Symbolic, sizes_known, type_of
 from ..ir.shapes import Dim, Type, names_in, parse_dim
 from ..process.pickling import by_value, leads_to, pickler_of_functions, refuse
 from ..structure.base import Placement, Structure, structures_of
@@ -334,7 +338,7 @@ class Cell:
             declaration = self.declarations[key]
             array = arrays[key]
             shown = (_given(d, n) for d, n in zip(declaration.dims, array.shape, strict=True))
-            dtype = "f32" if array.dtype == np.float32 else "f64"
+            dtype = dtype_of(array)
             rows.append((key, f"{dtype}[{', '.join(shown)}]", f"{declaration.role} `{key}` of {self.name}"))
         known = {n: (sizes[n], f"`{owners[n]}`") for n in sizes}
         raise ShapeError(lay_out(headline, source=user_source(), values=rows, sizes=known))

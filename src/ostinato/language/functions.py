@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..checks import is_whole
-from ..errors import CellError, counted, lay_out
-from ..ir import op as boundary
+from ..errors import CellError, counted, lay_out, user_source
+from ..ir.op import Symbolic, bind_function, dims_named, dims_of, rank_of, refuse
 from ..ir.ops import (
     abs_,
     axes_of,
@@ -48,7 +48,7 @@ def checked(function: Function) -> Function:
 
     @wraps(function)
     def wrapped(*args: Any, **options: Any) -> Any:
-        boundary.fits(function.__name__, signature, args, options)
+        bind_function(function.__name__, signature, args, options)
         return function(*args, **options)
 
     return wrapped  # type: ignore[return-value]
@@ -60,10 +60,10 @@ def composed(function: Function) -> Function:
 
     @wraps(function)
     def wrapped(*args: Any, **options: Any) -> Any:
-        given = boundary.fits(function.__name__, signature, args, options)
+        given = bind_function(function.__name__, signature, args, options)
         result = function(*args, **options)
-        if isinstance(result, boundary.Symbolic):
-            operands = [a for a in (*args, *options.values()) if isinstance(a, boundary.Symbolic)]
+        if isinstance(result, Symbolic):
+            operands = [a for a in (*args, *options.values()) if isinstance(a, Symbolic)]
             numbers = {k: v for k, v in given.arguments.items() if isinstance(v, int | float) and not isinstance(v, bool)}
             told = ", ".join(f"{name}={number:g}" for name, number in numbers.items())
             result._reads_as(function.__name__ + (f"; {told}" if told else ""), operands)  # type: ignore[attr-defined]  # noqa: SLF001
@@ -75,9 +75,9 @@ def composed(function: Function) -> Function:
 def _axes(name: str, x: Any, axis: int | tuple[int, ...] | None) -> tuple[int, ...]:
     """The axes that are meant; whether the value has them, the ops say."""
     try:
-        return axes_of(axis, boundary.rank(x))
+        return axes_of(axis, rank_of(x))
     except TypeError:
-        boundary.refuse(name, Reason(f"the axis is a whole number, several of them or None, and is {axis!r}"))
+        refuse(name, Reason(f"the axis is a whole number, several of them or None, and is {axis!r}"))
 
 
 @composed
@@ -85,7 +85,7 @@ def mean(x: Any, axis: int | tuple[int, ...] | None = -1, keepdims: bool = False
     """The mean over the last dimension (or `axis`; None for all)."""
     axes = _axes("mean", x, axis)
     total = sum_(x, axis=axes, keepdims=keepdims)
-    dims = boundary.dims_of(x)
+    dims = dims_of(x)
     return total / float(prod(dims[a].size for a in axes))
 
 
@@ -103,7 +103,7 @@ def layer_norm(x: Any, scale: Any = None, shift: Any = None, epsilon: float = 1e
 
     The variance is the biased one (divided by n), as in the paper.
     """
-    x = x if isinstance(x, boundary.Symbolic) else np.asarray(x)
+    x = x if isinstance(x, Symbolic) else np.asarray(x)
     # the mean of equal numbers is rounded, and what is left of it divided by sqrt(epsilon): the distance to the first is exact
     distance = x - stop_gradient(x[..., :1])
     centred = distance - mean(distance, keepdims=True)
@@ -200,26 +200,26 @@ def split(x: Any, parts: int | Sequence[int | str], axis: int = -1) -> tuple[Any
     Raises:
         ShapeError: the parts do not fill the dimension.
     """
-    rank = boundary.rank(x)
+    rank = rank_of(x)
     if not is_whole(axis):
-        boundary.refuse("split", Reason(f"the axis is a whole number, and is {axis!r}"))
+        refuse("split", Reason(f"the axis is a whole number, and is {axis!r}"))
     if not -rank <= axis < rank:
-        boundary.refuse("split", Reason(f"there is no axis {axis}: the value has {counted(rank, 'dimension')}"))
+        refuse("split", Reason(f"there is no axis {axis}: the value has {counted(rank, 'dimension')}"))
     place = axis % rank
-    dims = boundary.dims_of(x)
+    dims = dims_of(x)
     whole = dims[place]
     if not isinstance(parts, Sequence) or isinstance(parts, str):
         if not is_whole(parts):
-            boundary.refuse("split", Reason(f"the parts are a whole number, or a list of dimensions, and are {parts!r}"))
+            refuse("split", Reason(f"the parts are a whole number, or a list of dimensions, and are {parts!r}"))
         n = int(parts)
         if n < 1 or whole.size % n:
-            boundary.refuse("split", Reason(f"`{whole}` can not be cut into {parts} equal parts"))
+            refuse("split", Reason(f"`{whole}` can not be cut into {parts} equal parts"))
         pieces = [whole.divided_by(n)] * n
     else:
-        pieces = list(boundary.dims(parts))
+        pieces = list(dims_named(parts))
         if reduce(lambda n, p: n + p.size, pieces, 0) != whole.size:
             named = ", ".join(f"`{piece}`" for piece in pieces)
-            boundary.refuse("split", Reason(f"the parts {named} do not fill `{whole}`"))
+            refuse("split", Reason(f"the parts {named} do not fill `{whole}`"))
     result, start = [], Dim.number(0)
     for piece in pieces:
         stop = start + piece
@@ -245,11 +245,11 @@ def dropout(x: Any, rate: float, *, per: str = "step") -> Any:
     """
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:
         headline = f"dropout: the rate is a number from 0 up to, but not including, 1, and is {rate!r}"
-        raise CellError(lay_out(headline, source=boundary.user_source()))
+        raise CellError(lay_out(headline, source=user_source()))
     if per not in ("step", "sequence"):
         headline = f"dropout: per is 'step' or 'sequence', not {per!r}"
-        raise CellError(lay_out(headline, source=boundary.user_source()))
-    if isinstance(x, boundary.Symbolic) and rate:
+        raise CellError(lay_out(headline, source=user_source()))
+    if isinstance(x, Symbolic) and rate:
         return x._dropped(float(rate), per)  # type: ignore[attr-defined]  # noqa: SLF001 - as above
     return x
 

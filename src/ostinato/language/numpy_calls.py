@@ -15,9 +15,8 @@ import numpy as np
 
 from ..checks import is_whole
 from ..errors import OstinatoError
-from ..ir import op as boundary
 from ..ir import ops
-from ..ir.op import dims_of
+from ..ir.op import bind_function, dims_of, rank_of, refuse, refuse_call
 from ..ir.shapes import Reason
 from . import array_methods as arrays
 from . import functions
@@ -47,18 +46,16 @@ def _concatenate(values: Sequence[Any], axis: int | None = 0) -> Any:
 
 
 def _hstack(tup: Sequence[Any]) -> Any:
-    return ops.concat(
-        *(ops.reshape(x, 1) if not boundary.rank(x) else x for x in tup), axis=0 if boundary.rank(tup[0]) < 2 else 1
-    )
+    return ops.concat(*(ops.reshape(x, 1) if not rank_of(x) else x for x in tup), axis=0 if rank_of(tup[0]) < 2 else 1)
 
 
 def _vstack(tup: Sequence[Any]) -> Any:
-    return ops.concat(*(arrays.reshape(x, 1, -1) if boundary.rank(x) < 2 else x for x in tup), axis=0)
+    return ops.concat(*(arrays.reshape(x, 1, -1) if rank_of(x) < 2 else x for x in tup), axis=0)
 
 
 def _split(ary: Any, indices_or_sections: int, axis: int = 0) -> list[Any]:
     if not is_whole(indices_or_sections):
-        boundary.refuse("np.split", Reason("in a cell the sections are a whole number", hint="`split(x, [3, 'n_neurons'])`"))
+        refuse("np.split", Reason("in a cell the sections are a whole number", hint="`split(x, [3, 'n_neurons'])`"))
     return list(functions.split(ary, indices_or_sections, axis))
 
 
@@ -80,8 +77,8 @@ def _reshape(a: Any, shape: Any) -> Any:
 
 
 def _inner(a: Any, b: Any) -> Any:
-    if boundary.rank(a) != 1 or boundary.rank(b) != 1:
-        boundary.refuse("np.inner", Reason("in a cell both values have one dimension", hint="products are written `a @ b`"))
+    if rank_of(a) != 1 or rank_of(b) != 1:
+        refuse("np.inner", Reason("in a cell both values have one dimension", hint="products are written `a @ b`"))
     return a @ b
 
 
@@ -106,7 +103,7 @@ FUNCTIONS: dict[str, Function] = {
     **{name: arrays.METHODS[name] for name in _METHODS},
     "amax": arrays.METHODS["max"], "amin": arrays.METHODS["min"], "around": arrays.METHODS["round"],
     "broadcast_to": _broadcast_to, "concatenate": _concatenate, "expand_dims": arrays.expand_dims,
-    "full_like": _full_like, "hstack": _hstack, "inner": _inner, "ndim": boundary.rank,
+    "full_like": _full_like, "hstack": _hstack, "inner": _inner, "ndim": rank_of,
     "ones_like": lambda a: _full_like(a, 1.0), "outer": arrays.outer, "real": arrays.itself, "reshape": _reshape,
     "shape": lambda a: a.shape, "size": lambda a: a.size,
     "split": _split, "stack": arrays.stack, "transpose": lambda a, axes=None: arrays.transpose(a, axes), "vdot": _inner,
@@ -137,13 +134,13 @@ def of_function(function: Function) -> Function | None:
     name = f"np.{function.__name__}"
 
     def called(*given: Any, **more: Any) -> Any:
-        boundary.fits(name, signature(known), given, more)
+        bind_function(name, signature(known), given, more)
         try:
             return known(*given, **more)
         except TypeError as error:
             if isinstance(error, OstinatoError):
                 raise
             shown = [p.replace(annotation=p.empty) for p in signature(known).parameters.values()]
-            boundary.refuse_call(name, f"in a cell it is called as {name}({', '.join(map(str, shown))})", given, more)
+            refuse_call(name, f"in a cell it is called as {name}({', '.join(map(str, shown))})", given, more)
 
     return called

@@ -15,8 +15,7 @@ from itertools import pairwise
 from math import tanh
 from typing import Any
 
-from ..errors import CellError, lay_out
-from ..ir.op import user_source
+from ..errors import CellError, lay_out, user_source
 from ..ir.ops import minimum, where
 from .functions import composed
 

@@ -6,23 +6,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from ..errors import CellError, lay_out
+from ..errors import CellError, lay_out, user_source
 from ..ir import ops
 from ..ir.graph import Value
-from ..ir.op import dims_of, user_source
+from ..ir.op import Op, dims_of
 from ..structure.base import Constants, Placement
-from .tracer import Symbol
-
-if TYPE_CHECKING:
-    from .trace import Tracer
+from .tracer import Symbol, Tracer
 
 
 class Structured(Symbol):
     """The symbol of a structured weight. Its type is that of the dense matrix; `_stored` is the symbol of what is stored."""
 
     __slots__ = ("_constants", "_placement", "_stored", "_turned")
+
+    _priority = 1  # before the symbols that it is multiplied with
 
     _placement: Placement
     _stored: Symbol
@@ -36,6 +35,32 @@ class Structured(Symbol):
         slots = {"_stored": stored, "_placement": placement, "_constants": constants, "_turned": turned}
         for slot, content in slots.items():
             object.__setattr__(self, slot, content)
+
+    def _applied(self, tracer: Tracer, op: Op, operands: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
+        """What an op makes of its operands, of which this is one.
+
+        Raises:
+            CellError: it is another op than a product with a value of the cell.
+            ShapeError: shapes that do not fit.
+        """
+        if op is ops.transpose and attributes["axes"] == (-1, -2):
+            return self._transposed
+        if op is not ops.matmul or sum(isinstance(operand, Structured) for operand in operands) > 1:
+            refuse(self, op.name)
+        values = [self._value if operand is self else tracer.value_of(operand, op.name) for operand in operands]
+        tracer.checked_type(op, values, dict(attributes))
+        if operands[1] is self:
+            result = self._left_multiplied(operands[0])
+        elif len(dims_of(operands[1])) == 1:
+            result = self._transposed._left_multiplied(operands[1])
+        else:
+            result = self._transposed._left_multiplied(operands[1].mT).mT
+        if not self._turned:  # an equation shows the product, not how it is computed
+            result._reads_as("matmul", [self._stored if operand is self else operand for operand in operands])
+        return result
+
+    def _as_operand(self, _: Tracer, what: str) -> NoReturn:
+        refuse(self, what)
 
     @property
     def _transposed(self) -> Structured:
@@ -52,32 +77,6 @@ class Structured(Symbol):
             rows, columns = columns, rows
         product = placement.structure.product(x, stored, rows, columns, self._constants)
         return ops.reshape(product, *dims_of(x)[:-1], self._type.dims[-1])
-
-
-def apply(tracer: Tracer, op: ops.Op, operands: Sequence[Any], attributes: Mapping[str, Any]) -> Any:
-    """An op among whose operands is a structured weight.
-
-    Raises:
-        CellError: it is another op than a product with a value of the cell.
-        ShapeError: shapes that do not fit.
-    """
-    first = next(operand for operand in operands if isinstance(operand, Structured))
-    if op is ops.transpose and attributes["axes"] == (-1, -2):
-        return first._transposed
-    plain = [operand for operand in operands if not isinstance(operand, Structured)]
-    if op is not ops.matmul or len(plain) != 1:
-        refuse(first, op.name)
-    values = [o._value if isinstance(o, Structured) else tracer.value_of(o, op) for o in operands]
-    tracer.checked_type(op, values, dict(attributes))
-    if operands[1] is first:
-        result = first._left_multiplied(operands[0])
-    elif len(dims_of(operands[1])) == 1:
-        result = first._transposed._left_multiplied(operands[1])
-    else:
-        result = first._transposed._left_multiplied(operands[1].mT).mT
-    if not first._turned:  # an equation shows the product, not how it is computed
-        result._reads_as("matmul", [o._stored if isinstance(o, Structured) else o for o in operands])
-    return result
 
 
 def refuse(weight: Structured, what: str) -> NoReturn:

@@ -1,42 +1,35 @@
-"""What stands for a value while a cell is traced: a shape without numbers, with the operators and methods of an array.
+"""The tracer: one run of a cell on symbols. It collects the nodes, and knows how to speak of them.
 
-Every operator becomes a node, and so does what NumPy computes of it: `h.sum()`, `np.tanh(h)`, `alpha * h` with a number of
-NumPy (array_methods.py, numpy_calls.py). What can not be done without numbers (`if h > 0`, `math.tanh(h)`, `h[0] = 1`) is
-refused in words.
+A `Symbol` stands for a value while a cell is traced: a shape without numbers, with the operators and methods of an array
+(array_like.py). Each op that is called on a symbol becomes a node of its tracer.
 """
 
 from __future__ import annotations
 
-import inspect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import count
+from types import FrameType
+from typing import Any, NoReturn
 
-import numpy as np
-
-from ..errors import SymbolAttributeError, SymbolError, known_names, lay_out
+from ..checks import is_whole
+from ..errors import ShapeError, Source, SymbolError, counted, lay_out, user_frame, user_source
 from ..ir import ops
-from ..ir.graph import Value
-from ..ir.op import DTYPES, Symbolic, refuse, type_of, user_source
-from ..ir.shapes import Reason
-from . import functions, numpy_calls
-from .array_methods import ELSEWHERE, METHODS, divmod_, floor_divide, xor
+from ..ir.graph import Node, Port, Value, result_type
+from ..ir.op import Op, bind, dims_of, kind
+from ..ir.shapes import Dim, Reason, Type, Varies
+from .array_like import ArrayLike
 
-if TYPE_CHECKING:
-    from .trace import Tracer
-
-# functions of Ostinato that a symbol is asked for as a method: `h.tanh()`
-INNER = ("constant", "negative", "pad", "slice", "stretch", "total", "total_per_instance", "total_product", "unpatches")
-FUNCTIONS = {op.name for op in ops.OPS.values() if not op.infix and op.name not in INNER}
-FUNCTIONS |= {
-    name for name, value in vars(functions).items() if inspect.isfunction(value) and value.__module__ == functions.__name__
-}
+LONGEST_SHOWN = 32  # characters of the author's own text that stand for a value without a name
 
 
-class Symbol(Symbolic):
+class Symbol(ArrayLike):
     """A value of the cell while it is traced. It has a shape and no numbers."""
 
     __slots__ = ("_tracer", "_type", "_value")
+
+    _priority = 0  # of an op's operands, the one of the highest priority is asked what the op makes of them
 
     _tracer: Tracer
     _value: Value
@@ -45,10 +38,26 @@ class Symbol(Symbolic):
         for slot, content in (("_tracer", tracer), ("_value", value), ("_type", value.type)):
             object.__setattr__(self, slot, content)
 
-    # --- for the rest of the house
-
-    def _traced(self, op: ops.Op, args: Sequence[Any], options: Mapping[str, Any]) -> Symbol:
+    def _traced(self, op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> Symbol:
         return self._tracer.apply(op, args, options)
+
+    def _applied(self, tracer: Tracer, op: Op, operands: Sequence[Any], attributes: Mapping[str, Any]) -> Symbol:
+        """What an op makes of its operands, of which this is one: a node."""
+        return tracer.add(op, operands, attributes)
+
+    def _as_operand(self, tracer: Tracer, what: str) -> Value:
+        """The value that it is in the graph of a tracer.
+
+        Raises:
+            SymbolError: it belongs to another cell, or to a trace that has ended.
+        """
+        if self._tracer is not tracer or tracer.closed:
+            headline = f"{what}: a symbolic value of another cell, {self._tracer.name}, was used in {tracer.name}"
+            if self._tracer is tracer:
+                headline = f"{what}: a symbolic value of {tracer.name} was used after the cell had been traced"
+            hint = "a cell keeps nothing from one call to another"
+            raise SymbolError(lay_out(headline, source=user_source(), hint=hint))
+        return self._value
 
     def _reads_as(self, name: str, operands: Sequence[Symbol]) -> None:
         self._tracer.meanings[self._value.name] = (name, tuple(o._value.name for o in operands))
@@ -61,142 +70,14 @@ class Symbol(Symbolic):
         return self._tracer.number(number)
 
     def _said(self, what: str, hint: str = "") -> str:
-        """A message; `{}` stands for the symbol as its author calls it."""
         row = self._row()
         return lay_out(f"{self._tracer.name}: {what.format(row[0])}", source=user_source(), values=[row], hint=hint)
 
     def _row(self) -> tuple[str, str, str]:
-        return self._tracer.display(self), self._type.one_instance, self._tracer.origin(self)
-
-    def _refuse(self, what: str, hint: str = "") -> NoReturn:
-        raise SymbolError(self._said(what, hint))
-
-    # --- what arrays have
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The sizes, for one instance."""
-        return self._type.sizes
-
-    @property
-    def ndim(self) -> int:
-        return len(self._type.dims)
-
-    @property
-    def size(self) -> int:
-        """How many elements it has, for one instance."""
-        return self._type.n_elements
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        found: np.dtype[Any] = np.dtype(DTYPES[self._type.dtype])
-        return found
-
-    @property
-    def itemsize(self) -> int:
-        return self.dtype.itemsize
-
-    @property
-    def nbytes(self) -> int:
-        return self.size * self.dtype.itemsize
-
-    @property
-    def real(self) -> Symbol:
-        return self
-
-    @property
-    def T(self) -> Symbol:  # noqa: N802 - the name that arrays have
-        return self if self.ndim < 2 else ops.transpose(self)
-
-    @property
-    def mT(self) -> Symbol:  # noqa: N802 - the name that arrays have
-        if self.ndim < 2:
-            refuse("mT", Reason("the last two dimensions are turned around, and the value has fewer"), [self._row()])
-        axes = (*range(self.ndim - 2), self.ndim - 1, self.ndim - 2)
-        return ops.transpose(self, axes)  # type: ignore[no-any-return]
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("_"):  # asked by the machinery of Python, NumPy or an editor
-            raise SymbolAttributeError(lay_out(f"a symbolic value has no attribute `{name}`"))
-        hint = f"it is a function: `{name}(x)`" if name in FUNCTIONS else ""
-        known = "" if name in ELSEWHERE or hint else f"; {known_names(name, dir(self), 'attributes')}"
-        what = f"the symbolic value `{{}}` has no attribute `{name}`{known}"
-        raise SymbolAttributeError(self._said(what, ELSEWHERE.get(name, hint)))
-
-    def __dir__(self) -> Iterable[str]:
-        return sorted({n for n in dir(type(self)) if not n.startswith("_")})
+        return self._tracer.row(self._value)
 
     def __getitem__(self, index: Any) -> Symbol:
         return self._tracer.index(self, index)
-
-    def __len__(self) -> int:
-        if not self.ndim:
-            self._refuse("the symbolic value `{}` is a single number, and has no length")
-        return self.shape[0]
-
-    def __copy__(self) -> Symbol:
-        return self
-
-    def __deepcopy__(self, _: Any) -> Symbol:
-        return self
-
-    __hash__ = object.__hash__  # an `__eq__` is set below
-
-    def __repr__(self) -> str:
-        return f"<symbol {self._tracer.display(self)}: {self._type.one_instance}>"
-
-    def __format__(self, spec: str) -> str:
-        if spec:
-            self._refuse("the symbolic value `{}` has no numbers to write while the cell is traced", '`f"{x}"` shows its shape')
-        return repr(self)
-
-    # --- what NumPy, PyTorch and JAX ask when they meet one
-
-    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        known = numpy_calls.of_ufunc(ufunc, method, options)
-        if known is not None:
-            return known(*inputs)
-        return self._not_by_numpy(ufunc, method, options)
-
-    def _not_by_numpy(self, ufunc: np.ufunc, method: str, options: Mapping[str, Any]) -> NoReturn:
-        name = f"np.{ufunc.__name__}" + (f".{method}" if method != "__call__" else "")
-        if "out" in options:
-            self._refuse(f"{name} was asked to write into an array what it computes with `{{}}`", "make a new value instead")
-        what = f"{name} can not compute with the symbolic value `{{}}`"
-        if method == "reduce":
-            reductions = {"add": "`x.sum()`", "maximum": "`x.max()`", "minimum": "`x.min()`"}
-            self._refuse(what, reductions.get(ufunc.__name__, ""))
-        if options and method == "__call__":
-            self._refuse(f"{what} and the option {', '.join(options)}", "`where(condition, a, b)` chooses between two values")
-        self._refuse(what, _instead(ufunc.__name__))
-
-    def __array_function__(self, function: Callable[..., Any], _: Any, args: Sequence[Any], options: Mapping[str, Any]) -> Any:
-        known = numpy_calls.of_function(function)
-        if known is not None:
-            return known(*args, **options)
-        name = f"{function.__module__.replace('numpy', 'np', 1)}.{function.__name__}"
-        return self._refuse(f"{name} can not compute with the symbolic value `{{}}`", _instead(function.__name__))
-
-    @classmethod
-    def __torch_function__(cls, function: Any, _: Any, args: Any = (), options: Any = None) -> NoReturn:
-        name = getattr(function, "__name__", "")
-        symbol = next(_symbols_in((args, tuple((options or {}).values()))))
-        symbol._refuse(f"torch.{name} can not compute with the symbolic value `{{}}`", _instead(name))
-
-
-def _symbols_in(values: Any) -> Iterator[Symbol]:
-    if isinstance(values, Symbol):
-        yield values
-    elif isinstance(values, tuple | list):
-        for value in values:
-            yield from _symbols_in(value)
-
-
-def _instead(name: str) -> str:
-    """What to write instead of a function of another package; "" where there is nothing."""
-    ours = name if name in FUNCTIONS else {"concatenate": "concat", "cat": "concat"}.get(name, "")
-    otherwise = "an array is declared as a Weight, and assigned to the layer"
-    return f"`ostinato.{ours}`" if ours else numpy_calls.INSTEAD.get(name, f"use the functions of ostinato; {otherwise}")
 
 
 def tracer_of(symbol: Symbol) -> Tracer:
@@ -209,94 +90,227 @@ def value_of(symbol: Symbol) -> Value:
     return symbol._value
 
 
-# --- what is refused ----------------------------------------------------------------------------------------------------------
+class Tracer:
+    """One run of a cell on symbols: it collects the nodes, and knows how to speak of them."""
+
+    def __init__(self, name: str, dtype: str, sizes: Mapping[str, int], training: bool = False, prefix: str = "t") -> None:
+        self.name, self.dtype, self.sizes, self.training = name, dtype, dict(sizes), training
+        self.ports: list[Port] = []
+        self.nodes: list[Node] = []
+        self.declared: dict[str, str] = {}
+        self.owners: dict[str, str] = {}
+        self.meanings: dict[str, tuple[str, tuple[str, ...]]] = {}
+        self.frame: FrameType | None = None
+        self.code: Any = None
+        self.closed = False
+        self.names = (f"{prefix}{i}" for i in count(1))
+        self.source: Callable[[], Source | None] = user_source
+        self.wished: dict[str, str] = {}  # names for values that no variable of the author holds
+
+    def port(self, port: Port, declaration: str = "") -> Symbol:
+        self.ports.append(port)
+        self.declared[port.name] = declaration or port.role
+        for dim in port.value.type.dims:
+            for monomial, _ in dim.terms:
+                if len(dim.terms) == 1 and len(monomial) == 1:
+                    self.owners.setdefault(monomial[0], port.name)
+        return Symbol(self, port.value)
+
+    # --- making nodes
+
+    def apply(self, op: Op, args: Sequence[Any], options: Mapping[str, Any]) -> Symbol:
+        operands, attributes = bind(op, args, options)
+        if self.frame is None or self.frame.f_code is not self.code:
+            self.find_frame()
+        symbols = [operand for operand in operands if isinstance(operand, Symbol)]
+        if not symbols:  # the symbol was given as an attribute, as in `reshape(1.0, x)`
+            return self.add(op, operands, attributes)
+        return max(symbols, key=lambda symbol: symbol._priority)._applied(self, op, operands, attributes)
+
+    def add(self, op: Op, operands: Sequence[Any], attributes: Mapping[str, Any]) -> Symbol:
+        """A node, or a ShapeError about the user's line."""
+        values = [self.value_of(operand, op.name) for operand in operands]
+        return self.node(op, values, attributes, self.checked_type(op, values, attributes))
+
+    def checked_type(self, op: Op, values: Sequence[Value], attributes: Mapping[str, Any]) -> Type:
+        """The type of what an op gives, or a ShapeError about the user's line."""
+        type_ = result_type(op, values, attributes)
+        if isinstance(type_, Reason):
+            rows = {v.name: self.row(v) for v in values if v.name in self.declared or not self._is_number(v)}
+            sizes = {name: (size, f"`{self.owners[name]}`") for name, size in self.sizes.items() if name in self.owners}
+            headline = f"{op.name}: {self.in_names(type_, values)}"
+            hint = type_.hint
+            raise ShapeError(lay_out(headline, source=user_source(), values=[*rows.values()], sizes=sizes, hint=hint))
+        return type_
+
+    def node(self, op: Op, values: Sequence[Value], attributes: Mapping[str, Any], type_: Type) -> Symbol:
+        if op.name == "reshape" and values[0].type.dims == type_.dims:
+            return Symbol(self, values[0])
+        value = Value(self.fresh_name(), type_)
+        self.nodes.append(Node(value, op.name, tuple(values), tuple(attributes.items()), self.source()))
+        return Symbol(self, value)
+
+    def wish(self, symbol: Symbol, name: str) -> None:
+        """Call a value by a name, if it is free; the first wish counts."""
+        self.wished.setdefault(symbol._value.name, name)
+
+    def fresh_name(self) -> str:
+        taken = {p.name for p in self.ports}
+        return next(name for name in self.names if name not in taken)
+
+    @contextmanager
+    def written_at(self, source: Source | None) -> Iterator[None]:
+        """Nodes made within this block come from that place in the user's code."""
+        before, self.source = self.source, lambda: source
+        try:
+            yield
+        finally:
+            self.source = before
+
+    def number(self, number: float) -> Symbol:
+        return Symbol(self, self.value_of(number, "constant"))
+
+    def value_of(self, operand: Any, what: str) -> Value:
+        """An operand as a value of this graph: a symbol of this trace, or a number."""
+        if isinstance(operand, Symbol):
+            return operand._as_operand(self, what)
+        array = operand if isinstance(operand, int | float) else None
+        if array is None and getattr(operand, "ndim", None) == 0 and hasattr(operand, "item"):
+            array = operand.item()
+        if isinstance(array, bool) or not isinstance(array, int | float):
+            headline = f"{what}: an operand is {kind(operand)}; in a cell it is a symbolic value or a number"
+            hint = "declare the array as a Weight and assign it to the layer" if getattr(operand, "ndim", 0) else ""
+            raise SymbolError(lay_out(headline, source=user_source(), hint=hint))
+        try:
+            number = float(array)
+        except OverflowError:
+            headline = f"{what}: the number {str(array)[:12]}... is too large for {self.dtype}"
+            raise SymbolError(lay_out(headline, source=user_source())) from None
+        attributes = {"value": number, "dtype": self.dtype}
+        type_ = result_type(ops.constant, (), attributes)
+        assert isinstance(type_, Type)
+        for node in self.nodes:
+            # the text of a number is its identity, so that -0.0 and nan stay what they are
+            if node.op == "constant" and repr(node.options["value"]) == repr(attributes["value"]):
+                return node.value
+        return value_of(self.node(ops.constant, (), attributes, type_))
+
+    def index(self, symbol: Symbol, index: Any) -> Symbol:
+        """`x[a:b]`, `x[..., i]`: static ranges and places, one for each dimension; `x[:, None]`: a dimension of 1 between."""
+        places = list(index) if isinstance(index, tuple) else [index]
+        dims = dims_of(symbol)
+        where_ = next((i for i, place in enumerate(places) if place is Ellipsis), None)
+        if where_ is not None:
+            places[where_ : where_ + 1] = [slice(None)] * (len(dims) - _n_used(places) + 1)
+        places += [slice(None)] * (len(dims) - _n_used(places))
+        if _n_used(places) > len(dims):
+            self.refuse_index(symbol, f"{counted(_n_used(places), 'index', 'indices')} for {counted(len(dims), 'dimension')}")
+        start, stop, step, kept = [], [], [], []
+        following = iter(dims)
+        for place in places:
+            if place is None:
+                kept.append(Dim.number(1))
+                continue
+            dim = next(following)
+            if is_whole(place):
+                if not -dim.size <= place < dim.size:
+                    self.refuse_index(symbol, f"the index {place} lies outside `{dim}`")
+                at = place % dim.size
+                first, last, by = Dim.number(at), Dim.number(at + 1), 1
+            elif isinstance(place, slice) and all(p is None or is_whole(p) for p in _ends(place)):
+                a, b, by = place.indices(dim.size) if place.step != 0 else (0, 0, 0)
+                if by < 1 or a >= b:
+                    self.refuse_index(symbol, f"the range {_range_text(place)} of `{dim}` is empty or goes backwards")
+                # by what was written, not by the size: at size 1, x[:1] is no more `n_inputs` than at size 5
+                first, last = _end(place.start, a, dim, Dim.number(0)), _end(place.stop, b, dim, dim)
+                kept.append(last - first if by == 1 else Dim.number(-(-(b - a) // by)))
+            else:
+                ends = _ends(place) if isinstance(place, slice) else (place,)
+                wrong = next(kind(p) for p in ends if (p is not None or p is place) and not is_whole(p))
+                self.refuse_index(symbol, f"an index is a whole number or a range of them, and not {wrong}")
+            start.append(first)
+            stop.append(last)
+            step.append(by)
+        part = ops.slice_(symbol, tuple(start), tuple(stop), tuple(step))
+        return ops.reshape(part, *kept)  # type: ignore[no-any-return]
+
+    def refuse_index(self, symbol: Symbol, reason: str) -> NoReturn:
+        raise ShapeError(lay_out(f"slice: {reason}", source=user_source(), values=[self.row(value_of(symbol))]))
+
+    def dropout(self, symbol: Symbol, rate: float, per: str) -> Symbol:
+        if not self.training:
+            return symbol
+        taken = {p.name for p in self.ports}
+        name = next(name for name in (f"mask_{i}" for i in count(1)) if name not in taken)
+        varies = Varies.STEP if per == "step" else Varies.INSTANCE
+        value = Value(name, Type(self.dtype, dims_of(symbol), varies))
+        return symbol * self.port(Port(value, "mask", rate=rate))  # type: ignore[operator, no-any-return]
+
+    # --- speaking of values
+
+    def find_frame(self) -> None:
+        frame = user_frame()
+        while frame is not None and frame.f_code is not self.code:
+            frame = frame.f_back
+        self.frame = frame
+
+    def display_value(self, value: Value) -> str:
+        if value.name in self.declared:
+            return value.name
+        for frame in (user_frame(), self.frame):
+            for name, local in (frame.f_locals if frame else {}).items():
+                if isinstance(local, Symbol) and value_of(local) == value:
+                    return name
+        node = next(n for n in self.nodes if n.value == value)
+        if node.op == "constant":
+            return repr(node.options["value"])
+        written = node.source.expression if node.source else ""
+        return written if 0 < len(written) <= LONGEST_SHOWN else f"({node.op})"
+
+    def _is_number(self, value: Value) -> bool:
+        return any(n.value == value and n.op == "constant" for n in self.nodes)
+
+    def row(self, value: Value) -> tuple[str, str, str]:
+        shown = self.display_value(value)
+        if value.name in self.declared:
+            origin = f"{self.declared[value.name]} `{value.name}` of {self.name}"
+        else:
+            node = next(n for n in self.nodes if n.value == value)
+            origin = f"result of {node.op}" + (f", {node.source.place}" if node.source else "")
+        return shown, value.type.one_instance, origin
+
+    def in_names(self, reason: Reason, values: Sequence[Value]) -> str:
+        """The reason, with the operands called by their names where there are two of them."""
+        if len(values) != 2 or self.display_value(values[0]) == self.display_value(values[1]):
+            return reason.text
+        left, right = (f"`{self.display_value(v)}`" for v in values)
+        text = reason.text.replace("on the left", f"in {left}").replace("on the right", f"in {right}")
+        if "of one operand" in text:
+            a, b = (v.type.dims for v in values)
+            first = re.search(r"`([^`]*)`", text)
+            if first and first.group(1) in map(str, b) and first.group(1) not in map(str, a):
+                left, right = right, left
+            text = text.replace("of one operand", f"of {left}").replace("of another", f"of {right}")
+        return text
 
 
-def _forbidden(what: str, hint: str | Callable[[str], str] = "") -> Callable[..., NoReturn]:
-    def method(self: Symbol, *_: Any, **__: Any) -> NoReturn:
-        source = user_source()
-        said = hint if isinstance(hint, str) else hint(source.expression if source else "")
-        self._refuse(what, said)
-
-    return method
+def _n_used(places: Sequence[Any]) -> int:
+    """How many dimensions indices speak of; None stands for a new one."""
+    return sum(place is not None for place in places)
 
 
-def _truth_hint(expression: str) -> str:
-    """By what was written: Python asks for the truth value in `max(a, b)` and `a < b < c` too."""
-    largest = re.match(r"(max|min)\(", expression)
-    if largest:
-        return f"`{largest.group(1)}imum(a, b)` for two values; `x.{largest.group(1)}()` over the elements of one"
-    return "choose with `where(condition, a, b)`, combine with `&`, `|` and `~`; `if` may ask keyword-only options"
+def _ends(place: slice) -> tuple[Any, ...]:
+    return place.start, place.stop, place.step
 
 
-_NO_NUMBER = "the symbolic value `{}` is no number while the cell is traced"
-_WALKED = "the symbolic value `{}` can not be walked through"
-_CHANGED = "the symbolic value `{}` can not be changed in place", "make a new value: `concat`, `where`, or an expression"
-_SHIFTED = "the bits of the symbolic value `{}` can not be shifted"
-_CONTEXT = "the symbolic value `{}` is nothing that `with` can enter"
-_WAITED = "the symbolic value `{}` is nothing to wait for"
-_FORBIDDEN: dict[str, tuple[str, str | Callable[[str], str]]] = {
-    "bool": ("the symbolic value `{}` has no truth value while the cell is traced", _truth_hint),
-    **dict.fromkeys(("float", "int", "index", "complex"), (_NO_NUMBER, "use the functions of ostinato, not those of math")),
-    "round": (_NO_NUMBER, "`x.round()`, `x.round(decimals)`"),
-    "floor": (_NO_NUMBER, "`floor(x)` of ostinato"),
-    "ceil": (_NO_NUMBER, "`np.ceil(x)`"),
-    "trunc": (_NO_NUMBER, "`np.trunc(x)`"),
-    "bytes": (_NO_NUMBER, ""),
-    "array": ("NumPy was asked to make an array of the symbolic value `{}`", "join values with `concat`, or with `np.stack`"),
-    "jax_array": ("JAX was asked to compute with the symbolic value `{}`", "use the functions of ostinato"),
-    **dict.fromkeys(("iter", "next", "reversed"), (_WALKED, "cut it with `split(value, parts)`")),
-    "contains": ("`in` can not be asked of the symbolic value `{}`", "compare with `==`, choose with `where`"),
-    "setitem": _CHANGED, "delitem": _CHANGED,
-    "setattr": ("the symbolic value `{}` can not be given attributes", ""),
-    "delattr": ("the symbolic value `{}` can not be given attributes", ""),
-    "call": ("the symbolic value `{}` can not be called", "a product is written `a * b`, or `a @ b`"),
-    "reduce_ex": ("the symbolic value `{}` can not be pickled", "a cell keeps nothing from one call to another"),
-    **dict.fromkeys(("lshift", "rlshift", "rshift", "rrshift"), (_SHIFTED, "times a power of two: `x * 2.0**n`")),
-    **dict.fromkeys(("enter", "exit", "aenter", "aexit"), (_CONTEXT, "")),
-    **dict.fromkeys(("await", "aiter", "anext"), (_WAITED, "")),
-}  # fmt: skip
-for _name, (_what, _hint) in _FORBIDDEN.items():
-    setattr(Symbol, f"__{_name}__", _forbidden(_what, _hint))
+def _end(written: int | None, place: int, dim: Dim, default: Dim) -> Dim:
+    """Where a range begins or ends: counted from the front as a number, from the back by the name of the dimension."""
+    if written is None:
+        return default
+    from_the_back = written < 0 and written + dim.size == place
+    return dim + Dim.number(written) if from_the_back else Dim.number(place)
 
 
-# --- operators ----------------------------------------------------------------------------------------------------------------
-
-
-def _operator(function: Callable[..., Any], *, swapped: bool = False) -> Callable[..., Any]:
-    """A method for an operator; an op by itself would not bind to the symbol as a method does."""
-
-    def method(*operands: Any) -> Any:
-        return function(*(reversed(operands) if swapped else operands))
-
-    return method
-
-
-def _xor(a: Any, b: Any) -> Any:
-    if any(isinstance(v, Symbol) and type_of(v).dtype != "bool" for v in (a, b)):
-        symbol = a if isinstance(a, Symbol) else b
-        symbol._refuse("`^` is of truth values, and `{}` has none", "a power is written `a ** b`")
-    return xor(a, b)
-
-
-_of_two: dict[str, Callable[..., Any]] = {
-    "add": ops.add, "sub": ops.subtract, "mul": ops.multiply, "truediv": ops.divide, "pow": ops.power, "mod": ops.remainder,
-    "floordiv": floor_divide, "divmod": divmod_, "matmul": ops.matmul, "and": ops.logical_and, "or": ops.logical_or,
-    "xor": _xor,
-}  # fmt: skip
-for _name, _op in _of_two.items():
-    setattr(Symbol, f"__{_name}__", _operator(_op))
-    setattr(Symbol, f"__r{_name}__", _operator(_op, swapped=True))
-for _name, _op, _swapped in (
-    ("lt", ops.less, False), ("le", ops.less_equal, False), ("gt", ops.less, True), ("ge", ops.less_equal, True),
-    ("eq", ops.equal, False),
-):  # fmt: skip
-    setattr(Symbol, f"__{_name}__", _operator(_op, swapped=_swapped))
-_others: dict[str, Callable[..., Any]] = {
-    "neg": ops.negative, "abs": ops.abs_, "invert": ops.logical_not, "pos": lambda a: a,
-    "ne": lambda a, b: ops.logical_not(ops.equal(a, b)),
-}  # fmt: skip
-for _name, _function in _others.items():
-    setattr(Symbol, f"__{_name}__", _operator(_function))
-for _name, _function in METHODS.items():
-    setattr(Symbol, _name, _function)
+def _range_text(place: slice) -> str:
+    parts = _ends(place) if place.step is not None else _ends(place)[:2]
+    return ":".join("" if p is None else str(p) for p in parts)

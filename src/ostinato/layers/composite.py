@@ -22,12 +22,12 @@ import numpy as np
 from .. import files
 from ..calls import answering
 from ..errors import DataError, OptionError, known_names, lay_out
+from ..ir.dtypes import DTYPES, SHORT
 from ..ir.graph import Port
-from ..ir.op import DTYPES
 from ..ir.shapes import Dims
 from ..runtime.arguments import as_array, numbers
 from ..runtime.masks import generator_of
-from .layer import SHORT, Gradients, Layer, Pullback
+from .layer import Gradients, Layer, Pullback
 from .network_stream import NetworkStream
 from .network_weights import NetworkWeights
 from .parts import Layers

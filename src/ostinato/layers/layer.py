@@ -20,9 +20,9 @@ from ..explain import Explanation, explain
 from ..explain.alternatives import measured_times
 from ..explain.plan_report import PlanReport
 from ..initialise import initialiser
+from ..ir.dtypes import DTYPES, LONG, SHORT
 from ..ir.graph import Graph, Program
 from ..ir.interpret import Outcome
-from ..ir.op import DTYPES
 from ..language.cell import Cell, fitting, refuse_no_cell
 from ..passes.simplify import simplify
 from ..plan.phases import CHOICES
@@ -42,7 +42,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 __all__ = ["BACKENDS", "Gradients", "Layer", "Pullback", "Stream", "Weights"]
 
-SHORT = {"float32": "f32", "float64": "f64"}
 N_RERUNS = 8  # shapes that calls of a layer may have in turn, each with its memory kept
 
 
@@ -136,7 +135,7 @@ class Layer:
     @property
     def dtype(self) -> str:
         """The name of the dtype it computes in: float32 or float64."""
-        return {"f32": "float32", "f64": "float64"}[self._graphs[False].dtype]
+        return LONG[self._graphs[False].dtype]
 
     @property
     def seed(self) -> int:

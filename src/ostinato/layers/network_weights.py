@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, OptionError, known_names, lay_out
-from ..ir.op import DTYPES
+from ..ir.dtypes import DTYPES, SHORT
 from ..process.interrupts import whole
 from ..runtime.arguments import numbers
 from ..runtime.weights import Weights
-from .layer import SHORT
 
 Array = np.ndarray[Any, np.dtype[Any]]
 

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from ..ir.dtypes import BYTES
 from ..ir.graph import Node
 from ..ir.shapes import Varies
 from ..plan.plan import Plan, Source
 from ..plan.views import View
 from . import llvm_text as llvm
-from .target import BYTES, Target
+from .target import Target
 from .vector_math import emit
 
 I1, I8, I32, I64, PTR, VOID = llvm.I1, llvm.I8, llvm.I32, llvm.I64, llvm.PTR, llvm.VOID

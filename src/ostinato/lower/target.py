@@ -17,9 +17,9 @@ from typing import Literal
 import llvmlite.binding as llvm
 
 from ..errors import OptionError, known_names, lay_out
+from ..ir.dtypes import BYTES
 
 VARIABLE = "OSTINATO_TARGET"
-BYTES = {"f32": 4, "f64": 8}
 
 # LLVM tunes some CPUs with AVX-512 (Zen 4, Skylake) for 256-bit vectors; explicit 512-bit vectors are faster in our kernels
 WIDE = "-prefer-256-bit"

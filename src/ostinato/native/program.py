@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import DataError, lay_out
+from ..ir.dtypes import DTYPES
 from ..ir.interpret import Outcome
-from ..ir.op import DTYPES
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
 from ..lower.kernel import ARENA, ARRIVED, BY_NEURONS, LENGTHS, OFFSETS, PARTS, RESET, STEP_STRIDE, THREAD, THREADS, YIELD, Unit

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
+from ..ir.dtypes import DTYPES
 from ..ir.graph import Graph, Node
-from ..ir.op import DTYPES
 from ..lower import llvm_text as llvm
 from ..lower.kernel import ALIGNED, FLOATS, I64, PTR, VOID, i64
 from ..lower.llvm_text import I1

@@ -15,11 +15,11 @@ import re
 from typing import Any
 
 from ..ir import ops
-from ..ir.graph import Graph, Node, Port, Result, Value, rename, verify
+from ..ir.graph import Graph, Node, Port, Result, Value, rename
 from ..ir.op import type_of
 from ..ir.shapes import Type, Varies
-from ..language.trace import Tracer
-from ..language.tracer import Symbol, value_of
+from ..ir.verify import verify
+from ..language.tracer import Symbol, Tracer, value_of
 
 CHEAP = {"add", "subtract", "multiply", "negative", "maximum", "minimum", "abs", "slice", "reshape", "transpose", "stretch"}
 FEW = 4  # cheap operations one after another, at most

@@ -16,10 +16,11 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from ..ir.analysis import addends, is_matrix_of_weights, nested_sum, users
 from ..ir.graph import Graph, Node, Program, Value, result_type
 from ..ir.ops import OPS
 from ..ir.shapes import Dim, Reason, Varies
-from .rewrite import Pass, is_matrix_of_weights, users
+from .rewrite import Pass
 from .schedule import schedule
 
 
@@ -126,19 +127,17 @@ class _Fusion:
 
     def join_sums_of_products(self) -> None:
         uses = users(self.nodes.values(), self.results)
-        inside = {
-            arg.name for n in self.nodes.values() if n.op == "add" for arg in n.args
-            if uses[arg.name] == 1 and arg.name in self.nodes and self.nodes[arg.name].op == "add"
-        }  # fmt: skip
+        sums = [n for n in self.nodes.values() if n.op == "add"]
+        inside = {arg.name for n in sums for arg in n.args if nested_sum(arg, self.nodes, uses)}
         for node in list(self.nodes.values()):
             if node.op == "add" and node.value.name not in inside:
                 with suppress(_DoesNotFitError):
                     self._join_sum(node, uses)
 
     def _join_sum(self, node: Node, uses: Any) -> None:
-        addends = self._addends(node, uses)
+        summed = addends(node, lambda value: nested_sum(value, self.nodes, uses))
         products: dict[tuple[str, int], list[Value]] = defaultdict(list)
-        for value in addends:
+        for value in summed:
             made = self.nodes.get(value.name)
             if made and made.op == "matmul" and uses[value.name] == 1 and is_matrix_of_weights(made.args[1]):
                 products[self.section[value.name], len(made.args[0].type.dims)].append(value)
@@ -149,32 +148,19 @@ class _Fusion:
             lefts = self.make("joined", "concat", [n.args[0] for n in parts], section, node, axis=-1)
             rights = self.make("stacked_weights", "concat", [n.args[1] for n in parts], "before", node, axis=-2)
             product = self.make("product_of_joined", "matmul", (lefts, rights), section, node)
-            addends = [*(a for a in addends if a not in values), product]
-            self._chain(node, addends)
+            summed = [*(a for a in summed if a not in values), product]
+            self._chain(node, summed)
 
-    def _addends(self, node: Node, uses: Any) -> list[Value]:
-        """What a sum adds up, through the sums that only it reads; from left to right."""
-        result: list[Value] = []
-        waiting = list(reversed(node.args))
-        while waiting:
-            value = waiting.pop()
-            made = self.nodes.get(value.name)
-            if made is not None and made.op == "add" and uses[value.name] == 1:
-                waiting += reversed(made.args)
-            else:
-                result.append(value)
-        return result
-
-    def _chain(self, node: Node, addends: Sequence[Value]) -> None:
+    def _chain(self, node: Node, summed: Sequence[Value]) -> None:
         """The node becomes the sum of the addends, from the first to the last."""
-        if len(addends) == 1:
+        if len(summed) == 1:
             attributes = {"dims": node.value.type.dims}
-            self.nodes[node.value.name] = Node(node.value, "reshape", (addends[0],), tuple(attributes.items()), node.source)
+            self.nodes[node.value.name] = Node(node.value, "reshape", (summed[0],), tuple(attributes.items()), node.source)
             return
-        total = addends[0]
-        for addend in addends[1:-1]:
+        total = summed[0]
+        for addend in summed[1:-1]:
             total = self.make("sum", "add", (total, addend), self.section[node.value.name], node)
-        self.nodes[node.value.name] = Node(node.value, "add", (total, addends[-1]), (), node.source)
+        self.nodes[node.value.name] = Node(node.value, "add", (total, summed[-1]), (), node.source)
 
     def add_to_whole_products(self) -> bool:
         """x [W_i W_f] cut and b_i, b_f added to the parts: add [b_i b_f] to the whole. True if something was done."""

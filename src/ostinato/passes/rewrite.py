@@ -5,7 +5,6 @@ Every pass emits through a `Builder`, so that a pass only says what is special a
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from itertools import pairwise
@@ -15,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InternalError, Source
-from ..ir import op as boundary
-from ..ir.graph import Graph, Node, Result, Value, result_type
+from ..ir.analysis import live, users
+from ..ir.dtypes import DTYPES
+from ..ir.graph import Graph, Node, Value, result_type
 from ..ir.ops import OPS
-from ..ir.shapes import Dim, Reason, Type, Varies
+from ..ir.shapes import Dim, Reason, Type
 
 COMMUTATIVE = {"add", "multiply", "equal", "logical_and", "logical_or"}
 
@@ -83,7 +83,7 @@ class Builder:
     ) -> Value | None:
         constants = [self.constant(a) for a in args]
         if args and None not in constants and OPS[op].elementwise and type_.dtype != "bool":
-            arrays = [np.full(1, c, boundary.DTYPES[a.type.dtype]) for c, a in zip(constants, args, strict=True)]
+            arrays = [np.full(1, c, DTYPES[a.type.dtype]) for c, a in zip(constants, args, strict=True)]
             with np.errstate(all="ignore"):
                 return self.number(float(OPS[op].compute(arrays, attributes)[0]), type_.dtype)
         rule = getattr(self, f"_{op}", None)
@@ -208,41 +208,6 @@ class Builder:
         return None
 
 
-def users(nodes: Iterable[Node], results: Iterable[Result]) -> Counter[str]:
-    """How often every value is read."""
-    counts = Counter(arg.name for node in nodes for arg in node.args)
-    counts.update(result.value.name for result in results)
-    return counts
-
-
-def live(nodes: Iterable[Node], results: Iterable[Result]) -> tuple[Node, ...]:
-    """The nodes that something reads, in order."""
-    needed = {r.value.name for r in results}
-    kept: list[Node] = []
-    for node in reversed(list(nodes)):
-        if node.value.name in needed:
-            kept.append(node)
-            needed.update(arg.name for arg in node.args)
-    return tuple(reversed(kept))
-
-
-def in_order_of_results(graph: Graph) -> Graph:
-    """The same graph with its nodes in an order that depends on what is computed, not on how it was written down."""
-    made = {n.value.name: n for n in graph.nodes}
-    done: dict[str, Node] = {}
-    stack = [r.value.name for r in reversed(graph.results)]
-    while stack:
-        node = made.get(stack[-1])
-        waiting = [] if node is None else [a.name for a in node.args if a.name in made and a.name not in done]
-        if waiting:
-            stack.extend(reversed(waiting))
-        else:
-            stack.pop()
-            if node is not None:
-                done.setdefault(node.value.name, node)
-    return replace(graph, nodes=tuple(done.values()))
-
-
 class Pass:
     """Walks a graph and emits it again. A pass overrides `visit`; `new` says what became of a value."""
 
@@ -272,7 +237,3 @@ class Pass:
         results = tuple(replace(r, value=self.new(r.value)) for r in self.graph.results)
         nodes = live(self.builder.nodes, results)
         return replace(self.graph, nodes=nodes, results=results)
-
-
-def is_matrix_of_weights(value: Value) -> bool:
-    return value.type.varies == Varies.NEVER and len(value.type.dims) == 2

@@ -12,9 +12,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
-from ..ir.graph import Graph, Node, Program, Result, Value, verify
+from ..ir.analysis import live
+from ..ir.graph import Graph, Node, Program, Result, Value
 from ..ir.shapes import Varies
-from .rewrite import live
+from ..ir.verify import verify
 
 
 def schedule(

@@ -17,9 +17,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ..errors import Source
-from ..ir.graph import Block, Graph, Node, Port, Value, verify
+from ..ir.analysis import addends, is_matrix_of_weights, live, nested_sum, state_dependent, users
+from ..ir.graph import Block, Graph, Node, Port, Value
 from ..ir.shapes import Dim, Varies
-from .rewrite import Pass, is_matrix_of_weights, live, users
+from ..ir.verify import verify
+from .rewrite import Pass
 
 DEEPEST = 100  # how many nodes a slice is pushed through in one round
 
@@ -176,38 +178,24 @@ class _OrderSums(Pass):
         self.inside: set[str] = set()
         for node in reversed(graph.nodes):
             if node.op == "add":
-                self.inside.update(a.name for a in node.args if self.continues(a))
+                self.inside.update(a.name for a in node.args if self.nested(a))
 
-    def continues(self, value: Value) -> bool:
-        """Whether a value is a sum that only this sum reads."""
-        node = self.made.get(value.name)
-        return node is not None and node.op == "add" and self.uses[value.name] == 1
+    def nested(self, value: Value) -> Node | None:
+        return nested_sum(value, self.made, self.uses)
 
     def visit(self, node: Node) -> Value:
         if node.op != "add" or node.value.name in self.inside:
             return self.again(node)
-        addends = self.addends(node.value)
-        if (len(addends) < 3 and not self.is_product(addends[0])) or not any(map(self.is_product, addends)):
+        summed = addends(node, self.nested)
+        if (len(summed) < 3 and not self.is_product(summed[0])) or not any(map(self.is_product, summed)):
             return self.again(node)
-        ordered = sorted(addends, key=self.rank)
+        ordered = sorted(summed, key=self.rank)
         total = self.new(ordered[0])
         for i, addend in enumerate(ordered[1:], start=2):
             name = node.value.name if i == len(ordered) else ""
             source = self.made[addend.name].source if addend.name in self.made else node.source
             total = self.builder.emit("add", (total, self.new(addend)), name=name, source=source)
         return total
-
-    def addends(self, value: Value) -> list[Value]:
-        """What a sum adds up, through the sums that only it reads; from left to right."""
-        result: list[Value] = []
-        waiting = list(reversed(self.made[value.name].args))
-        while waiting:
-            part = waiting.pop()
-            if self.continues(part):
-                waiting += reversed(self.made[part.name].args)
-            else:
-                result.append(part)
-        return result
 
     def is_product(self, value: Value) -> bool:
         node = self.made.get(value.name)
@@ -241,20 +229,23 @@ class _JoinPads(_Share):
         self.inside: set[str] = set()
         for node in graph.nodes:
             if node.op == "add":
-                self.inside.update(a.name for a in node.args if _is_sum(self.made.get(a.name)) and self.uses[a.name] == 1)
+                self.inside.update(a.name for a in node.args if self.nested(a))
+
+    def nested(self, value: Value) -> Node | None:
+        return nested_sum(value, self.made, self.uses)
 
     def visit(self, node: Node) -> Value:
         if node.op != "add" or node.value.name in self.inside or not node.value.type.dims:
             return self.again(node)
-        addends = self.addends(node)
-        pads = [n for v in addends if (n := self.made.get(v.name)) is not None and _pads_last(n)]
+        summed = addends(node, self.nested)
+        pads = [n for v in summed if (n := self.made.get(v.name)) is not None and _pads_last(n)]
         pads.sort(key=lambda n: n.options["start"][-1].size)
         ends = [(n.options["start"][-1].size, n.options["stop"][-1].size) for n in pads]
         whole = [(0, 0), *ends, (node.value.type.dims[-1].size,) * 2]
         if len(pads) < 2 or any(before[1] != after[0] for before, after in pairwise(whole)):
             return self.again(node)
         parts = [self.new(n.args[0]) for n in pads]
-        rest = [self.new(v) for v in addends if v.name not in {n.value.name for n in pads}]
+        rest = [self.new(v) for v in summed if v.name not in {n.value.name for n in pads}]
         name = "" if rest else node.value.name
         total = self.builder.emit("concat", parts, {"axis": -1}, name=name, source=node.source)
         for i, value in enumerate(rest, start=1):
@@ -263,22 +254,6 @@ class _JoinPads(_Share):
             total = self.builder.emit("reshape", (total,), {"dims": node.value.type.dims}, source=node.source)
         return total
 
-    def addends(self, node: Node) -> list[Value]:
-        """What a sum adds up, through the sums that only it reads."""
-        result: list[Value] = []
-        waiting = list(reversed(node.args))
-        while waiting:
-            value = waiting.pop()
-            if value.name in self.inside:
-                waiting += reversed(self.made[value.name].args)
-            else:
-                result.append(value)
-        return result
-
-
-def _is_sum(node: Node | None) -> bool:
-    return node is not None and node.op == "add"
-
 
 def _pads_last(node: Node) -> bool:
     """Whether a value is placed between zeros along its last dimension alone."""
@@ -286,15 +261,6 @@ def _pads_last(node: Node) -> bool:
         return False
     *others, _ = zip(node.options["start"], node.options["stop"], node.value.type.dims, strict=True)
     return all(a.size == 0 and b.size == d.size for a, b, d in others)
-
-
-def state_dependent(nodes: Iterable[Node], states: Iterable[str]) -> set[str]:
-    """The names of the states, and of everything that depends on one."""
-    found = set(states)
-    for node in nodes:
-        if any(a.name in found for a in node.args):
-            found.add(node.value.name)
-    return found
 
 
 def _blocks(graph: Graph) -> Graph:

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..ir.analysis import state_dependent
 from ..ir.graph import Node, Program, Value
 from ..ir.shapes import Varies
-from ..passes.simplify import state_dependent
 from .phases import Phase
 
 

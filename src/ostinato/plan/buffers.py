@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
 from math import prod
 
 from ..errors import InternalError
+from ..ir.analysis import apart
 from ..ir.graph import Node, Program, Result, Value
 from ..ir.shapes import Varies
 from .accumulation import is_panel_product
@@ -298,11 +299,6 @@ class Places:
         if isinstance(source, View) and phase > Phase.LOOP and self.phase.get(source.buffer) == Phase.LOOP:
             self._later.add(source.buffer)
             self.stored.add(source.buffer)
-
-
-def apart(a: Sequence[slice], b: Sequence[slice]) -> bool:
-    """Whether two boxes have no place in common."""
-    return any(x.stop <= y.start or y.stop <= x.start for x, y in zip(a, b, strict=True))
 
 
 def _count(sizes: tuple[int, ...]) -> int:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
+from ..ir.dtypes import BYTES
 from ..ir.graph import Node
 from ..ir.shapes import Varies
 from .machine import LEVELS, Machine
@@ -357,7 +358,7 @@ def largest(plan: Plan) -> float:
     rows = {Varies.NEVER: 1, Varies.INSTANCE: MANY, Varies.STEP: MANY * STEPS}
     buffers = [rows[b.space] * b.size * b.item_bytes for b in plan.buffers.values()]
     elements = sum(p.k * p.n * len(p.rights) for p in plan.packings)
-    return float(max(*buffers, elements * (8 if plan.program.dtype == "f64" else 4), 0))
+    return float(max(*buffers, elements * BYTES[plan.program.dtype], 0))
 
 
 def models_of(plans: Mapping[str, Plan], machine: Machine) -> dict[str, CostModel]:

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import replace_file
+from ..ir.dtypes import BYTES
 
 LEVELS = ("L1", "L2", "L3", "DRAM")
 # bytes of a vector, by the names of lower/target.py: of what may run here
@@ -76,7 +77,7 @@ class Machine:
 
     def lanes(self, dtype: str) -> int:
         """How many numbers are in a vector; `dtype` is "f32" or "f64"."""
-        return max(1, self.vector_bytes // (8 if dtype == "f64" else 4))
+        return max(1, self.vector_bytes // BYTES[dtype])
 
     def peak(self, dtype: str) -> float:
         """Operations per second, a multiply-add counted as two."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..ir.dtypes import BYTES
 from .machine import Machine
 from .plan import Packing, Plan, Stage
 
@@ -79,7 +80,7 @@ def too_many(tile: Tile, smaller: Tile, rows: int) -> bool:
 def packed_bytes(packing: Packing, machine: Machine, dtype: str) -> int:
     """The bytes of packed panels: the last block is filled up with zeros."""
     lanes = machine.lanes(dtype)
-    return -(-packing.n // lanes) * lanes * packing.k * len(packing.rights) * (8 if dtype == "f64" else 4)
+    return -(-packing.n // lanes) * lanes * packing.k * len(packing.rights) * BYTES[dtype]
 
 
 def panel_bytes(plan: Plan, machine: Machine) -> dict[str, int]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from ..ir.dtypes import BYTES
 from ..ir.shapes import Varies
 
 
@@ -24,7 +25,7 @@ class Buffer:
 
     @property
     def item_bytes(self) -> int:
-        return {"f32": 4, "f64": 8, "bool": 1}[self.dtype]
+        return BYTES[self.dtype]
 
 
 def compact_strides(sizes: Sequence[int]) -> tuple[int, ...]:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import DataError, DataTypeError, OstinatoError, known_names, lay_out
+from ..ir.dtypes import DTYPES
 from ..ir.graph import Graph, Port
-from ..ir.op import DTYPES
 from ..ir.timeline import Timeline
 from .frames import column_names, is_frame, numbers_of_frame, numbers_of_objects, series_as_array
 

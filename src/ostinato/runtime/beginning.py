@@ -17,9 +17,9 @@ import numpy as np
 from ..checks import is_whole
 from ..errors import OptionError, lay_out
 from ..initialise import Glorot, Initialiser, Orthogonal
+from ..ir.analysis import state_dependent
 from ..ir.graph import Graph
 from ..ir.shapes import Varies
-from ..passes.simplify import state_dependent
 from ..structure.base import Placement
 
 Array = np.ndarray[Any, np.dtype[Any]]

@@ -13,11 +13,11 @@ import numpy as np
 
 from ..calls import answering
 from ..errors import DataError, PicklingError, known_names, lay_out
+from ..ir.analysis import apart
 from ..ir.graph import Graph, Program
 from ..ir.interpret import Outcome
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
-from ..plan.buffers import apart
 from .arguments import Call, Sequences, numbers
 from .backends import Executable
 

@@ -7,8 +7,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from ..errors import DataError, FileError, OptionError, known_names, lay_out
-from ..ir.op import user_source
+from ..errors import DataError, FileError, OptionError, known_names, lay_out, user_source
 from .arguments import numbers
 from .beginning import Beginning
 

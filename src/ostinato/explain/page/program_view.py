@@ -5,8 +5,7 @@ from __future__ import annotations
 import re
 from html import escape
 
-from ...ir.graph import Program
-from ...ir.text import print_program
+from ...ir.graph import Program, print_program
 from ..alternatives import stages_of
 from ..cost import is_product
 from ..pictures.colours import Colours
