@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from ..language.cell import Cell, refuse_no_cell
 from ..layers.layer import Layer
 from ..process.pickling import carried, received
 from ..runtime.arguments import whole_lengths
-from .refusals import TensorError
-from .sequence import sequence, supported
-from .steps import DTYPES, Followed, Steps, steps_of
+from .library import traced
+from .refusals import TensorError, refuse_script
+from .sequence import Call, drawn, full_timeline, sequence
+from .steps import DTYPES, SEPARATOR, Followed, in_dtype, steps_of, steps_of_text, supported
 
 
 class Recurrent(nn.Module):
@@ -61,6 +63,11 @@ class Recurrent(nn.Module):
         layer = Layer(cell, seed=seed, dtype=name, init=init, **sizes_and_options)
         self.cell, self.batch_first, self.reverse = cell, bool(batch_first), bool(reverse)
         self.sizes_and_options = {**layer.sizes, **layer.options}
+        steps = steps_of(cell, "f32", self.sizes_and_options)
+        self.texts = {kind: in_dtype(steps.text, kind) for kind in DTYPES.values()}
+        self.names = {"input": steps.inputs, "context": steps.contexts, "state": steps.states, "output": steps.outputs,
+                      "weight": steps.weights}  # fmt: skip
+        self.shapes, self.initial = {**steps.shapes}, {**steps.initial}
         for weight, array in layer.weights.items():
             if hasattr(self, weight):
                 headline = f"{cell.name}: a module has an attribute `{weight}` already, and a parameter cannot be called so"
@@ -69,7 +76,7 @@ class Recurrent(nn.Module):
 
     def extra_repr(self) -> str:
         sizes = [f"{n}={getattr(v, '__name__', v)}" for n, v in self.sizes_and_options.items()]
-        return ", ".join([self.cell.name, *sizes, *(f"{n}=True" for n in ("batch_first", "reverse") if getattr(self, n))])
+        return ", ".join([self.cell_name, *sizes, *(f"{n}=True" for n in ("batch_first", "reverse") if getattr(self, n))])
 
     def forward(
         self, *inputs: Tensor, state: Any = None, lengths: Any = None, reset: Any = None, **named: Tensor
@@ -90,46 +97,60 @@ class Recurrent(nn.Module):
         Raises:
             TensorError: something does not fit.
         """
-        steps = self._steps()
-        tensors = [getattr(self, name) for name in steps.weights]
-        given = self._given(steps, inputs, named)
-        dtype, computed = tensors[0].dtype if tensors else given[0].dtype, steps.dtype
-        single = given[0].dim() == len(steps.shapes[steps.inputs[0]]) + 1
-        axis = 0 if self.batch_first else 1
-        n_inputs = len(steps.inputs)
+        if torch.jit.is_tracing():
+            refuse_script()
+        weights = [getattr(self, name) for name in self.names["weight"]]
+        given = self._given(inputs, named)
+        x = given[0]
+        dtype = weights[0].dtype if weights else x.dtype
+        computed = dtype if supported(dtype) else torch.float32
+        n_inputs, axis = len(self.names["input"]), 0 if self.batch_first else 1
+        single = x.dim() == len(self.shapes[self.names["input"][0]]) + 1
         if single:
             given = [x.unsqueeze(axis) for x in given[:n_inputs]] + [x.unsqueeze(0) for x in given[n_inputs:]]
         leading = given[0].shape[:2]
-        n_steps, n_instances = reversed(leading) if self.batch_first else leading
-        self._check(steps, given, leading, n_instances)
-        begin = self._begin(steps, state, n_instances, given[0], single=single)
+        n_instances = leading[axis]
+        self._check(given, leading, n_instances)
+        begin = self._begin(state, n_instances, given[0], single=single)
         marks = None if reset is None else self._reset(reset, leading, single=single)
-        ends = (
-            None
-            if lengths is None
-            else whole_lengths(np.asarray(torch.as_tensor(lengths).cpu()), n_steps, n_instances, self.cell.name)
-        )
-        timeline = Timeline(n_steps, n_instances, ends, reverse=self.reverse, batch_first=self.batch_first)
-        outputs, final = sequence(
-            steps, timeline, [x.to(computed) for x in given], [h.to(computed) for h in begin],
-            [w.to(computed) for w in tensors], followed=self.__dict__.setdefault("_followed", Followed()), reset=marks,
-            training=self.training, stay=self.__dict__.get("_frozen", False),
-        )  # fmt: skip
-        outputs = [y.to(dtype) for y in outputs]
-        final = [h.to(dtype) for h in final]
+        tensors = [t.to(computed) for t in (*given, *begin, *weights)]
+        outputs, final = self._run(tensors, lengths, marks, DTYPES[computed])
+        outputs, final = [y.to(dtype) for y in outputs], [h.to(dtype) for h in final]
         if single:
             outputs, final = [y.squeeze(axis) for y in outputs], [h.squeeze(0) for h in final]
-        named_outputs = dict(zip(steps.outputs, outputs, strict=True))
-        return (outputs[0] if len(outputs) == 1 else named_outputs), tuple(final)
+        one = outputs[0] if len(outputs) == 1 else dict(zip(self.names["output"], outputs, strict=True))
+        return one, tuple(final)
 
-    def _steps(self) -> Steps:
-        first = next(iter(self._parameters.values()), None)
-        dtype = torch.float32 if first is None or not supported(first.dtype) else first.dtype
-        return steps_of(self.cell, DTYPES[dtype], self.sizes_and_options)
+    def _run(
+        self, tensors: list[Tensor], lengths: Any, reset: Tensor | None, dtype: str
+    ) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
+        text, n = self.texts[dtype], len(self.names["output"])
+        plain = tensors[0].device.type == "cpu"
+        if torch.compiler.is_compiling() and plain and not (self.training and SEPARATOR in text):
+            ends = None if lengths is None else torch.as_tensor(lengths)
+            found = traced(text, tensors, ends, reset, self.reverse, self.batch_first, training=False)
+            return found[:n], found[n:]
+        steps, x = steps_of_text(text), tensors[0]
+        n_steps, n_instances = (x.shape[1], x.shape[0]) if self.batch_first else (x.shape[0], x.shape[1])
+        if lengths is None:
+            timeline = full_timeline(n_steps, n_instances, self.reverse, self.batch_first)
+        else:
+            ends = whole_lengths(np.asarray(torch.as_tensor(lengths).cpu()), n_steps, n_instances, self.cell_name)
+            timeline = Timeline(n_steps, n_instances, ends, reverse=self.reverse, batch_first=self.batch_first)
+        followed = self.__dict__.setdefault("_followed", {}).setdefault(dtype, Followed())
+        call = Call(steps, timeline, reset, {}, self.training, followed, self.__dict__.get("_frozen", False))
+        if self.training and steps.drops:
+            call = replace(call, masks=drawn(call, x))
+        return sequence(call, tensors)
 
-    def _given(self, steps: Steps, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> list[Tensor]:
+    @property
+    def cell_name(self) -> str:
+        """The name of the cell, which the text of its graph tells too."""
+        return self.texts["f32"].split(maxsplit=2)[1]
+
+    def _given(self, inputs: tuple[Tensor, ...], named: dict[str, Tensor]) -> list[Tensor]:
         """Inputs and contexts in declared order."""
-        names, owner = [*steps.inputs, *steps.contexts], self.cell.name
+        names, owner = [*self.names["input"], *self.names["context"]], self.cell_name
         if len(inputs) > len(names):
             listing = ", ".join(f"`{n}`" for n in names)
             raise TensorError(lay_out(f"{owner}: {len(inputs)} values are given, and it takes {len(names)}: {listing}"))
@@ -149,20 +170,20 @@ class Recurrent(nn.Module):
                 raise TensorError(lay_out(f"{owner}: `{name}` is a tensor, not a {type(value).__name__}"))
         return [values[name] for name in names]
 
-    def _check(self, steps: Steps, given: list[Tensor], leading: Any, n_instances: int) -> None:
+    def _check(self, given: list[Tensor], leading: Any, n_instances: int) -> None:
         """Shapes of inputs and contexts, with both leading axes."""
         axes = "n_instances, n_steps" if self.batch_first else "n_steps, n_instances"
-        for i, (name, x) in enumerate(zip([*steps.inputs, *steps.contexts], given, strict=True)):
-            sizes = steps.shapes[name]
-            is_input = i < len(steps.inputs)
+        for i, (name, x) in enumerate(zip([*self.names["input"], *self.names["context"]], given, strict=True)):
+            sizes = self.shapes[name]
+            is_input = i < len(self.names["input"])
             wanted = (*leading, *sizes) if is_input else (n_instances, *sizes)
             if tuple(x.shape) != tuple(wanted):
                 text = ", ".join([axes if is_input else f"n_instances={n_instances}", *map(str, sizes)])
-                raise TensorError(lay_out(f"{self.cell.name}: `{name}` has shape {tuple(x.shape)}, and must be ({text})"))
+                raise TensorError(lay_out(f"{self.cell_name}: `{name}` has shape {tuple(x.shape)}, and must be ({text})"))
 
-    def _begin(self, steps: Steps, state: Any, n_instances: int, like: Tensor, *, single: bool) -> list[Tensor]:
+    def _begin(self, state: Any, n_instances: int, like: Tensor, *, single: bool) -> list[Tensor]:
         """The states before the first step, each (n_instances, ...)."""
-        owner, names = self.cell.name, steps.states
+        owner, names = self.cell_name, self.names["state"]
         if isinstance(state, Tensor):
             state = (state,)
         if isinstance(state, tuple | list):
@@ -178,9 +199,9 @@ class Recurrent(nn.Module):
                 raise TensorError(lay_out(f"{owner}: there is no state `{name}`; {known_names(name, names, 'states')}"))
         found = []
         for name in names:
-            shape = (n_instances, *steps.shapes[name])
+            shape = (n_instances, *self.shapes[name])
             if name not in state:
-                found.append(like.new_full(shape, steps.initial[name]))
+                found.append(like.new_full(shape, self.initial[name]))
                 continue
             h = state[name].unsqueeze(0) if single else state[name]
             if tuple(h.shape) != shape:
@@ -195,18 +216,22 @@ class Recurrent(nn.Module):
         marks = torch.as_tensor(reset)
         marks = marks.unsqueeze(0 if self.batch_first else 1) if single and marks.dim() == 1 else marks
         if marks.dtype != torch.bool or tuple(marks.shape) != tuple(leading):
-            headline = f"{self.cell.name}: `reset` is {tuple(leading)} booleans, not {tuple(marks.shape)} of {marks.dtype}"
+            headline = f"{self.cell_name}: `reset` is {tuple(leading)} booleans, not {tuple(marks.shape)} of {marks.dtype}"
             raise TensorError(lay_out(headline))
         if self.reverse:
             raise TensorError(
-                lay_out(f"{self.cell.name}: `reset` has no meaning in a reverse module, which runs from the last step")
+                lay_out(f"{self.cell_name}: `reset` has no meaning in a reverse module, which runs from the last step")
             )
         return marks
 
+    def __prepare_scriptable__(self) -> Any:
+        """What TorchScript asks first."""
+        refuse_script()
+
     def __getstate__(self) -> dict[str, Any]:
-        """A cell goes where a function goes."""
-        options = carried(self.sizes_and_options)
-        return {**self.__dict__, "cell": carried(self.cell), "sizes_and_options": options}
+        """The graph goes anywhere, as text; the cell's function where a function goes."""
+        own = {name: value for name, value in self.__dict__.items() if name != "_followed"}
+        return {**own, "cell": carried(self.cell), "sizes_and_options": carried(self.sizes_and_options)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import ArgumentError, DataError, DataTypeError, OstinatoError, lay_out
 from ..ir.op import user_source
@@ -27,6 +27,16 @@ class NoSuchArgumentError(ArgumentError, TypeError):
 CLASSES: dict[type[Exception], type[OstinatoError]] = {
     RuntimeError: TensorError, ValueError: TensorValueError, TypeError: TensorTypeError,
 }  # fmt: skip
+
+
+def refuse_script() -> NoReturn:
+    """TorchScript and the exporter to ONNX know no ops but PyTorch's.
+
+    Raises:
+        TensorError: always.
+    """
+    headline = "TorchScript and torch.onnx.export know PyTorch's own modules alone: call ostinato.torch.restore(model) first"
+    raise TensorError(lay_out(headline, source=user_source()))
 
 
 class theirs:  # noqa: N801 - `with theirs():` is read as a sentence

@@ -13,12 +13,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 from torch.nn.utils.rnn import PackedSequence
 
-from ..ir.timeline import Timeline
 from .cells import cell_for
 from .packed import pack, timeline_of, unpack
-from .refusals import theirs
-from .sequence import sequence, supported
-from .steps import DTYPES, Followed, Steps, steps_of
+from .refusals import refuse_script, theirs
+from .library import traced
+from .sequence import Call, full_timeline, sequence
+from .steps import DTYPES, Followed, Steps, steps_of, supported
 
 Hidden = Any  # a tensor, or a pair of tensors
 NO_PROJECTION = "proj_size argument is only supported for LSTM, not RNN or GRU"
@@ -40,81 +40,89 @@ class Recurrence(nn.RNNBase):
         Raises:
             TensorError, TensorValueError: what torch.nn refuses.
         """
+        if torch.jit.is_tracing():
+            refuse_script()
         weights = [getattr(self, name) for name in self._flat_weights_names]
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
-        if not self._fits(x, hx, weights, int(input.batch_sizes[0]) if packed else None):
-            with theirs():
+        if not self._fits(x, hx, weights, int(input.batch_sizes[0]) if packed else None) or x.device.type != "cpu":
+            with theirs():  # its words for what is wrong; and on other devices its own kernels
                 return self.theirs.forward(self, input, hx)
         if packed:
             return self._run_packed(input, hx, weights)
         single, batch = x.dim() == 2, 0 if self.batch_first else 1
         if single:
-            x, hx = x.unsqueeze(batch), _each(hx, lambda h: h.unsqueeze(1))
-        n_steps, n_instances = (x.shape[1], x.shape[0]) if self.batch_first else (x.shape[0], x.shape[1])
-        timelines = [Timeline(n_steps, n_instances, reverse=reverse, batch_first=self.batch_first) for reverse in (False, True)]
-        Y, final = self._layers(x, hx, weights, timelines, n_instances)  # noqa: N806 - as in formulas
+            x, hx = x.unsqueeze(batch), _each(hx, torch.unsqueeze, 1)
+        Y, final = self._layers(x, hx, weights, None)  # noqa: N806 - as in formulas
         if single:
-            return Y.squeeze(batch), _each(final, lambda h: h.squeeze(1))
+            return Y.squeeze(batch), _each(final, torch.squeeze, 1)
         return Y, final
 
     def _run_packed(self, given: PackedSequence, hx: Hidden, weights: list[Tensor]) -> Any:
         """Rows straight in and out, in PyTorch's order of instances."""
         x, batch_sizes, sorted_indices, unsorted_indices = given
         if sorted_indices is not None:
-            hx = _each(hx, lambda h: h.index_select(1, sorted_indices))
-        timelines = [timeline_of(batch_sizes, reverse=reverse) for reverse in (False, True)]
-        Y, final = self._layers(x, hx, weights, timelines, timelines[0].n_instances)  # noqa: N806
+            hx = _each(hx, torch.index_select, 1, sorted_indices)
+        Y, final = self._layers(x, hx, weights, batch_sizes)  # noqa: N806
         if unsorted_indices is not None:
-            final = _each(final, lambda h: h.index_select(1, unsorted_indices))
+            final = _each(final, torch.index_select, 1, unsorted_indices)
         return PackedSequence(Y, batch_sizes, sorted_indices, unsorted_indices), final
 
     def _layers(
-        self, x: Tensor, hx: Hidden, weights: list[Tensor], timelines: list[Timeline], n_instances: int
+        self, x: Tensor, hx: Hidden, weights: list[Tensor], batch_sizes: Tensor | None
     ) -> tuple[Tensor, Hidden]:  # fmt: skip
         """All layers, each in one direction or in both, with dropout between them."""
-        given = x.dtype
-        computed = weights[0].dtype if supported(weights[0].dtype) else torch.float32
-        x, weights = x.to(computed), [w.to(computed) for w in weights]
+        given, computed = x.dtype, weights[0].dtype if supported(weights[0].dtype) else torch.float32
+        if given != computed or weights[0].dtype != computed:
+            x, weights = x.to(computed), [w.to(computed) for w in weights]
+            hx = _each(hx, torch.Tensor.to, computed)
+        states = () if hx is None else hx if isinstance(hx, tuple | list) else (hx,)
         n_directions = 2 if self.bidirectional else 1
         per = len(weights) // (self.num_layers * n_directions)
-        states = None if hx is None else [h.to(computed) for h in (hx if isinstance(hx, tuple | list) else (hx,))]
         final: list[list[Tensor]] = []
         for layer in range(self.num_layers):
             outputs = []
             for direction in range(n_directions):
                 place = layer * n_directions + direction
-                steps = self._steps(x.shape[-1], computed)
-                begin = (
-                    [x.new_zeros(n_instances, *steps.shapes[name]) for name in steps.states]
-                    if states is None
-                    else [h[place] for h in states]
-                )
-                y, end = self._direction(steps, place, timelines[direction], x, begin, weights[place * per : (place + 1) * per])
+                begin = [h[place] for h in states] or self._zeros(x, batch_sizes)
+                own = weights[place * per : (place + 1) * per]
+                y, end = self._direction(place, x, begin, own, batch_sizes, reverse=direction == 1)
                 outputs.append(y)
                 final.append(end)
             x = outputs[0] if n_directions == 1 else torch.cat(outputs, -1)
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = self._dropped(x)
-        ends = tuple(torch.stack(column).to(given) for column in zip(*final, strict=True))
-        return x.to(given), ends if len(ends) > 1 else ends[0]
+        ends = [torch.stack(column).to(given) for column in zip(*final, strict=True)]
+        return x.to(given), tuple(ends) if len(ends) > 1 else ends[0]
+
+    def _zeros(self, x: Tensor, batch_sizes: Tensor | None) -> list[Tensor]:
+        """The states before the first step."""
+        n = int(batch_sizes[0]) if batch_sizes is not None else x.shape[0 if self.batch_first else 1]
+        sizes = [self.proj_size or self.hidden_size, *([self.hidden_size] if self.mode == "LSTM" else [])]
+        return [x.new_zeros(n, size) for size in sizes]
 
     def _direction(
-        self, steps: Steps, place: int, timeline: Timeline, x: Tensor, begin: list[Tensor], weights: list[Tensor]
+        self, place: int, x: Tensor, begin: list[Tensor], weights: list[Tensor], batch_sizes: Tensor | None, *, reverse: bool
     ) -> tuple[Tensor, list[Tensor]]:  # fmt: skip
-        followed = self.__dict__.setdefault("_followed", {}).setdefault((place, steps.dtype), Followed())
-        rows = x.dim() == 2  # those of a PackedSequence
-        outputs, end = sequence(
-            steps,
-            timeline,
-            [unpack(x, timeline) if rows else x],
-            begin,
-            weights,
-            followed=followed,
-            training=self.training,
-            stay=self.__dict__.get("_frozen", False),
-        )
-        return pack(outputs[0], timeline) if rows else outputs[0], end
+        """One layer in one direction: its output and its final states."""
+        n_directions = 2 if self.bidirectional else 1
+        n_inputs = self.input_size if place < n_directions else n_directions * (self.proj_size or self.hidden_size)
+        key = (self.mode, self.bias, n_inputs, self.hidden_size, self.proj_size, DTYPES[x.dtype])
+        if batch_sizes is None and torch.compiler.is_compiling():
+            tensors = [x, *begin, *weights]
+            found = traced(program_text(*key), tensors, None, None, reverse, self.batch_first, training=False)
+            return found[0], found[1:]
+        steps, followed = programs(*key), _followed(self, place, x.dtype)
+        stay = self.__dict__.get("_frozen", False)
+        if batch_sizes is None:
+            n_steps, n_instances = (x.shape[1], x.shape[0]) if self.batch_first else (x.shape[0], x.shape[1])
+            timeline = full_timeline(n_steps, n_instances, reverse, self.batch_first)
+            outputs, end = sequence(Call(steps, timeline, followed=followed, stay=stay), (x, *begin, *weights))
+            return outputs[0], end
+        timeline = timeline_of(batch_sizes, reverse=reverse)
+        call = Call(steps, timeline, followed=followed, stay=stay)
+        outputs, end = sequence(call, (unpack(x, timeline), *begin, *weights))
+        return pack(outputs[0], timeline), end
 
     def _dropped(self, x: Tensor) -> Tensor:
         """Dropout with the masks that torch.nn draws: it has steps first, whatever the user has."""
@@ -122,13 +130,13 @@ class Recurrence(nn.RNNBase):
             return F.dropout(x.transpose(0, 1).contiguous(), self.dropout, training=True).transpose(0, 1)
         return F.dropout(x, self.dropout, training=True)
 
-    def _steps(self, n_inputs: int, dtype: torch.dtype) -> Steps:
-        """The programs of a layer."""
-        cell, options = cell_for(self.mode, bias=self.bias, projected=bool(self.proj_size))
-        sizes = {"n_inputs": n_inputs, "n_neurons": self.hidden_size}
-        if self.proj_size:
-            sizes["n_projected"] = self.proj_size
-        return steps_of(cell, DTYPES[dtype], {**sizes, **options})
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the copies of the weights, which are made again."""
+        return {name: value for name, value in super().__getstate__().items() if name != "_followed"}
+
+    def __prepare_scriptable__(self) -> Any:
+        """What TorchScript asks first."""
+        refuse_script()
 
     def _fits(self, x: Any, hx: Hidden, weights: list[Any], n_packed: int | None) -> bool:
         """Whether everything is as it should be; what is not, PyTorch's own code is asked about."""
@@ -137,7 +145,7 @@ class Recurrence(nn.RNNBase):
         packed = n_packed is not None
         if x.dim() not in ((2,) if packed else (2, 3)) or x.shape[-1] != self.input_size or not x.is_floating_point():
             return False
-        casting = torch.is_autocast_enabled(x.device.type)
+        casting = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if not casting and any(w.dtype != x.dtype or w.device != x.device for w in weights):
             return False
         single, first = x.dim() == 2, self.batch_first
@@ -164,11 +172,34 @@ class Recurrence(nn.RNNBase):
         return True
 
 
-def _each(hx: Hidden, function: Any) -> Hidden:
+def _each(hx: Hidden, function: Any, *arguments: Any) -> Hidden:
     """The function of a tensor, of each of a pair, or of nothing."""
     if hx is None:
         return None
-    return tuple(map(function, hx)) if isinstance(hx, tuple | list) else function(hx)
+    return tuple(function(h, *arguments) for h in hx) if isinstance(hx, tuple | list) else function(hx, *arguments)
+
+
+def _followed(module: nn.Module, *key: Any) -> Followed:
+    """The copies of some weights of a module."""
+    kept: dict[Any, Followed] = module.__dict__.setdefault("_followed", {})
+    if key not in kept:
+        kept[key] = Followed()
+    return kept[key]
+
+
+def programs(mode: str, bias: bool, n_inputs: int, n_neurons: int, n_projected: int, dtype: str) -> Steps:  # noqa: FBT001 - a key
+    """The programs of one layer of one direction."""
+    cell, options = cell_for(mode, bias=bias, projected=n_projected > 0)
+    projected = {"n_projected": n_projected} if n_projected else {}
+    return steps_of(cell, dtype, {"n_inputs": n_inputs, "n_neurons": n_neurons, **projected, **options})
+
+
+@torch.compiler.assume_constant_result
+def program_text(mode: str, bias: bool, n_inputs: int, n_neurons: int, n_projected: int, dtype: str) -> str:  # noqa: FBT001
+    """Their text, for a graph that is being traced."""
+    if torch.onnx.is_in_onnx_export():
+        refuse_script()
+    return programs(mode, bias, n_inputs, n_neurons, n_projected, dtype).text
 
 
 class RNN(Recurrence):

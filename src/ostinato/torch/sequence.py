@@ -8,17 +8,18 @@ more where they are asked for.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
-from ..runtime.masks import draw_masks
 from . import definition
-from .steps import DTYPES, Followed, Steps
+from .steps import Followed, Steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -29,17 +30,17 @@ class Call:
 
     Attributes:
         reset: (*leading,) true where states return to what they were declared to begin as, or None.
-        masks: dropout masks by name, as rows.
+        masks: dropout masks by name: (*leading, ...) or (n_instances, ...).
         followed: the copies of the weights, which native code reads.
         stay: whether the weights are what they were at the call before.
     """
 
     steps: Steps
     timeline: Timeline
-    reset: Tensor | None
-    masks: dict[str, Array]
-    training: bool
-    followed: Followed
+    reset: Tensor | None = None
+    masks: dict[str, Tensor] = field(default_factory=dict)
+    training: bool = False
+    followed: Followed = field(default_factory=Followed)
     stay: bool = False
 
     def split(self, tensors: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
@@ -49,39 +50,53 @@ class Call:
         return tensors[:first], tensors[first:second], tensors[second:]
 
 
-def sequence(
-    steps: Steps, timeline: Timeline, inputs: Sequence[Tensor], states: Sequence[Tensor], weights: Sequence[Tensor], *,
-    followed: Followed, reset: Tensor | None = None, training: bool = False, stay: bool = False,
-) -> tuple[list[Tensor], list[Tensor]]:  # fmt: skip
+def sequence(call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
     """Run a cell over a sequence.
 
     Args:
-        inputs: in declared order, each (*leading, ...), then the contexts, each (n_instances, ...).
-        states: in declared order, each (n_instances, ...).
-        weights: in declared order.
-        followed: the copies of these weights from earlier calls.
-        reset: (*leading,) booleans.
-        training: with dropout; its masks are drawn from a seed that PyTorch's generator gives.
-        stay: the weights are what they were at the call before, and need not be compared.
+        tensors: inputs, each (*leading, ...); contexts and states, each (n_instances, ...); weights; all in declared order.
 
     Returns:
         the outputs in declared order, each (*leading, ...), and the final states.
     """
-    masks: dict[str, Array] = {}
-    if training and steps.drops:
-        generator = np.random.default_rng(int(torch.randint(2**62, ()).item()))
-        ports = steps.compiled(training=True).stages["forward"].with_role("mask")
-        masks = draw_masks(ports, timeline, generator, steps.numpy_dtype)
-    call = Call(steps, timeline, reset, masks, training, followed, stay)
-    tensors = (*inputs, *states, *weights)
-    if not native_can(steps, tensors):
+    if not native_can(call.steps, tensors):
         return by_definition(call, tensors)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        results = _Sequence.apply(call, *tensors)
+        results = _Sequence.apply(call, *tensors)  # type: ignore[no-untyped-call]
     else:
-        results = _forward(call, "forward", tensors)[0]
-    n = len(steps.outputs)
+        results = forward(call, "forward", tensors)[0]
+    n = len(call.steps.outputs)
     return list(results[:n]), list(results[n:])
+
+
+def timeline_for(
+    steps: Steps, tensors: Sequence[Tensor], lengths: Tensor | None, *, reverse: bool, batch_first: bool
+) -> Timeline:  # fmt: skip
+    """The steps and instances of these tensors."""
+    first, second = tensors[0].shape[:2]
+    n_steps, n_instances = (second, first) if batch_first else (first, second)
+    if lengths is None:
+        return full_timeline(int(n_steps), int(n_instances), reverse, batch_first)
+    return Timeline(
+        int(n_steps), int(n_instances), lengths.cpu().numpy().astype(np.intp), reverse=reverse, batch_first=batch_first
+    )
+
+
+@lru_cache(maxsize=64)
+def full_timeline(n_steps: int, n_instances: int, reverse: bool, batch_first: bool) -> Timeline:  # noqa: FBT001 - cached
+    """That of sequences which are all equally long."""
+    return Timeline(n_steps, n_instances, reverse=reverse, batch_first=batch_first)
+
+
+def drawn(call: Call, like: Tensor) -> dict[str, Tensor]:
+    """The dropout masks of a call, drawn by PyTorch's generator: 0 with the probability that the cell says, else 1 / (1 - rate)."""
+    leading = {Varies.STEP: call.timeline.leading, Varies.INSTANCE: (call.timeline.n_instances,), Varies.NEVER: (1,)}
+    found = {}
+    for port in call.steps.masks:
+        kind = port.value.type
+        keep = torch.rand(*leading[kind.varies], *kind.sizes, device=like.device) >= port.rate
+        found[port.name] = keep.to(call.steps.dtype) / (1 - port.rate)
+    return found
 
 
 def native_can(steps: Steps, tensors: Sequence[Tensor]) -> bool:
@@ -105,18 +120,23 @@ def native_can(steps: Steps, tensors: Sequence[Tensor]) -> bool:
 def _array(tensor: Tensor) -> Array:
     """The memory of a tensor; a copy only where its elements do not lie row by row."""
     tensor = tensor.detach()
-    return (tensor if tensor.is_contiguous() else tensor.contiguous()).resolve_neg().numpy()
+    array: Array = (tensor if tensor.is_contiguous() else tensor.contiguous()).resolve_neg().numpy()
+    return array
 
 
 def _values(call: Call, tensors: Sequence[Tensor]) -> dict[str, Array]:
-    steps = call.steps
+    """What a program is given by name, as users' arrays; masks as rows."""
+    steps, timeline = call.steps, call.timeline
     given, states, _ = call.split(tensors)
-    names = [*steps.inputs, *steps.contexts, *steps.states]
-    return {name: _array(t) for name, t in zip(names, (*given, *states), strict=True)} | call.masks
+    values = dict(zip([*steps.inputs, *steps.contexts, *steps.states], map(_array, (*given, *states)), strict=True))
+    for port in steps.masks if call.masks else ():
+        array = _array(call.masks[port.name])
+        values[port.name] = timeline.pack(array) if port.value.type.varies == Varies.STEP else timeline.sort(array)
+    return values
 
 
-def _forward(call: Call, program: str, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Any, Any]:
-    """Outputs and final states; what was recorded; the weights that it was computed with."""
+def forward(call: Call, program: str, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Any, Any]:
+    """By native code: outputs and final states; what was recorded; the weights that it was computed with."""
     steps = call.steps
     weights = call.followed.current(steps.weights, call.split(tensors)[2], stay=call.stay)
     reset = None if call.reset is None else call.reset.numpy()
@@ -124,7 +144,43 @@ def _forward(call: Call, program: str, tensors: Sequence[Tensor]) -> tuple[list[
     outcome = ready.run(call.timeline, _values(call, tensors), weights, reset)
     results = [torch.from_numpy(outcome.outputs[name]) for name in steps.outputs]
     results += [torch.from_numpy(outcome.states[name]) for name in steps.states]
+    if program == "recording":
+        steps.placed[call.training, call.timeline.plain] = outcome.placed
     return results, outcome, weights
+
+
+def backward(call: Call, tensors: Sequence[Tensor], adjoints: Sequence[Tensor], arena: Tensor) -> list[Tensor]:
+    """By native code: the gradients of all tensors, from the adjoints of outputs and final states."""
+    steps, timeline, training = call.steps, call.timeline, call.training
+    placed = steps.placed[training, timeline.plain]
+    rows = {Varies.STEP: (timeline.n_rows,), Varies.INSTANCE: (timeline.n_instances,), Varies.NEVER: (1,)}
+    known = steps.arena(training=training)
+    shapes = {n: (*(timeline.leading if n in placed else rows[varies]), *sizes) for n, varies, sizes, _ in known.records}
+    values = _values(call, tensors) | known.take(arena, shapes, timeline.n_steps, timeline.n_instances)
+    names = [*(("output", n) for n in steps.outputs), *(("state", n) for n in steps.states)]
+    of = dict(zip(names, map(_array, adjoints), strict=True))
+    routes = steps.routes(training=training)
+    values |= {name: of["output", output] for name, output in routes.adjoints}
+    values |= {name: of["state", state] for name, state in routes.states}
+    weights = call.followed.current(steps.weights, call.split(tensors)[2], stay=call.stay)
+    reset = None if call.reset is None else call.reset.numpy()
+    outcome = steps.executable("backward", training=training).run(timeline, values, weights, reset, placed)
+    found: list[Array | None] = [routes.of_input(name, outcome.gradients, timeline) for name in steps.inputs]
+    places = [routes.others.get(name) for name in steps.contexts]
+    found += [None if place is None else outcome.gradients[place] for place in places]
+    states = {state: outcome.states[name] for name, state in routes.states}
+    found += [states[name] for name in steps.states]
+    found += [routes.of_weight(name, weights[name], outcome.gradients) for name in steps.weights]
+    return [_gradient(array, tensor) for array, tensor in zip(found, tensors, strict=True)]
+
+
+def _gradient(array: Array | None, tensor: Tensor) -> Tensor:
+    """As a tensor of the same shape; zeros where nothing depends on it."""
+    if array is None:
+        return torch.zeros_like(tensor, memory_format=torch.contiguous_format)
+    if array.shape != tuple(tensor.shape):
+        array = np.array(np.broadcast_to(array, tuple(tensor.shape)))
+    return torch.from_numpy(np.ascontiguousarray(array))
 
 
 class _Sequence(torch.autograd.Function):
@@ -132,51 +188,23 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> Any:
-        results, outcome, weights = _forward(call, "recording", tensors)
-        ctx.call, ctx.weights, ctx.lease, ctx.placed = call, weights, outcome.lease, outcome.placed
-        ctx.records = list(outcome.records)
-        ctx.shapes = [r.shape for r in results]
+        results, outcome, _ = forward(call, "recording", tensors)
+        ctx.call, ctx.shapes = call, [r.shape for r in results]
         ctx.set_materialize_grads(False)  # noqa: FBT003 - PyTorch's
-        ctx.save_for_backward(*tensors, *(torch.from_numpy(array) for array in outcome.records.values()))
+        arena = call.steps.arena(training=call.training)
+        ctx.save_for_backward(*tensors, arena.put(outcome.records, call.timeline.n_steps, call.timeline.n_instances))
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, *adjoints: Tensor | None) -> Any:  # type: ignore[override]
-        call: Call = ctx.call
-        n = len(ctx.saved_tensors) - len(ctx.records)
-        tensors, records = ctx.saved_tensors[:n], ctx.saved_tensors[n:]
-        wanted = ctx.needs_input_grad[1:]
+        call, wanted = ctx.call, ctx.needs_input_grad[1:]
+        *tensors, arena = ctx.saved_tensors
         if torch.is_grad_enabled():
             return None, *_again(call, tensors, adjoints, wanted)
-        steps, timeline = call.steps, call.timeline
-        values = _values(call, tensors)
-        values |= {name: record.numpy() for name, record in zip(ctx.records, records, strict=True)}
-        given = [
-            np.zeros(tuple(shape), steps.numpy_dtype) if d is None else _array(d)
-            for shape, d in zip(ctx.shapes, adjoints, strict=True)
-        ]
-        of = dict(zip([*(("output", n) for n in steps.outputs), *(("state", n) for n in steps.states)], given, strict=True))
-        routes = steps.routes(training=call.training)
-        values |= {name: of["output", output] for name, output in routes.adjoints}
-        values |= {name: of["state", state] for name, state in routes.states}
-        reset = None if call.reset is None else call.reset.numpy()
-        outcome = steps.executable("backward", training=call.training).run(timeline, values, ctx.weights, reset, ctx.placed)
-        found: list[Array | None] = [routes.of_input(name, outcome.gradients, timeline) for name in steps.inputs]
-        places = [routes.others.get(name) for name in steps.contexts]
-        found += [None if place is None else outcome.gradients[place] for place in places]
-        states = {state: outcome.states[name] for name, state in routes.states}
-        found += [states[name] for name in steps.states]
-        found += [routes.of_weight(name, ctx.weights[name], outcome.gradients) for name in steps.weights]
-        return None, *(_gradient(a, t) if w else None for a, t, w in zip(found, tensors, wanted, strict=True))
-
-
-def _gradient(array: Array | None, tensor: Tensor) -> Tensor:
-    """As a tensor of the same shape; zeros where nothing depends on it."""
-    if array is None:
-        return torch.zeros_like(tensor)
-    if array.shape != tuple(tensor.shape):
-        array = np.array(np.broadcast_to(array, tuple(tensor.shape)))
-    return torch.from_numpy(np.ascontiguousarray(array))
+        like = tensors[0]
+        given = [like.new_zeros(s) if d is None else d for s, d in zip(ctx.shapes, adjoints, strict=True)]
+        found = backward(call, tensors, given, arena)
+        return None, *(g if w else None for g, w in zip(found, wanted, strict=True))
 
 
 def _again(
@@ -188,14 +216,12 @@ def _again(
     outputs, states = by_definition(call, mine)
     pairs = [(y, d) for y, d in zip((*outputs, *states), adjoints, strict=True) if d is not None and y.requires_grad]
     asked = [t for t, w in zip(mine, wanted, strict=True) if w]
-    found = iter(
-        torch.autograd.grad([y for y, _ in pairs], asked, [d for _, d in pairs], create_graph=True, allow_unused=True)
-        if pairs
-        else [None] * len(asked)
-    )
-    return [
-        (torch.zeros_like(t) if (g := next(found)) is None else g) if w else None for t, w in zip(mine, wanted, strict=True)
-    ]
+    found: list[Tensor | None] = [None] * len(asked)
+    if pairs:
+        results, given = [y for y, _ in pairs], [d for _, d in pairs]
+        found = list(torch.autograd.grad(results, asked, given, create_graph=True, allow_unused=True))
+    left = iter(found)
+    return [(torch.zeros_like(t) if (g := next(left)) is None else g) if w else None for t, w in zip(mine, wanted, strict=True)]
 
 
 # --- the cell's graph in PyTorch's ops ------------------------------------------------------------------------------------------
@@ -217,11 +243,13 @@ def by_definition(call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], 
     values = {name: packed(x) for name, x in zip(steps.inputs, given, strict=False)}
     values |= {name: x[order] for name, x in zip(steps.contexts, given[n_inputs:], strict=True)}
     values |= {name: x[order] for name, x in zip(steps.states, states, strict=True)}
-    values |= {name: torch.from_numpy(mask).to(device) for name, mask in call.masks.items()}
+    for port in steps.masks if call.masks else ():
+        mask = call.masks[port.name].to(device)
+        values[port.name] = packed(mask) if port.value.type.varies == Varies.STEP else mask[order]
     program = steps.compiled(training=call.training).stages["forward"]
     reset = None if call.reset is None else packed(call.reset.to(device))
     run = definition.run(program, timeline, values, dict(zip(steps.weights, weights, strict=True)), reset)
-    back = torch.argsort(order)
+    back = torch.as_tensor(np.argsort(timeline.order), device=device)
     outputs = []
     for name in steps.outputs:
         rows = run.outputs[name]
@@ -230,8 +258,3 @@ def by_definition(call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], 
             rows = whole.index_copy(0, place, rows)
         outputs.append(rows.reshape(*timeline.leading, *rows.shape[1:]))
     return outputs, [run.states[name][back] for name in steps.states]
-
-
-def supported(dtype: torch.dtype) -> bool:
-    """Whether cells are computed in this dtype; others are converted at the boundary."""
-    return dtype in DTYPES

@@ -8,11 +8,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from ..ir.timeline import Timeline
-from .cells import cell_for
-from .refusals import theirs
-from .sequence import sequence, supported
-from .steps import DTYPES, Followed, steps_of
+from .library import traced
+from .refusals import refuse_script, theirs
+from .rnn import program_text, programs
+from .sequence import Call, full_timeline, sequence
+from .steps import DTYPES, Followed, supported
 
 
 class StepCell(nn.RNNCellBase):
@@ -23,35 +23,54 @@ class StepCell(nn.RNNCellBase):
 
     def _run(self, x: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         """One step; the states that follow."""
+        if torch.jit.is_tracing():
+            refuse_script()
         single = x.dim() == 1
         if single:
             x, hx = x[None], None if hx is None else tuple(h[None] for h in hx)
         given, weight = x.dtype, self.weight_ih
         computed = weight.dtype if supported(weight.dtype) else torch.float32
-        cell, options = cell_for(self.mode, bias=self.bias)
-        steps = steps_of(cell, DTYPES[computed], {"n_inputs": self.input_size, "n_neurons": self.hidden_size, **options})
-        weights = [getattr(self, name).to(computed) for name in steps.weights]
-        n = x.shape[0]
-        begin = [x.new_zeros(n, self.hidden_size) for _ in steps.states] if hx is None else list(hx)
-        kept = self.__dict__.setdefault("_followed", {})
-        followed = kept.setdefault(steps.dtype, Followed())
-        timeline = Timeline(1, n)
-        arguments = (steps, timeline, [x.to(computed)[None]], [h.to(computed) for h in begin], weights)
-        last = kept.get("last")
-        goes_on = hx is not None and last is not None and last() is hx[0]  # weights do not change inside a sequence
-        stay = goes_on or self.__dict__.get("_frozen", False)
-        _, states = sequence(*arguments, followed=followed, stay=stay)
+        key = (self.mode, self.bias, self.input_size, self.hidden_size, 0, DTYPES[computed])
+        names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
+        weights = [getattr(self, name).to(computed) for name in names]
+        n, n_states = x.shape[0], 2 if self.mode == "LSTM" else 1
+        begin = [x.new_zeros(n, self.hidden_size)] * n_states if hx is None else list(hx)
+        tensors = [x.to(computed)[None], *(h.to(computed) for h in begin), *weights]
+        if torch.compiler.is_compiling():
+            states = traced(program_text(*key), tensors, None, None, reverse=False, batch_first=False, training=False)[1:]
+        else:
+            kept = self.__dict__.setdefault("_followed", {})
+            followed = kept.setdefault(computed, Followed())
+            last = kept.get("last")
+            goes_on = hx is not None and last is not None and last() is hx[0]  # weights do not change inside a sequence
+            stay = goes_on or self.__dict__.get("_frozen", False)
+            call = Call(programs(*key), full_timeline(1, n, False, False), followed=followed, stay=stay)  # noqa: FBT003
+            states = sequence(call, tensors)[1]
         states = [s.to(given)[0] if single else s.to(given) for s in states]
-        if torch.is_tensor(states[0]):
+        if not torch.compiler.is_compiling():
             kept["last"] = weakref.ref(states[0])
         return tuple(states)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the copies of the weights, which are made again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_followed"}
+
+    def __prepare_scriptable__(self) -> Any:
+        """What TorchScript asks first."""
+        refuse_script()
+
     def _fits(self, x: Any, hx: Any) -> bool:
-        """Whether everything is as it should be; what is not, PyTorch's own code is asked about."""
-        if not isinstance(x, Tensor) or x.dim() not in (1, 2) or x.shape[-1] != self.input_size or not x.is_floating_point():
+        """Whether everything is as it should be, on a CPU; what is not, PyTorch's own code is asked about."""
+        if (
+            not isinstance(x, Tensor)
+            or x.device.type != "cpu"
+            or x.dim() not in (1, 2)
+            or x.shape[-1] != self.input_size
+            or not x.is_floating_point()
+        ):
             return False
         weight = self.weight_ih
-        casting = torch.is_autocast_enabled(x.device.type)
+        casting = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
         if not isinstance(weight, Tensor) or (not casting and weight.dtype != x.dtype) or weight.device != x.device:
             return False
         if hx is None:

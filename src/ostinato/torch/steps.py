@@ -32,6 +32,11 @@ SEPARATOR = "\n\nin training:\n"  # between the graphs of a step outside trainin
 LINE = 64  # bytes of a cache line
 
 
+def supported(dtype: torch.dtype) -> bool:
+    """Whether cells are computed in this dtype; others are converted at the boundary."""
+    return dtype in DTYPES
+
+
 class Steps:
     """The programs of a cell.
 
@@ -40,7 +45,6 @@ class Steps:
         text: both graphs, from which the same is made again.
         inputs, contexts, states, weights, outputs: the names of each in declared order.
         shapes: of every one of them, for one instance at one step.
-        records: what a recording run keeps, name -> (with what it varies, shape of a row, dtype); by whether it is training.
     """
 
     def __init__(self, running: Graph, training: Graph) -> None:
@@ -62,6 +66,9 @@ class Steps:
         self._executables: dict[tuple[str, bool], Executable] = {}
         self._routes: dict[bool, Routes] = {}
         self._arenas: dict[bool, Arena] = {}
+        self.placed: dict[
+            tuple[bool, bool], frozenset[str]
+        ] = {}  # by training and a plain timeline: records in the user's order
 
     def compiled(self, *, training: bool) -> Compiled:
         """Every stage of the pipeline."""
@@ -131,6 +138,7 @@ class Arena:
         for (name, *_), size in zip(self.records, self._sizes(n_steps, n_instances), strict=True):
             flat = np.ascontiguousarray(records[name]).reshape(-1).view(np.uint8)
             memory[at : at + flat.size] = flat
+            memory[at + flat.size : at + size] = 0  # so that the same call gives the same bytes
             at += size
         return whole
 
@@ -189,7 +197,7 @@ class Followed:
     """Copies of weights that PyTorch holds, made again where a bit differs.
 
     Attributes:
-        n_copied: how many weights were copied so far; whoever counts sees that a second call copies nothing.
+        n_compared, n_copied: how many weights were compared and copied so far: a second call copies nothing.
     """
 
     def __init__(self) -> None:
