@@ -29,10 +29,9 @@ from ostinato import (
     tanh,
 )
 from ostinato.explain import Counts, explain
-from ostinato.explain.cost import RULES, counts
+from ostinato.explain.cost import counts
 from ostinato.explain.document import Formulas, Page, Picture, Section, Sentence, Table, plain
 from ostinato.explain.page.html import fragment
-from ostinato.ir.ops import OPS
 
 SMALL = {"n_inputs": 3, "n_neurons": 5}
 
@@ -152,10 +151,6 @@ def test_the_counts_of_a_gru():
 def test_the_counts_of_a_convolution():
     explanation = explain(pictures, height=8, width=6, channels=2, kernels=4)
     assert explanation.step == Counts(multiply_adds=8 * 6 * 9 * 2 * 4, additions=8 * 6 * 4, others=8 * 6 * 4)
-
-
-def test_every_op_of_the_table_has_a_cost():
-    assert set(RULES) == set(OPS)
 
 
 def test_every_product_of_the_backward_pass_says_what_it_gives():

@@ -44,7 +44,7 @@ def compiled(case, n, dtype, backend="native", plan="automatic"):
 def sibling(layer, *, batch_first=False, reverse=False):
     """The layer for another order of axes or direction in time. Neither is part of a program: nothing is compiled again."""
     made = copy(layer)
-    made._compiled, made._executables = layer._compiled, layer._executables
+    made._programs = layer._programs
     made.batch_first, made.reverse = batch_first, reverse
     made._sequences = Sequences(layer.graph, batch_first=batch_first, reverse=reverse)
     return made

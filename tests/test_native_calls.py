@@ -79,7 +79,7 @@ def test_rows_in_the_users_order_are_code_of_their_own_that_a_plain_call_does_no
     layer = Layer(cells.recurrent, n_inputs=3, n_neurons=5, backend="native", plan="hoisted")
     X = np.zeros((4, 6, 3), "float32")
     layer(X)
-    program = layer._executable("forward", training=False)
+    program = layer._programs.executable("forward", training=False)
     assert not program._placed
     layer(X, lengths=[1, 2, 3, 4, 0, 2])
     assert len(program._placed) == 1

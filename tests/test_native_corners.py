@@ -85,7 +85,11 @@ def test_every_op_and_every_function_is_in_the_table_or_said_to_have_no_corner()
     made_by_the_compiler = {"constant", "total", "total_per_instance", "total_product", "pad", "stretch", "unpatches"}
     missing = {name for name in set(ops.OPS) - made_by_the_compiler - said if signs.get(name, "nowhere") not in SECTION}
     assert not missing
-    composed = {name for name, f in vars(functions).items() if hasattr(f, "__wrapped__") and f.__module__ == functions.__name__}
+    composed = {
+        name
+        for name, f in vars(functions).items()
+        if hasattr(f, "__wrapped__") and f.__wrapped__.__module__ == functions.__name__
+    }
     assert composed | set(functions.ACTIVATIONS) - {"identity"} <= said
 
 

@@ -93,7 +93,7 @@ def test_every_target_that_runs_here_computes_what_numpy_computes(name, monkeypa
             inputs, more = given(case, values)
             more["lengths"] = np.array([3, 1, 0, 2, 3])
             found, expected = (everything(with_weights(one, case, values), case, inputs, more) for one in (layer, numpy))
-            assert all(ready.target.name == name for ready in layer._executables.values())
+            assert all(ready.target.name == name for ready in layer._programs.made.values())
             close(found, expected, LIMIT[dtype])
 
 
@@ -120,7 +120,7 @@ def test_every_function_of_an_element_on_every_target(name):
     for dtype in ("float32", "float64"):
         layers = [Layer(everything_elementwise, n=21, dtype=dtype, backend=backend) for backend in ("native", "numpy")]
         for program, plan in zip(PROGRAMS, programs(layers[0]), strict=True):
-            layers[0]._executables[program, False] = NativeProgram(plan, target)
+            layers[0]._programs.made[program, False] = NativeProgram(plan, target)
         X, K = generator.standard_normal((4, 3, 21)), generator.standard_normal((3, 21))
         results = []
         for layer in layers:
@@ -179,7 +179,7 @@ def test_without_vectors_the_numbers_are_those_of_numpy_and_no_plan_changes_a_bi
                 how = {"backend": "numpy"} if plan == "numpy" else {"backend": "native", "plan": plan}
                 layer = with_weights(Layer(case.cell, **sizes, **case.options, dtype=dtype, **how), case, values)
                 results[plan] = everything(layer, case, inputs, more)
-                assert plan == "numpy" or all(ready.target.name == "alone" for ready in layer._executables.values())
+                assert plan == "numpy" or all(ready.target.name == "alone" for ready in layer._programs.made.values())
             close(results["hoisted"], results["numpy"], LIMIT[dtype])
             for plan in PLANS:
                 equal(results[plan], results["hoisted"])

@@ -311,7 +311,7 @@ def test_an_interrupt_finds_a_step_made_or_not_begun(monkeypatch, when):
 def test_panels_of_weights_that_nobody_runs_with_are_packed_over():
     one, rule, X = layer(plan="hoisted"), UpdateRule("adam"), random((6, 2, 5), 1, "float32")
     learn(one, rule, X, 2)
-    program = one._executable("recording", training=False)
+    program = one._programs.executable("recording", training=False)
     place = program._prepared.memory[0].ctypes.data
     learn(one, rule, X)
     assert program._prepared.memory[0].ctypes.data == place

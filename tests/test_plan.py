@@ -209,12 +209,12 @@ def test_no_plan_and_no_choice_between_them_changes_a_bit(cell):
         for plan, result in results.items():
             for array, wanted in zip(result, results["fused"], strict=True):
                 assert np.array_equal(array, wanted), (plan, n_steps, n_instances)
-    assert set(layers["automatic"]._executables) == {(name, False) for name in PROGRAMS}
+    assert set(layers["automatic"]._programs.made) == {(name, False) for name in PROGRAMS}
 
 
 def test_a_call_runs_by_the_plan_that_is_told():
     layer = native(cells.lstm, 64, 64)
-    ready = layer._executable("forward", training=False)
+    ready = layer._programs.executable("forward")
     assert isinstance(ready, CheapestProgram)
     for n in (1, 2, 3, 4, 9, 40):
         assert ready.choice(Timeline(100, n)) == layer.plan_of(n_steps=100, n_instances=n).choice

@@ -30,9 +30,10 @@ In a shell: ostinato demo, ostinato explain lstm, ostinato train data.csv, ostin
 """
 
 from importlib import import_module, util
+from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from . import cells, initialise
+from . import cells, initialise, renamed
 from .errors import (
     ArgumentError,
     CellError,
@@ -230,11 +231,19 @@ if util.find_spec("sklearn") is not None:  # found, and not imported
     __all__ += ["RecurrentClassifier", "RecurrentRegressor"]
     __all__.sort()
 
+for _name in __all__:
+    if isinstance(globals().get(_name), type | FunctionType):
+        renamed.public(globals()[_name])
+
+renamed.install()
+
 
 def __getattr__(name: str) -> Any:
-    """The estimators, loaded when asked for: importing ostinato does not import scikit-learn."""
+    """What is loaded when it is asked for: the estimators, so that importing ostinato does not import scikit-learn."""
     if name in ("RecurrentClassifier", "RecurrentRegressor"):
         return getattr(import_module(".estimators", __name__), name)
+    if name in renamed.RENAMED:  # a module of version 0.1
+        return import_module(f".{name}", __name__)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from ..renamed import names_of
+
 if TYPE_CHECKING:
     from .base import CELLS, NotFittedError, RecurrentEstimator
     from .classifier import RecurrentClassifier
@@ -26,4 +28,4 @@ def __getattr__(name: str) -> Any:
     """Loaded when asked for: the room has modules that do without scikit-learn."""
     if name in __all__:
         return getattr(import_module(f".{MODULES.get(name, 'base')}", __name__), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return names_of(__name__)(name)  # `ostinato.estimators` of version 0.1

@@ -262,6 +262,8 @@ class RecurrentEstimator(Streaming, BaseEstimator):  # type: ignore[misc]
         return {name: carried(value) if name in own else value for name, value in super().__getstate__().items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        parameters = inspect.signature(type(self)).parameters.values()
+        state = {**{p.name: p.default for p in parameters}, **state}  # version 0.1 had no `class_weight`
         super().__setstate__({n: received(value) if n in self._get_param_names() else value for n, value in state.items()})
 
     def save(self, path: str | os.PathLike[str]) -> None:

@@ -14,6 +14,7 @@ from ..errors import DataError, FileError, lay_out
 from ..language.cell import Cell
 from ..learn.losses import cross_entropy
 from ..learn.training import Examples
+from ..renamed import public
 from .base import RecurrentEstimator, warn
 from .samples import samples_of
 from .supervision import hits, labels_of, weights_of, weights_of_classes
@@ -26,6 +27,7 @@ Plain = str | bool | int | float
 SAVED = {"b": bool, "i": int, "u": int, "f": float, "t": str}
 
 
+@public
 class RecurrentClassifier(ClassifierMixin, RecurrentEstimator):  # type: ignore[misc]
     """A classifier of sequences.
 

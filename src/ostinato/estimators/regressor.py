@@ -13,6 +13,7 @@ from .. import files
 from ..language.cell import Cell
 from ..learn.losses import mean_squared_error
 from ..learn.training import Examples
+from ..renamed import public
 from .base import RecurrentEstimator
 from .samples import Samples, samples_of
 from .scaling import Scale
@@ -24,6 +25,7 @@ from sklearn.metrics import r2_score  # isort: skip
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
+@public
 class RecurrentRegressor(RegressorMixin, RecurrentEstimator):  # type: ignore[misc]
     """A regressor: one answer, or several, for each sequence; or with `per_step` for each of its steps.
 

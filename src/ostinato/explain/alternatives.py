@@ -90,9 +90,8 @@ def stages_of(nodes: Iterable[Node]) -> dict[str, int]:
     """
     stages: dict[str, int] = {}
     for node in nodes:
-        whole = not node.record.elementwise and node.op not in ("slice", "reshape", "stretch", "concat", "constant", "pad")
         before = [stages[arg.name] for arg in node.args if arg.name in stages]
-        stages[node.value.name] = max(before, default=1) + int(whole and bool(before))
+        stages[node.value.name] = max(before, default=1) + int(node.record.whole_operands and bool(before))
     return stages
 
 

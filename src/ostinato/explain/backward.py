@@ -29,7 +29,7 @@ def backward_section(subject: Subject) -> Iterator[Block]:
     numbers = words.counted(compiled.backward)
     before, loop, after = (numbers[key] for key in ("before", "loop", "after"))
     total = counts(step_nodes(compiled.backward.nodes, Varies.STEP)) + counts(
-        n for n in compiled.backward.nodes if n.op.startswith("total")
+        n for n in compiled.backward.nodes if n.record.sums_over_steps
     )
     if states:
         names = ", ".join(f"d{p.name}(t)" for p in states)

@@ -6,10 +6,11 @@ nothing: no arithmetic is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 
 from ..ir.graph import Node, Program, Value
+from ..ir.op import Kind
 from ..ir.shapes import Dim, Varies
 
 
@@ -49,40 +50,24 @@ class Counts:
         return ", ".join(parts) or "no arithmetic"
 
 
-def _product(node: Node) -> Counts:
-    return Counts(multiply_adds=node.value.type.n_elements * contracted(node).size)
+def arithmetic(node: Node) -> Counts:
+    """What a node computes: its elements, as what the record of its op says that they count."""
+    op = node.record
+    return Counts(**{op.arithmetic: _how_many(node)}) if op.arithmetic else Counts()
 
 
-def _reduction(node: Node) -> int:
-    return node.args[0].type.n_elements - node.value.type.n_elements
-
-
-def _elements(kind: str) -> Callable[[Node], Counts]:
-    return lambda node: Counts(**{kind: node.value.type.n_elements})
-
-
-def _nothing(_: Node) -> Counts:
-    return Counts()
-
-
-RULES: dict[str, Callable[[Node], Counts]] = {
-    "matmul": _product,
-    "total_product": lambda node: Counts(multiply_adds=node.args[0].type.n_elements * node.args[1].type.dims[-1].size),
-    "sum": lambda node: Counts(additions=_reduction(node)),
-    "max": lambda node: Counts(others=_reduction(node)),
-    "unpatches": lambda node: Counts(additions=node.args[0].type.n_elements),
-    **dict.fromkeys(("multiply",), _elements("multiplications")),
-    **dict.fromkeys(("add", "subtract", "total", "total_per_instance"), _elements("additions")),
-    **dict.fromkeys(("tanh", "sigmoid", "exp", "log", "sqrt", "softplus", "power"), _elements("functions")),
-    **dict.fromkeys(
-        ("divide", "remainder", "negative", "maximum", "minimum", "abs", "floor", "sign", "relu", "less", "less_equal", "equal",
-         "logical_and", "logical_or", "logical_not", "where"),
-        _elements("others"),
-    ),
-    **dict.fromkeys(
-        ("constant", "stop_gradient", "concat", "slice", "pad", "reshape", "stretch", "transpose", "patches"), _nothing
-    ),
-}  # fmt: skip
+def _how_many(node: Node) -> int:
+    given, made = [arg.type for arg in node.args], node.value.type
+    match node.record.kind:
+        case Kind.PRODUCT if node.record.sums_over_steps:  # the rows of both operands are what is contracted
+            return given[0].n_elements * given[1].dims[-1].size
+        case Kind.PRODUCT:
+            return made.n_elements * contracted(node).size
+        case Kind.REDUCTION:
+            return given[0].n_elements - made.n_elements
+        case Kind.COPY if not node.record.sums_over_steps:
+            return given[0].n_elements
+    return made.n_elements
 
 
 def contracted(node: Node) -> Dim:
@@ -94,7 +79,7 @@ def contracted(node: Node) -> Dim:
 
 def counts(nodes: Iterable[Node]) -> Counts:
     """The arithmetic of nodes, for one instance at one step (for a value of weights alone: once)."""
-    return sum((RULES[node.op](node) for node in nodes), Counts())
+    return sum(map(arithmetic, nodes), Counts())
 
 
 def value_bytes(values: Iterable[Value]) -> int:
@@ -117,7 +102,7 @@ def step_nodes(nodes: Iterable[Node], varies: Varies) -> tuple[Node, ...]:
 
 def is_product(node: Node) -> bool:
     """Whether a node is a product in the sense of this page: something is contracted."""
-    return node.op in ("matmul", "total_product")
+    return node.record.kind is Kind.PRODUCT
 
 
 def products(nodes: Iterable[Node]) -> tuple[Node, ...]:
@@ -127,5 +112,5 @@ def products(nodes: Iterable[Node]) -> tuple[Node, ...]:
 
 def loop_weight_bytes(program: Program) -> int:
     """How many bytes of weights every step of the loop reads; the batch shares them."""
-    constants = {n.value.name for n in program.nodes if n.op == "constant"}
+    constants = {n.value.name for n in program.nodes if n.record.kind is Kind.CONSTANT}
     return value_bytes(v for v in weights_read(program.loop) if v.name not in constants)

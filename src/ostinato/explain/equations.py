@@ -17,21 +17,14 @@ from itertools import count
 
 from ..ir.analysis import addends
 from ..ir.graph import Graph, Node, Port, Program, Value, expression
-from ..ir.ops import OPS
+from ..ir.op import Binding
 from ..ir.shapes import Dims, Varies
 from .markup import Fraction, Marked, Piece, Power, Root, Symbol, Under, joined, spell
 from .numbers import number_as_written, patches_options
 
 Meanings = Mapping[str, tuple[str, tuple[str, ...]]]
 
-# how strongly an expression binds; an operand that binds less is put into parentheses
-CHOICE, OR, AND, NOT, COMPARED, SUM, TERM, SIGN, PRODUCT, POWER, ATOM = range(11)
-BINDING = {
-    "where": CHOICE, "logical_or": OR, "logical_and": AND, "logical_not": NOT, "less": COMPARED, "less_equal": COMPARED,
-    "equal": COMPARED, "add": SUM, "subtract": SUM, "multiply": TERM, "divide": TERM, "remainder": TERM,
-    "negative": SIGN, "matmul": PRODUCT,
-    "power": POWER, "transpose": POWER,
-}  # fmt: skip
+CHOICE, OR, AND, NOT, COMPARED, SUM, TERM, SIGN, PRODUCT, POWER, ATOM = Binding
 INLINED = ("concat",)  # a name for values side by side says less than the values
 
 
@@ -52,9 +45,9 @@ class Written:
     """Text with the strength of its outermost binding."""
 
     text: Marked
-    binding: int
+    binding: Binding
 
-    def within(self, least: int) -> Marked:
+    def within(self, least: Binding) -> Marked:
         return self.text if self.binding >= least else spell("({})", self.text)
 
 
@@ -224,11 +217,11 @@ class Notation:
         if method is not None:
             written: Written = method(node)
             return written
-        binding, parts_ = BINDING.get(node.op, ATOM), self.operands_of(node)
-        template = OPS[node.op].equation
+        binding, parts_ = node.record.binding, self.operands_of(node)
+        template = node.record.equation
         if binding == ATOM:
             return _atom(template, *(part.text for part in parts_))
-        return Written(spell(template, *(part.within(binding + 1) for part in parts_)), binding)
+        return Written(spell(template, *(part.within(Binding(binding + 1)) for part in parts_)), binding)
 
     def _constant(self, node: Node) -> Written:
         value = node.options["value"]

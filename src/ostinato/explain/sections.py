@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 
 from ..ir.dtypes import LONG
 from ..ir.graph import Node, Port, Value
+from ..ir.ops import concat
 from . import words
 from .backward import backward_section, training_section
 from .cost import counts
@@ -114,12 +115,9 @@ def _made_role(node: Node, new: Mapping[str, str], outputs: Mapping[str, str], s
         return f"output `{outputs[name]}`" if len(outputs) > 1 else "output"
     if name in subject.meanings:
         return f"result of {subject.meanings[name][0].partition('; ')[0]}"
-    return {
-        "sigmoid": "gate, between 0 and 1",
-        "tanh": "between -1 and 1",
-        "concat": "values side by side: " + subject.notation.right(name) if node.op == "concat" else "",
-        "matmul": "product",
-    }.get(node.op, "made in the step")
+    if node.record is concat:
+        return "values side by side: " + subject.notation.right(name)
+    return node.record.gist or "made in the step"
 
 
 # --- products ------------------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from textwrap import wrap
 from typing import Any
 
 from ..errors import Source
+from . import ops
 from .op import Op
 from .ops import OPS
 from .shapes import Dim, Dims, Reason, Type, Varies
@@ -225,34 +226,25 @@ def rename(graph: Graph, names: Mapping[str, str]) -> Graph:
 
 # --- the text form ------------------------------------------------------------------------------------------------------------
 
-INFIX = {
-    "add": "+", "subtract": "-", "multiply": "*", "divide": "/", "power": "**", "matmul": "@",
-    "less": "<", "less_equal": "<=", "equal": "==", "logical_and": "&", "logical_or": "|",
-}  # fmt: skip
-
 
 def expression(node: Node) -> str:
     """The right-hand side: one op applied to names."""
     names = [arg.name for arg in node.args]
-    options = node.options
-    if node.op in INFIX:
-        return f"{names[0]} {INFIX[node.op]} {names[1]}"
-    if node.op == "negative":
-        return f"-{names[0]}"
-    if node.op == "constant":
+    options, op = node.options, node.record
+    if op.infix:
+        return f"{names[0]} {op.infix} {names[1]}"
+    if op.prefix:
+        return f"{op.prefix}{names[0]}"
+    if op is ops.constant:
         return f"constant({options['value']!r})"
-    if node.op == "slice":
+    if op is ops.slice_:
         return f"{names[0]}[{_ranges(node)}]"
-    if node.op == "transpose" and options["axes"] == tuple(-1 - i for i in range(len(options["axes"]))):
+    if op is ops.transpose and options["axes"] == tuple(-1 - i for i in range(len(options["axes"]))):
         return f"{names[0]}.T"
-    if node.op in ("reshape", "stretch"):
-        return f"{node.op}({', '.join([*names, *(d.expression for d in options['dims'])])})"
-    return f"{node.op}({', '.join([*names, *(f'{k}={attribute(v)}' for k, v in _shown(node))])})"
-
-
-def _shown(node: Node) -> list[tuple[str, Any]]:
-    usual = {"axes": (-1,), "keepdims": False, "axis": -1}
-    return [(key, value) for key, value in node.attributes if usual.get(key) != value]
+    if op.positional:
+        return f"{node.op}({', '.join([*names, *(d.expression for d in options[op.positional])])})"
+    shown = [f"{key}={attribute(value)}" for key, value in node.attributes if op.usual.get(key) != value]
+    return f"{node.op}({', '.join([*names, *shown])})"
 
 
 def _ranges(node: Node) -> str:

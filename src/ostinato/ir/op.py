@@ -10,8 +10,9 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
-from functools import reduce
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from functools import cached_property, reduce
 from math import prod
 from operator import mul
 from types import MappingProxyType
@@ -44,22 +45,116 @@ def _operands_only(*operands: Any) -> tuple[tuple[Any, ...], Attributes]:
     return operands, {}
 
 
-@dataclass(frozen=True, eq=False)
+class Kind(Enum):
+    """What an op does with the elements of its operands; passes and plans treat the ops of one kind alike."""
+
+    ELEMENTWISE = "each element of the result from one element of every operand"
+    VIEW = "the same elements in another order or number: no element is computed or carried"
+    COPY = "elements are carried to other places, or added there"
+    REDUCTION = "along dimensions of one instance at one step"
+    PRODUCT = "a dimension is contracted"
+    ROW_SUM = "over all steps and instances"
+    CONSTANT = "a number"
+
+
+class Binding(IntEnum):
+    """How strongly an expression binds in an equation; an operand that binds less is put into parentheses."""
+
+    CHOICE = 0
+    OR = 1
+    AND = 2
+    NOT = 3
+    COMPARED = 4
+    SUM = 5
+    TERM = 6
+    SIGN = 7
+    PRODUCT = 8
+    POWER = 9
+    ATOM = 10
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one vector of results takes of a processor, in multiply-adds of the same vector.
+
+    Attributes:
+        operations: how much of the throughput of a core: so many multiply-adds could have been done meanwhile.
+        latency: how long the result is waited for: so many multiply-adds one after another.
+    """
+
+    operations: int
+    latency: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Op:
-    """One record of the table; ops.py says what its fields mean."""
+    """One record of the table: all that passes, plans, explanations and tests know of an op.
+
+    Attributes:
+        name: as the text of a graph spells it, and by which vector code is registered (lower/vector_math.py).
+        n_operands: how many; None for any number from 1 up.
+        kind: what it does with elements.
+        shape: `shape(types, attributes)` gives (dtype, dims), or the `Reason` why there is none. It sees one instance at one
+            step.
+        numpy: `numpy(*arrays, **attributes)` computes. Every array has one leading axis in front of the dimensions of its type:
+            the instances, or instances and steps together, or 1 for what does not vary. Operands of elementwise ops come with
+            equal ranks.
+        derivative: one formula per operand: `(d, y, *operands, **attributes) -> contribution`, where `d` is the adjoint of the
+            result `y`. It is written with the same ops, so that it reads as a formula and is compiled like any other. None
+            means that nothing flows back. Where a formula gives too many dimensions, differentiate.py sums over those along
+            which the operand was broadcast.
+        arithmetic: what its elements count as in an account of arithmetic: "multiply_adds", "multiplications", "additions",
+            "functions", "others", or "" for none (explain/cost.py).
+        cost: what the cost model charges for a vector of results.
+        recomputed: whether computing it again in the backward pass is cheaper than storing and loading its result.
+        equation: how an equation writes it: `{0}` and `{1}` are the operands.
+        binding: of that equation.
+        doc: what the author of a cell reads, without a full stop.
+        call: turns what the user passes into operands and attributes.
+        infix: Python's operator between two operands, "" if there is none. The text of a graph is written with it.
+        prefix: the same in front of one operand.
+        commutative: whether a op b is b op a.
+        combine: of a reduction, the elementwise op that joins two elements.
+        sums_over_steps: whether the result takes in all steps; only backward programs have such ops.
+        whole_operands: whether one element of the result reads elements of an operand that lie elsewhere, so that a loop has
+            to finish the operand before.
+        internal: whether only passes make it; the author of a cell has no name for it.
+        result_varies: with what the result varies; None for: with whatever the operands vary.
+        dim_attributes: the attributes that are made of dimensions.
+        positional: the attribute whose dimensions follow the operands in the text of a graph, without its name; "" for none.
+        usual: attributes with the values that the text leaves out.
+        gist: a few words for what a result is; "" where there is nothing to say.
+    """
 
     name: str
-    n_operands: int | None  # None: any number, at least one
+    n_operands: int | None
+    kind: Kind
     shape: Callable[[Sequence[Type], Attributes], Shape]
     numpy: Callable[..., Any]
-    derivative: tuple[Callable[..., Any] | None, ...] = ()
-    equation: str = ""
+    derivative: tuple[Callable[..., Any] | None, ...]
+    arithmetic: str
+    cost: Cost
+    recomputed: bool
+    equation: str
+    binding: Binding
+    doc: str
     call: Callable[..., tuple[tuple[Any, ...], Attributes]] = _operands_only
-    elementwise: bool = False
     infix: str = ""
-    dim_attributes: tuple[str, ...] = ()  # attributes made of dimensions
-    result_varies: Varies | None = None  # None: with whatever its operands vary
-    doc: str = ""
+    prefix: str = ""
+    commutative: bool = False
+    combine: Op | None = None
+    sums_over_steps: bool = False
+    whole_operands: bool = False
+    internal: bool = False
+    result_varies: Varies | None = None
+    dim_attributes: tuple[str, ...] = ()
+    positional: str = ""
+    usual: Mapping[str, Any] = field(default_factory=dict)
+    gist: str = ""
+
+    @cached_property
+    def elementwise(self) -> bool:
+        return self.kind is Kind.ELEMENTWISE
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return apply(self, args, options)
@@ -94,9 +189,16 @@ def _of_name(name: str) -> Op:
     return OPS[name]
 
 
-def record(name: str, n_operands: int | None, **fields: Any) -> Op:
-    op = Op(name, n_operands, **fields)
-    object.__setattr__(op, "__doc__", fields["doc"])
+def record(name: str, *alike: Mapping[str, Any], **own: Any) -> Op:
+    """Add a record to the table; it is the function that the author of a cell calls, too.
+
+    Args:
+        alike: fields that it shares with others; a later one counts before an earlier one.
+        own: its own fields, which count before those.
+    """
+    fields: dict[str, Any] = {key: value for shared in (*alike, own) for key, value in shared.items()}
+    op = Op(name=name, **fields)
+    object.__setattr__(op, "__doc__", op.doc)
     object.__setattr__(op, "__name__", name)
     OPS[name] = op
     return op

@@ -12,15 +12,20 @@ from math import isnan
 from typing import Any
 
 from ..errors import FileError, lay_out
+from . import ops
 from .graph import HEADINGS, VARIES, Block, Graph, Node, Port, Program, Result, Value, result_type
 from .ops import OPS
 from .shapes import Dim, Reason, Type, Varies, parse_dim
 from .verify import problems
 
-_BINARY = {
-    ast.Add: "add", ast.Sub: "subtract", ast.Mult: "multiply", ast.Div: "divide", ast.Pow: "power", ast.MatMult: "matmul",
-    ast.BitAnd: "logical_and", ast.BitOr: "logical_or", ast.Lt: "less", ast.LtE: "less_equal", ast.Eq: "equal",
-}  # fmt: skip
+
+def _operator(symbol: str) -> type[ast.AST]:
+    """What Python's own parser makes of an operator between two operands."""
+    parsed = ast.parse(f"a {symbol} b", mode="eval").body
+    return type(parsed.ops[0] if isinstance(parsed, ast.Compare) else parsed.op)  # type: ignore[attr-defined]
+
+
+_BINARY = {_operator(op.infix): op.name for op in OPS.values() if op.infix}
 _PORT = re.compile(r"^(\w+)\s+(\w+)\s+(\w+\[[^\]]*\])\s*(.*)$")
 _RESULT = re.compile(r"^(output|state|record|gradient)\s+(\w+) = (\w+)(?: into (.*))?$")
 _NODE = re.compile(r"^(\w+)\s*=\s*(.*?)\s{2,}(\w+\[[^\]]*\])$")
@@ -70,7 +75,7 @@ def _unfit(graph: Graph, *, training: bool) -> Iterator[str]:
         if result.role not in ("output", "state") or result.block:
             yield f"`{result.name}` goes out as {result.role}"
     for node in graph.nodes:
-        if node.op.startswith("total"):
+        if node.record.sums_over_steps:
             yield f"`{node.value.name}` sums over steps"
     if not graph.with_role("input") or not graph.results_with("output"):
         yield "it has no input or no output"
@@ -182,7 +187,7 @@ class _Reader:
 
     def read_node(self, name: str, expression: str, type_text: str, section: str) -> None:
         op, args, attributes = self.call(ast.parse(expression, mode="eval").body)
-        if op == "constant":
+        if op == ops.constant.name:
             attributes["dtype"] = type_text.split("[")[0]
         declared = self.type(type_text, in_loop=section == "loop")
         expected = result_type(OPS[op], args, attributes)
@@ -203,19 +208,19 @@ class _Reader:
             case ast.Compare(left=a, ops=[operator], comparators=[b]):
                 return _BINARY[type(operator)], (self.value(a), self.value(b)), {}
             case ast.UnaryOp(op=ast.USub(), operand=a):
-                return "negative", (self.value(a),), {}
+                return ops.negative.name, (self.value(a),), {}
             case ast.Attribute(value=a, attr="T"):
                 value = self.value(a)
-                return "transpose", (value,), {"axes": tuple(-1 - i for i in range(len(value.type.dims)))}
+                return ops.transpose.name, (value,), {"axes": tuple(-1 - i for i in range(len(value.type.dims)))}
             case ast.Subscript(value=a, slice=ranges):
                 value = self.value(a)
-                return "slice", (value,), self.ranges(value, ranges)
+                return ops.slice_.name, (value,), self.ranges(value, ranges)
             case ast.Call(func=ast.Name(id="constant"), args=[number]):
-                return "constant", (), {"value": float(ast.unparse(number).replace("1e309", "inf"))}
-            case ast.Call(func=ast.Name(id=("reshape" | "stretch") as op), args=[a, *dims]):
-                return op, (self.value(a),), {"dims": tuple(map(self.dim, dims))}
+                return ops.constant.name, (), {"value": float(ast.unparse(number).replace("1e309", "inf"))}
+            case ast.Call(func=ast.Name(id=op), args=[a, *dims]) if op in OPS and OPS[op].positional:
+                return op, (self.value(a),), {OPS[op].positional: tuple(map(self.dim, dims))}
             case ast.Call(func=ast.Name(id=op), args=args, keywords=keywords) if op in OPS:
-                attributes = self.usual(op)
+                attributes = dict(OPS[op].usual)
                 for keyword in keywords:
                     attributes[str(keyword.arg)] = self.attribute(op, str(keyword.arg), keyword.value)
                 return op, tuple(map(self.value, args)), attributes
@@ -234,12 +239,6 @@ class _Reader:
             stop.append(self.dim(item.upper) if item.upper else dim)
             step.append(int(ast.unparse(item.step)) if item.step else 1)
         return {"start": tuple(start), "stop": tuple(stop), "step": tuple(step)}
-
-    @staticmethod
-    def usual(op: str) -> dict[str, Any]:
-        return {"sum": {"axes": (-1,), "keepdims": False}, "max": {"axes": (-1,), "keepdims": False}}.get(
-            op, {"axis": -1} if op == "concat" else {}
-        )
 
     def attribute(self, op: str, key: str, node: ast.expr) -> Any:
         if key not in OPS[op].dim_attributes:

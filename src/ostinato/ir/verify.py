@@ -111,7 +111,7 @@ def _section_problems(program: Program) -> Iterator[str]:
             yield f"`{node.value.name}` in `before` reads a state"
     for node in program.loop:
         moving.add(node.value.name)
-        if node.op.startswith("total"):
+        if node.record.sums_over_steps:
             yield f"`{node.value.name}` in the loop sums over all steps"
     made_after = {n.value.name for n in program.after}
     for result in program.results_with("state"):

@@ -23,8 +23,7 @@ from . import functions, numpy_calls
 from .array_methods import ELSEWHERE, METHODS, divmod_, floor_divide, xor
 
 # functions of Ostinato that a symbol is asked for as a method: `h.tanh()`
-INNER = ("constant", "negative", "pad", "slice", "stretch", "total", "total_per_instance", "total_product", "unpatches")
-FUNCTIONS = {op.name for op in ops.OPS.values() if not op.infix and op.name not in INNER}
+FUNCTIONS = {op.name for op in ops.OPS.values() if not (op.infix or op.prefix or op.internal)} - {ops.slice_.name}
 FUNCTIONS |= {
     name for name, value in vars(functions).items() if inspect.isfunction(value) and value.__module__ == functions.__name__
 }

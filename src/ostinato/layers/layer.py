@@ -14,7 +14,7 @@ import numpy as np
 from .. import files
 from ..calls import answering
 from ..checks import check_whole, is_truth
-from ..compiler import Compiled, compile_graph
+from ..compiler import Compiled
 from ..errors import DataError, FileError, OptionError, known_names, lay_out
 from ..explain import Explanation, explain
 from ..explain.alternatives import measured_times
@@ -28,9 +28,10 @@ from ..passes.simplify import simplify
 from ..plan.phases import CHOICES
 from ..process.pickling import carried, received, text_of
 from ..runtime.arguments import Call, Sequences
-from ..runtime.backends import BACKENDS, PLANS, PROGRAMS, Executable, chosen, executable, planned
+from ..runtime.backends import BACKENDS, PLANS, PROGRAMS, Executable, chosen
 from ..runtime.beginning import NOT_GIVEN, Beginning, NotGiven
 from ..runtime.masks import draw_masks, generator_of
+from ..runtime.programs import Programs
 from ..runtime.pullback import Gradients, Pullback
 from ..runtime.weights import Weights
 from ..structure.base import Placement
@@ -123,12 +124,11 @@ class Layer:
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
         self.backend, self.plan = backend, _checked_plan(graph.name, plan)
         self._graphs = graphs
-        self._compiled: dict[bool, Compiled] = {}
-        self._executables: dict[tuple[str, bool], Executable] = {}
-        self._reruns: dict[Any, Any] = {}  # shape of the first input -> a native.rerun.Rerun
+        self._reruns: dict[Any, Any] = {}  # shape of the first input -> a native.bound_call.Rerun
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
         ports = graph.with_role("weight", "bias")
         self.weights = Weights({p.name: p.value.type.sizes for p in ports}, DTYPES[graph.dtype], self.name, weight_format)
+        self._programs = Programs(graphs, backend, self.plan, self.weights.shapes)
 
     # --- what the compiler made of it
 
@@ -159,12 +159,12 @@ class Layer:
 
     def compiled(self, *, training: bool = False) -> Compiled:
         """Every stage of the pipeline; `training` is with dropout."""
+        return self._programs.compiled(training=self._truth(training))
+
+    def _truth(self, training: Any) -> bool:
         if not is_truth(training):
             raise OptionError(lay_out(f"{self.name}: `training` is True or False, not {training!r}"))
-        training = training and self._graphs[True] is not self._graphs[False]
-        if training not in self._compiled:
-            self._compiled[training] = compile_graph(self._graphs[training], passes=self.backend != "reference")
-        return self._compiled[training]
+        return bool(training)
 
     @property
     def n_parameters(self) -> int:
@@ -225,7 +225,7 @@ class Layer:
         if found is not None:
             return found  # type: ignore[no-any-return]
         call = self._sequences.call(inputs, named, state, lengths, reset)
-        ready = self._executable("forward", training=training)
+        ready = self._executable("forward", training)
         outcome = self._forward(call, ready, rng, self.weights.snapshot)
         if plain and again is None:
             self._prepare_rerun(inputs, call, ready)
@@ -260,8 +260,8 @@ class Layer:
         call.values = {name: array.copy() for name, array in call.values.items()}
         call.reset = None if call.reset is None else call.reset.copy()
         weights = self.weights.snapshot  # for both passes, whoever assigns others meanwhile
-        outcome = self._forward(call, self._executable("recording", training=training), rng, weights)
-        pullback = Pullback(self._sequences, self._executable("backward", training=training), weights, call, outcome)
+        outcome = self._forward(call, self._executable("recording", training), rng, weights)
+        pullback = Pullback(self._sequences, self._executable("backward", training), weights, call, outcome)
         return self._outputs(outcome, call), pullback
 
     @answering
@@ -277,19 +277,15 @@ class Layer:
             raise OptionError(lay_out(f"{self.name}: a reverse layer begins at the last step, and can not be streamed"))
         return Stream(self, self._sequences, state, n_instances, contexts)
 
-    def _executable(self, name: str, *, training: bool) -> Executable:
-        """One of the programs, ready to run; made once."""
-        ready = self._executables.get((name, training)) if isinstance(training, bool) else None
-        if ready is None:
-            compiled = self.compiled(training=training)
-            key = name, compiled is not self._compiled.get(False)
-            ready = self._executables.get(key) or executable(compiled, name, self.backend, self.weights.shapes, self.plan)
-            self._executables[key] = ready
-        return ready
+    def _executable(self, name: str, training: bool) -> Executable:
+        """One of the programs, ready to run."""
+        if training is not False and training is not True:
+            training = self._truth(training)
+        return self._programs.executable(name, training=training)
 
     def stepper(self, n_instances: int, values: Mapping[str, Array]) -> Any:
-        """What a stream of native code runs on: see native.engine.Stepper."""
-        return self._executable("forward", training=False).stepper(self.weights.snapshot, n_instances, values)
+        """What a stream of native code runs on: a native.stepper.Stepper."""
+        return self._programs.executable("forward").stepper(self.weights.snapshot, n_instances, values)
 
     def _forward(self, call: Call, ready: Executable, rng: Any, weights: Mapping[str, Array]) -> Outcome:
         if ready.masks:
@@ -320,7 +316,7 @@ class Layer:
         if not isinstance(program, str) or program not in PROGRAMS:
             headline = f"{self.name}: there is no program `{program}`; {known_names(str(program), PROGRAMS, 'programs')}"
             raise OptionError(lay_out(headline))
-        found = planned(self.compiled(), program, self.weights.shapes, self.plan, measure=True)
+        found = self._programs.planned(program, measure=True)
         return PlanReport(found, program, int(n_steps), int(n_instances), measured_times(measured, "plan_of"))
 
     def measure_plans(
@@ -354,16 +350,23 @@ class Layer:
     def with_plan(self, plan: str) -> Layer:
         """The same layer, weights and all, run by another plan; what the compiler made of it is shared."""
         other = copy(self)  # which has the same `weights`, drawn already or not
-        other.plan, other._executables, other._reruns = _checked_plan(self.name, plan), {}, {}  # noqa: SLF001 - one of us
+        other.plan = _checked_plan(self.name, plan)
+        other._programs = self._programs.with_plan(plan)  # noqa: SLF001 - one of us
         return other
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle, or a copy, holds no code: that is made again where it is needed. The graph has no need of the function."""
         functions = {"cell": carried(self.cell), "options": carried(self.options)}
-        return {**self.__dict__, "_compiled": {}, "_executables": {}, "_reruns": {}, **functions}
+        kept = {name: value for name, value in self.__dict__.items() if name != "_programs"}
+        return {**kept, "_reruns": {}, **functions}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_rng" in state:  # a pickle of version 0.1, which drew weights at once
+            state["_beginning"] = Beginning.ended(state["name"], state.pop("seed"), state.pop("_rng"))
+        for name in ("_compiled", "_executables"):  # of version 0.1, too
+            state.pop(name, None)
         self.__dict__.update(state)
+        self._programs = Programs(self._graphs, self.backend, self.plan, self.weights.shapes)
         self.cell, self.options = fitting(received(state["cell"]), self.graph), received(state["options"])
 
     def explain(self, *inputs: Any, **more: Any) -> Explanation:

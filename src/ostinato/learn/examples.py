@@ -76,6 +76,9 @@ class Examples:
         target, per_step, told = self._of_list(n_samples, lengths) if ragged else self._of_array(X, n_samples)
         self.__dict__.update(X=X, lengths=lengths, target=target, weights=weights, per_step=per_step, is_told=told)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({"is_told": True, **state})  # version 0.1 did not guess `per_step`
+
     def _of_array(self, X: Array, n_samples: int) -> tuple[Array, bool, bool]:
         """The target, whether it has steps, and whether that is sure."""
         target = checked("target", self.target, OWNER, any_kind=True)

@@ -104,6 +104,9 @@ class Loss:
         of_one.settle({of_one.dimensions[0]: 1, **options})
         self._layers: dict[tuple[int, str], Layer] = {}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({"shares": False, "options": {}, **state})  # a loss of version 0.1 had neither
+
     def __repr__(self) -> str:
         return f"<loss {self.name}>"
 

@@ -387,6 +387,18 @@ class UpdateRule(Restorable):
         own = {name: {s: a.copy() for s, a in kept.items()} for name, kept in self._own.items()}
         return {**self.__dict__, "_own": own, "_kernel": None, "_run": None, "_spares": Spares()}
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "_own" in state:
+            self.__dict__.update(state)
+            return
+        # version 0.1 kept what it remembers as one array for each state, over all parameters
+        self.__init__(state["_rule"], dtype=state["_dtype"], **state["_options"])  # type: ignore[misc]
+        self.settings.update(state["_settings"])
+        if state["state"]:
+            kinds = {name: Kind(shape, np.dtype(dtype)) for name, (shape, dtype) in state["_remembered"].items()}
+            self.state = RuleState(state["state"], kinds)
+        self.n_updates = state["n_updates"]
+
 
 def _takes_everything(weights: Any) -> bool:
     """Whether nothing that has the right shape is refused."""

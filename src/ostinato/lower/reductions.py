@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
+from ..ir.op import Kind
+from ..ir.ops import OPS
 from ..plan.plan import Stage
 from ..plan.views import View
 from . import llvm_text as llvm
 from .elementwise import Addresses, load_all, store_all, vectors
 from .kernel import Kernel, Lanes, i64
 from .vector_math import emit
-
-REDUCING = {"sum": "add", "max": "maximum"}
 
 
 def lower_reduce(k: Kernel, stage: Stage) -> None:
@@ -31,8 +31,8 @@ class _Reduction:
         rank = len(stage.domain)
         reduced = sorted(rank + axis for axis in stage.axes)
         kept = [i for i in range(rank) if i not in reduced]
-        self.reductions = [n for n in stage.nodes if n.op in REDUCING]
-        self.inside = [n for n in stage.nodes if n.op not in REDUCING]
+        self.reductions = [n for n in stage.nodes if n.record.kind is Kind.REDUCTION]
+        self.inside = [n for n in stage.nodes if n.record.kind is not Kind.REDUCTION]
         self.names = {n.value.name for n in self.reductions}
         self.targets = {n: _with_kept(v, stage.domain, reduced) for n, v in stage.stores if n in self.names}
         loads = [v for v in stage.loads.values() if isinstance(v, View)]
@@ -99,7 +99,7 @@ class _Reduction:
             value = k.number(source, k.plan.program.dtype, lanes.n) if isinstance(source, float) else known[node.args[0].name]
             if lanes.mask is not None and self.along_lanes:
                 value = k.b.select(lanes.mask, value, _neutral(k, node.op, lanes.n))
-            k.b.store(emit(k.b, REDUCING[node.op], k.b.load(slot, typ=value.type), value), slot)
+            k.b.store(emit(k.b, _combining(node.op), k.b.load(slot, typ=value.type), value), slot)
 
 
 def _with_kept(view: View, domain: Sequence[int], reduced: Sequence[int]) -> View:
@@ -113,13 +113,20 @@ def _with_kept(view: View, domain: Sequence[int], reduced: Sequence[int]) -> Vie
     return View(view.buffer, tuple(domain), full, view.offset)
 
 
+def _combining(op: str) -> str:
+    """The elementwise op by which a reduction joins two elements."""
+    combine = OPS[op].combine
+    assert combine is not None
+    return combine.name
+
+
 def _neutral(k: Kernel, op: str, n: int) -> llvm.Value:
     return k.number(0.0 if op == "sum" else -inf, k.plan.program.dtype, n)
 
 
 def across(k: Kernel, op: str, value: llvm.Value, n: int) -> llvm.Value:
     """The lanes of one vector together, halves by halves."""
-    name = REDUCING[op]
+    name = _combining(op)
     while n > 1:
         n //= 2
         undefined = llvm.Word(value.type, "poison")

@@ -21,7 +21,6 @@ from ..ir.shapes import Type, Varies
 from ..ir.verify import verify
 from ..language.tracer import Symbol, Tracer, value_of
 
-CHEAP = {"add", "subtract", "multiply", "negative", "maximum", "minimum", "abs", "slice", "reshape", "transpose", "stretch"}
 FEW = 4  # cheap operations one after another, at most
 DIFFERENTIABLE = ("input", "context", "state", "weight", "bias")
 
@@ -147,14 +146,14 @@ class _Adjoint:
         return verify(rename(graph, self._names()), "differentiate")  # type: ignore[no-any-return]
 
     def _computed_again(self, used: set[str]) -> list[Node]:
-        """The nodes of the forward pass whose values need not be recorded: see CHEAP."""
+        """The nodes of the forward pass whose values need not be recorded, since computing them again is cheap."""
         recorded = {p.name for p in self.tracer.ports if p.role == "recorded" and p.name in used}
         depth = dict.fromkeys(recorded, 0)
         depth |= {p.name: 0 for p in self.tracer.ports if p.role in ("weight", "bias")}
         depth |= {n.value.name: 0 for n in self.forward.nodes if n.op == "constant"}
         found: dict[str, Node] = {}
         for node in self.forward.nodes:
-            if node.op in CHEAP and all(a.name in depth for a in node.args):
+            if node.record.recomputed and all(a.name in depth for a in node.args):
                 least = 1 + max(depth[a.name] for a in node.args)
                 if least <= FEW and node.value.type.varies != Varies.NEVER:
                     found[node.value.name] = node

@@ -20,8 +20,6 @@ from ..ir.graph import Graph, Node, Value, result_type
 from ..ir.ops import OPS
 from ..ir.shapes import Dim, Reason, Type
 
-COMMUTATIVE = {"add", "multiply", "equal", "logical_and", "logical_or"}
-
 
 class Builder:
     """A growing list of nodes. `emit` returns the value of a new node, or of an equal or simpler one."""
@@ -48,7 +46,7 @@ class Builder:
         names = tuple(a.name for a in args)
         # the text of a number is its identity, so that -0.0 is not 0.0
         said = repr(sorted(attributes.items())) if attributes else ""
-        key = (op, tuple(sorted(names)) if op in COMMUTATIVE else names, said)
+        key = (op, tuple(sorted(names)) if OPS[op].commutative else names, said)
         if key in self._known:
             return self._known[key]
         value = Value(self._free(name), type_)

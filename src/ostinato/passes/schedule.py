@@ -75,7 +75,7 @@ def _awaited(nodes: Sequence[Node], new_states: Iterable[str]) -> set[str]:
 
 def _place(node: Node, reached: dict[str, str], awaited: set[str], *, hoist: bool) -> tuple[str, str]:
     name, varies = node.value.name, node.value.type.varies
-    summed = node.op.startswith("total")
+    summed = node.record.sums_over_steps
     if summed and (name in reached or not hoist):
         return "after", "it sums over all steps"
     if name not in reached:

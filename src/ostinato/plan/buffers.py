@@ -12,9 +12,10 @@ from math import prod
 from ..errors import InternalError
 from ..ir.analysis import apart
 from ..ir.graph import Node, Program, Result, Value
+from ..ir.op import Kind
 from ..ir.shapes import Varies
 from .accumulation import is_panel_product
-from .copies import MOVING, moves_of
+from .copies import moves_of
 from .phases import Phase, phases
 from .plan import Source, StateSlot
 from .views import Buffer, View, compact_strides
@@ -100,7 +101,7 @@ class Places:
                 continue
             phase = self.phase[name]
             space = phase.space
-            if node.op.startswith("total"):
+            if node.record.sums_over_steps:
                 space = value.type.varies
             elif phase == Phase.LOOP and name not in self._later:
                 space = Varies.INSTANCE
@@ -144,14 +145,14 @@ class Places:
             self.views[name] = self.views[node.args[0].name]
             if node.args[0].name in self._made:
                 self._made[name] = self._made[node.args[0].name]
-        elif node.op in ("slice", "transpose", "stretch", "reshape"):
+        elif node.record.kind is Kind.VIEW:
             self._place_view(node)
         else:
             self._compute(self._with_places(node), self.phase[name])
 
     def _with_places(self, node: Node) -> Node:
         """Products and sums over rows walk through memory: a number that one of them reads is put there."""
-        if node.op != "matmul" and not node.op.startswith("total"):
+        if node.op != "matmul" and not node.record.sums_over_steps:
             return node
         args = []
         for i, arg in enumerate(node.args):
@@ -171,7 +172,7 @@ class Places:
         self.phase[node.value.name] = phase
         self.views[node.value.name] = view
         self._made[node.value.name] = node
-        if node.op in MOVING or node.op in ("sum", "max") or node.op.startswith("total"):
+        if node.record.kind in (Kind.COPY, Kind.REDUCTION) or node.record.sums_over_steps:
             self.stored.add(node.value.name)
         return view
 

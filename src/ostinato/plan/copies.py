@@ -10,8 +10,6 @@ from ..ir.graph import Node
 from .plan import Move, Source
 from .views import View, compact_strides
 
-MOVING = ("concat", "pad", "patches", "unpatches", "total_per_instance")
-
 
 def moves_of(node: Node, sources: Sequence[Source], target: View) -> tuple[Move, ...]:
     """The moves of a node whose operands lie at `sources` and whose result lies at `target`."""

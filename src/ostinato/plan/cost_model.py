@@ -28,11 +28,6 @@ from .tiling import BLOCK, CHUNK, panel_bytes, stage_tiles, tile_for
 from .views import View
 
 STEPS, MANY = 100, 16  # what is assumed of a call: so many steps; from so many instances on, more make no difference
-# vector operations that a function takes, measured on AVX-512 as a multiple of a multiply-add
-VECTOR_OPERATIONS = {"tanh": 10, "sigmoid": 12, "exp": 10, "log": 14, "softplus": 24, "power": 30, "divide": 8, "sqrt": 8,
-                     "floor": 6, "remainder": 24}  # fmt: skip
-DEPTH = {"tanh": 16, "sigmoid": 20, "exp": 12, "log": 14, "softplus": 26, "power": 28, "divide": 5, "sqrt": 5, "floor": 5,
-         "remainder": 16}  # fmt: skip
 CALL = 3  # multiply-adds one after another that a call of a function and its loops take
 SCATTERED = 0.55  # of the bandwidth of a stream, beyond L1: tiles read and write a cache line here and there
 BROADCAST = 0.5  # of a load of a vector: one number for all lanes
@@ -204,7 +199,7 @@ class _Stage:
         self.writes = [(v.buffer, model.bytes_of(v)) for v in dict.fromkeys(writes) if v.buffer in varying]
         inside = [n for n in stage.nodes if stage.kind in ("product", "map", "reduce", "sum")]
         vectors = self.lead * self.n_blocks if stage.kind != "move" else -(-prod(stage.domain) // lanes)
-        operations = sum(VECTOR_OPERATIONS.get(n.op, 1) for n in inside) + len(stage.sums)
+        operations = sum(n.record.cost.operations for n in inside) + len(stage.sums)
         self.elementwise = vectors * operations * machine.multiply_add
         if stage.kind == "move":
             self.elementwise = vectors * machine.multiply_add
@@ -281,7 +276,7 @@ def _depth(nodes: Iterable[Node]) -> int:
     """The longest chain of elementwise operations in a stage, in multiply-adds one after another."""
     depth: dict[str, int] = {}
     for node in nodes:
-        depth[node.value.name] = DEPTH.get(node.op, 1) + max((depth.get(a.name, 0) for a in node.args), default=0)
+        depth[node.value.name] = node.record.cost.latency + max((depth.get(a.name, 0) for a in node.args), default=0)
     return max(depth.values(), default=0)
 
 

@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 from ..ir.graph import Node, Program
+from ..ir.op import Kind
 from ..ir.shapes import Varies
 
 CHOICES = {
@@ -25,9 +26,6 @@ CHOICES = {
     "fused": "products side by side, all of them in the loop",
     "hoisted": "products side by side, and those that no state reaches before the loop, for all steps at once",
 }
-
-
-VIEWS = ("slice", "reshape", "transpose", "stretch")
 
 
 class Phase(IntEnum):
@@ -66,7 +64,7 @@ def phases(program: Program, choice: str) -> dict[str, Phase]:
 def _phase(node: Node, section: str, found: dict[str, Phase]) -> Phase:
     latest = max((found[a.name] for a in node.args), default=Phase.PREPARE)
     varies = node.value.type.varies
-    if node.op.startswith("total"):
+    if node.record.sums_over_steps:
         varies = max(a.type.varies for a in node.args)
         if varies == Varies.STEP:
             return Phase.AFTER if section == "after" or latest >= Phase.AFTER else Phase.BEFORE
@@ -111,9 +109,9 @@ def _cheap(program: Program, found: dict[str, Phase]) -> list[Node]:
     for node in program.nodes:
         if found[node.value.name] != Phase.BEFORE:
             continue
-        if node.value.name not in handed_out or node.op in VIEWS:
+        if node.value.name not in handed_out or node.record.kind is Kind.VIEW:
             made.add(node.value.name)
-        plain = node.record.elementwise or node.op in VIEWS
+        plain = node.record.elementwise or node.record.kind is Kind.VIEW
         if plain and all(a.name not in made for a in node.args):
             may.append(node)
             made.discard(node.value.name)

@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from ..ir.graph import Node, Program, Value
+from ..ir.op import Kind
 from ..ir.shapes import Varies
 from .accumulation import Chain, chains
 from .buffers import Places
-from .copies import MOVING, moves_of
+from .copies import moves_of
 from .phases import Phase
 from .plan import Contraction, Move, Packing, Plan, Product, Segment, Source, Stage, Sum, Total
 from .views import Buffer, View
@@ -42,7 +43,7 @@ def plan_program(program: Program, shapes: Mapping[str, tuple[int, ...]], choice
     packings = [p for planner in phases.values() for p in planner.packings]
     for packing in packings:
         places.buffers[packing.panels] = Buffer(packing.panels, Varies.NEVER, 0, program.dtype)  # sized by the target
-    summed = [n.value.name for n in nodes if n.op.startswith("total")]
+    summed = [n.value.name for n in nodes if n.record.sums_over_steps]
     zeroed = tuple(dict.fromkeys(places.homes[name].buffer if name in places.homes else name for name in summed))
     prepared = tuple(name for name in places.buffers if places.phase.get(name) == Phase.PREPARE and name in places.stored)
     return Plan(program, choice, places.buffers, stages, tuple(packings), tuple(places.states.values()), places.ports,
@@ -161,7 +162,7 @@ class _PhasePlanner:
             return _Key("sum", node.value.type.sizes)
         if name in self.chains:
             return _Key("alone" if self.separate else "elements", node.value.type.sizes, name=name if self.separate else "")
-        if node.op in ("sum", "max"):
+        if node.record.kind is Kind.REDUCTION:
             return _Key("reduce", node.args[0].type.sizes, node.options["axes"])
         if node.record.elementwise:
             return self._with_reductions(node) or _Key("elements", node.value.type.sizes)
@@ -201,7 +202,7 @@ class _PhasePlanner:
         name = maker.value.name
         if self.keys[name] != self.keys[reader.value.name] or self.keys[name].kind == "alone":
             return False
-        if maker.op in ("sum", "max"):
+        if maker.record.kind is Kind.REDUCTION:
             return False
         chain = self.chains.get(reader.value.name)
         if chain is not None and any(self.made_here(v) is maker for t in chain.terms for v in (t.left, t.right)):
@@ -291,7 +292,7 @@ class _PhasePlanner:
             return self._split_products(key, nodes)
         if key.kind == "reduce":
             return [replace(self._walk("reduce", key.domain, nodes), axes=key.axes)]
-        if node.op in MOVING:
+        if node.record.kind is Kind.COPY:
             moves = self._moves(node)
             return [Stage("move", key.domain, (node,), moves=moves)] if moves else []
         if node.op == "matmul":
@@ -331,7 +332,7 @@ class _PhasePlanner:
 
     def _walk(self, kind: str, domain: tuple[int, ...], nodes: list[Node]) -> Stage:
         """A stage, with everything it reads from memory."""
-        inside = {n.value.name for n in nodes if n.op not in ("sum", "max", "total")}
+        inside = {n.value.name for n in nodes if n.record.kind not in (Kind.REDUCTION, Kind.ROW_SUM)}
         loads: dict[str, Source] = {}
         for node in nodes:
             chain = self.chains.get(node.value.name)

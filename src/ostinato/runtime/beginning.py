@@ -66,6 +66,13 @@ class Beginning:
         self._structures: Mapping[str, Placement] = {}
         self._simple: Callable[[], Graph] | None = None
 
+    @classmethod
+    def ended(cls, owner: str, seed: int, masks: np.random.Generator) -> Beginning:
+        """That of a layer whose weights are drawn, and whose dropout masks go on from here: one of version 0.1."""
+        beginning = cls(owner, seed)
+        beginning._masks = masks
+        return beginning
+
     def by(
         self, simple: Callable[[], Graph], how: Mapping[str, Initialiser | None], structures: Mapping[str, Placement]
     ) -> None:  # fmt: skip

@@ -209,7 +209,7 @@ class Weights(Mapping[str, Array]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """What comes out of a pickle is read-only again."""
-        self.__dict__.update(state)
+        self.__dict__.update({"_pending": None, **state})  # version 0.1 drew weights at once
         for array in self._arrays.values():
             array.setflags(write=False)
 
