@@ -39,6 +39,15 @@ def refuse_script() -> NoReturn:
     raise TensorError(lay_out(headline, source=user_source()))
 
 
+def refuse(sentence: str) -> NoReturn:
+    """What torch.nn answers with a ValueError.
+
+    Raises:
+        TensorValueError: always.
+    """
+    raise TensorValueError(lay_out(sentence, source=user_source()))
+
+
 class theirs:  # noqa: N801 - `with theirs():` is read as a sentence
     """PyTorch's code, whose errors are raised again as ours."""
 

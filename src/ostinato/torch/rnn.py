@@ -15,7 +15,7 @@ from torch.nn.utils.rnn import PackedSequence
 
 from .cells import cell_for
 from .packed import pack, timeline_of, unpack
-from .refusals import refuse_script, theirs
+from .refusals import refuse, refuse_script, theirs
 from .library import traced
 from .sequence import Call, full_timeline, sequence
 from .steps import DTYPES, Followed, Steps, steps_of, supported
@@ -210,11 +210,11 @@ class RNN(Recurrence):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with theirs():
             if "proj_size" in kwargs:
-                raise ValueError(NO_PROJECTION)
+                refuse(NO_PROJECTION)
             nonlinearity = args[3] if len(args) > 3 else kwargs.pop("nonlinearity", "tanh")
             args = args[:3] + args[4:]
             if nonlinearity not in ("tanh", "relu"):
-                raise ValueError(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
+                refuse(f"Unknown nonlinearity '{nonlinearity}'. Select from 'tanh' or 'relu'.")
             self.nonlinearity = nonlinearity
             super().__init__(f"RNN_{nonlinearity.upper()}", *args, **kwargs)
 
@@ -227,7 +227,7 @@ class GRU(Recurrence):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         with theirs():
             if "proj_size" in kwargs:
-                raise ValueError(NO_PROJECTION)
+                refuse(NO_PROJECTION)
             super().__init__("GRU", *args, **kwargs)
 
 
