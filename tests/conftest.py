@@ -51,7 +51,15 @@ if "OSTINATO_CACHE" not in os.environ:  # the tests neither fill nor need the ca
     folder = tempfile.mkdtemp(prefix="ostinato-")
     os.environ["OSTINATO_CACHE"] = folder  # the processes of pytest-xdist share it
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-AS_A_USER = ("test_torch_", "test_native", "test_documentation", "test_examples", "test_cli_learning", "test_jit", "test_structured")
+AS_A_USER = (
+    "test_torch_",
+    "test_native",
+    "test_documentation",
+    "test_examples",
+    "test_cli_learning",
+    "test_jit",
+    "test_structured",
+)
 
 
 @pytest.fixture(autouse=True, scope="module")

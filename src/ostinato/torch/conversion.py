@@ -1,7 +1,7 @@
 """A module of PyTorch as a Layer or Network that needs no PyTorch, and the way back.
 
-The cells are the library's: of PyTorch's two biases that are added there is one here, their sum; on the way back it is the first
-of the two, and the second is 0.
+The cells are the library's: of PyTorch's two biases that are added there is one here, their sum; on the way back it is the
+first of the two, and the second is 0.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from .. import cells
 from ..errors import DataTypeError, lay_out
 from ..ir.ops import relu, tanh
+from ..language.cell import Cell
+from ..language.functions import ACTIVATIONS, identity
 from ..layers.layer import Layer
 from ..layers.network import Bidirectional, Dropout, Network
 from ..process.pickling import received
@@ -72,7 +74,7 @@ def _linear(module: nn.Linear) -> Layer:
     return layer
 
 
-# --- recurrent modules ------------------------------------------------------------------------------------------------------------
+# --- recurrent modules -------------------------------------------------------------------------------------------------------
 
 
 def _gates(p: Mapping[str, Array], letters: str) -> dict[str, tuple[Array, Array, Array, Array]]:
@@ -123,7 +125,7 @@ def _kind(mode: str, projected: int) -> tuple[Any, dict[str, Any]]:
 def _stack(module: nn.RNNBase) -> Layer | Network:
     n_directions = 2 if module.bidirectional else 1
     cell, options = _kind(module.mode, module.proj_size)
-    made = {"dtype": _dtype(module), "batch_first": module.batch_first}
+    made: dict[str, Any] = {"dtype": _dtype(module), "batch_first": module.batch_first}
     parts: list[Any] = []
     for layer in range(module.num_layers):
         own = []
@@ -163,7 +165,7 @@ def _mode_of(module: nn.RNNCellBase) -> str:
     return "LSTM" if isinstance(module, nn.LSTMCell) else "GRU"
 
 
-# --- the way back -----------------------------------------------------------------------------------------------------------------
+# --- the way back ------------------------------------------------------------------------------------------------------------
 
 
 def module(layer: Layer) -> nn.Module:
@@ -179,32 +181,38 @@ def module(layer: Layer) -> nn.Module:
     if cell is None:
         headline = f"{layer.name}: a layer from a file has no function for its cell any more"
         raise DataTypeError(lay_out(headline, hint="Recurrent(your_cell, ...) and its parameters, by name"))
-    sizes, w = layer.sizes, layer.weights
+    sizes, options, w = layer.sizes, _options(cell, layer.options), layer.weights
     plain = not layer.structures and not layer.reverse
     n = {"input_size": sizes.get("n_inputs"), "hidden_size": sizes.get("n_neurons")}
     made: nn.Module
-    if (
-        plain
-        and cell is cells.dense
-        and layer.options.get("phi", None) in (None, getattr(cells.dense, "options", {}).get("phi"))
-    ):
+    if plain and cell is cells.dense and options["phi"] is identity:
         made = nn.Linear(sizes["n_inputs"], sizes["n_outputs"], dtype=dtype)
         return _filled(made, {"weight": w["W"].T, "bias": w["b"]})
-    if plain and cell is cells.lstm and not any(layer.options.values()):
+    if plain and cell is cells.lstm and not any(options.values()):
         made = LSTM(**n, batch_first=layer.batch_first, dtype=dtype)
         split = sizes["n_inputs"]
         parts = {g: (w[f"W_{g}"][:split], w[f"W_{g}"][split:], w[f"b_{g}"], 0 * w[f"b_{g}"]) for g in "ifgo"}
         return _filled(made, _joined(parts))
-    if plain and cell is cells.gru and not any(layer.options.values()):
+    if plain and cell is cells.gru and not any(options.values()):
         made = GRU(**n, batch_first=layer.batch_first, dtype=dtype)
         parts = {g: (w[f"W_{g}"], w[f"U_{g}"], w[f"b_{g}"], w["b_hn"] if g == "n" else 0 * w[f"b_{g}"]) for g in "rzn"}
         return _filled(made, _joined(parts))
-    phi = layer.options.get("phi")
+    phi = options.get("phi")
     if plain and cell is cells.recurrent and phi in (tanh, relu):
         made = RNN(**n, nonlinearity="tanh" if phi is tanh else "relu", batch_first=layer.batch_first, dtype=dtype)
         return _filled(made, _joined({"y": (w["W_x"], w["W_y"], w["b"], 0 * w["b"])}))
-    made = Recurrent(cell, batch_first=layer.batch_first, reverse=layer.reverse, dtype=dtype, **layer.sizes, **layer.options)
+    more: dict[str, Any] = {**layer.sizes, **options}
+    made = Recurrent(cell, batch_first=layer.batch_first, reverse=layer.reverse, dtype=dtype, **more)
     return _filled(made, dict(w))
+
+
+def _options(cell: Cell, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a layer as its cell takes them: in a file they are text."""
+    found = {**cell.options, **given}
+    for name, value in given.items():
+        if isinstance(value, str) and not isinstance(cell.options.get(name), str):
+            found[name] = ACTIVATIONS[value] if value in ACTIVATIONS else float(value)
+    return found
 
 
 def _joined(gates: Mapping[str, tuple[Any, Any, Any, Any]]) -> Weights:

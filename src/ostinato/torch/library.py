@@ -12,7 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..errors import lay_out
 from . import sequence as eager
+from .refusals import TensorError
 from .steps import Followed, Steps, steps_of_text
 
 ARGUMENTS = "str program, Tensor[] tensors, Tensor? lengths, Tensor? reset, bool reverse, bool batch_first, bool training"
@@ -41,7 +43,7 @@ def _call(
     """What the ops share; the tensors without masks."""
     steps = steps_of_text(program)
     n = len(steps.inputs) + len(steps.contexts) + len(steps.states) + len(steps.weights)
-    timeline = eager.timeline_for(steps, tensors, lengths, reverse=reverse, batch_first=batch_first)
+    timeline = eager.timeline_for(tensors, lengths, reverse=reverse, batch_first=batch_first)
     masks = dict(zip([p.name for p in steps.masks], tensors[n:], strict=True)) if training and steps.drops else {}
     followed = _followed(program, tensors[n - len(steps.weights) : n])
     return eager.Call(steps, timeline, reset, masks, training, followed), tensors[:n]
@@ -78,7 +80,7 @@ for _name, _run in (("sequence", _run_sequence), ("recording", _run_recording), 
     LIBRARY.impl(_name, _run, "CPU")
 
 
-# --- shapes, for tensors without numbers ------------------------------------------------------------------------------------------
+# --- shapes, for tensors without numbers -------------------------------------------------------------------------------------
 
 
 def _shapes(steps: Steps, tensors: list[Tensor], *, batch_first: bool) -> tuple[list[Tensor], Any, Any]:
@@ -117,7 +119,7 @@ def _shape_of_backward(
     return [torch.empty_like(t, memory_format=torch.contiguous_format) for t in tensors[:n]]
 
 
-# --- gradients --------------------------------------------------------------------------------------------------------------------
+# --- gradients ---------------------------------------------------------------------------------------------------------------
 
 
 def _keep(ctx: Any, inputs: tuple[Any, ...], output: list[Tensor]) -> None:
@@ -138,11 +140,8 @@ def _kept(ctx: Any) -> tuple[list[Tensor], Tensor, Tensor | None, Tensor | None]
 def _back(ctx: Any, adjoints: list[Tensor]) -> tuple[Any, ...]:
     tensors, arena, lengths, reset = _kept(ctx)
     steps = steps_of_text(ctx.program)
-    shapes = _shapes(steps, tensors, batch_first=ctx.how[1])[0] if any(d is None for d in adjoints[: ctx.n_results]) else None
-    given = [
-        d if d is not None else torch.zeros_like(shapes[i])  # type: ignore[index]
-        for i, d in enumerate(adjoints[: ctx.n_results])
-    ]
+    shapes = _shapes(steps, tensors, batch_first=ctx.how[1])[0] if any(d is None for d in adjoints[: ctx.n_results]) else []
+    given = [d if d is not None else torch.zeros_like(shapes[i]) for i, d in enumerate(adjoints[: ctx.n_results])]
     found = torch.ops.ostinato.backward(given, arena, ctx.program, tensors, lengths, reset, *ctx.how)
     return None, [*found, *[None] * (ctx.n - len(found))], None, None, None, None, None
 
@@ -151,9 +150,6 @@ torch.library.register_autograd("ostinato::recording", _back, setup_context=_kee
 
 
 def _refuse_again(ctx: Any, *_: Any) -> Any:
-    from .refusals import TensorError
-    from ..errors import lay_out
-
     headline = "a derivative of a derivative cannot be taken inside torch.compile"
     raise TensorError(lay_out(headline, hint="take it outside: the module itself can be differentiated any number of times"))
 

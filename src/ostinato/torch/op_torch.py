@@ -1,8 +1,9 @@
 """What each op computes with PyTorch: the table of ops in PyTorch's own functions, as ir/op_numpy.py has it for NumPy.
 
-Every tensor has one leading axis in front of the dimensions of its type: instances, or instances and steps together, or 1. All of
-it can be differentiated any number of times, mapped and moved to any device, since it is nothing but PyTorch. At corners where a
-derivative is infinite the gradients are PyTorch's: it multiplies an adjoint of 0 by infinity, where the table passes 0 back.
+Every tensor has one leading axis in front of the dimensions of its type: instances, or instances and steps together, or 1.
+All of it can be differentiated any number of times, mapped and moved to any device, since it is nothing but PyTorch. At
+corners where a derivative is infinite the gradients are PyTorch's: it multiplies an adjoint of 0 by infinity, where the table
+passes 0 back.
 """
 
 from __future__ import annotations

@@ -10,8 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..errors import DataError, OptionError, known_names, lay_out
-from ..initialise import initialiser
+from ..errors import OptionError, known_names, lay_out
 from ..ir.timeline import Timeline
 from ..language.cell import Cell, refuse_no_cell
 from ..layers.layer import Layer
@@ -97,7 +96,7 @@ class Recurrent(nn.Module):
         Raises:
             TensorError: something does not fit.
         """
-        if torch.jit.is_tracing():
+        if torch._C._get_tracing_state() is not None:  # noqa: SLF001 - what torch.jit.is_tracing asks
             refuse_script()
         weights = [getattr(self, name) for name in self.names["weight"]]
         given = self._given(inputs, named)
@@ -135,8 +134,8 @@ class Recurrent(nn.Module):
         if lengths is None:
             timeline = full_timeline(n_steps, n_instances, self.reverse, self.batch_first)
         else:
-            ends = whole_lengths(np.asarray(torch.as_tensor(lengths).cpu()), n_steps, n_instances, self.cell_name)
-            timeline = Timeline(n_steps, n_instances, ends, reverse=self.reverse, batch_first=self.batch_first)
+            counts = whole_lengths(np.asarray(torch.as_tensor(lengths).cpu()), n_steps, n_instances, self.cell_name)
+            timeline = Timeline(n_steps, n_instances, counts, reverse=self.reverse, batch_first=self.batch_first)
         followed = self.__dict__.setdefault("_followed", {}).setdefault(dtype, Followed())
         call = Call(steps, timeline, reset, {}, self.training, followed, self.__dict__.get("_frozen", False))
         if self.training and steps.drops:
@@ -167,7 +166,7 @@ class Recurrent(nn.Module):
             raise TensorError(lay_out(f"{owner}: no value is given for {', '.join(missing)}"))
         for name, value in values.items():
             if not isinstance(value, Tensor):
-                raise TensorError(lay_out(f"{owner}: `{name}` is a tensor, not a {type(value).__name__}"))
+                raise TensorError(lay_out(f"{owner}: `{name}` is a tensor, not of the type {type(value).__name__}"))
         return [values[name] for name in names]
 
     def _check(self, given: list[Tensor], leading: Any, n_instances: int) -> None:
@@ -192,7 +191,9 @@ class Recurrent(nn.Module):
                 raise TensorError(lay_out(f"{owner}: {len(state)} states are given, and it has {len(names)}: {listing}"))
             state = dict(zip(names, state, strict=True))
         if state is not None and not isinstance(state, Mapping):
-            raise TensorError(lay_out(f"{owner}: `state` is a tuple of tensors or a dictionary, not a {type(state).__name__}"))
+            raise TensorError(
+                lay_out(f"{owner}: `state` is a tuple of tensors or a dictionary, not of the type {type(state).__name__}")
+            )
         state = state or {}
         for name in state:
             if name not in names:

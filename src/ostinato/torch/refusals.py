@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import NoReturn
 
-from ..errors import ArgumentError, DataError, DataTypeError, OstinatoError, lay_out
-from ..ir.op import user_source
+from ..errors import DataError, DataTypeError, OstinatoError, lay_out, user_source
 
 
 class TensorError(DataError, RuntimeError):
@@ -18,15 +17,6 @@ class TensorValueError(DataError, ValueError):
 
 class TensorTypeError(DataTypeError, TypeError):
     """Something of another type, where PyTorch raises a TypeError."""
-
-
-class NoSuchArgumentError(ArgumentError, TypeError):
-    """A call with arguments that do not exist or are missing, where Python raises a TypeError."""
-
-
-CLASSES: dict[type[Exception], type[OstinatoError]] = {
-    RuntimeError: TensorError, ValueError: TensorValueError, TypeError: TensorTypeError,
-}  # fmt: skip
 
 
 def refuse_script() -> NoReturn:
@@ -54,9 +44,13 @@ class theirs:  # noqa: N801 - `with theirs():` is read as a sentence
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: Any, error: BaseException | None, traceback: Any) -> None:
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
         if error is None or isinstance(error, OstinatoError):
             return
-        for known, ours in CLASSES.items():
-            if isinstance(error, known):
-                raise ours(lay_out(str(error), source=user_source())) from None
+        text = lay_out(str(error), source=user_source())
+        if isinstance(error, RuntimeError):
+            raise TensorError(text) from None
+        if isinstance(error, ValueError):
+            raise TensorValueError(text) from None
+        if isinstance(error, TypeError):
+            raise TensorTypeError(text) from None

@@ -1,7 +1,7 @@
 """RNN, GRU and LSTM, as torch.nn has them: the same constructor, parameters, initial values, arguments, results and errors.
 
-They are subclasses of nn.RNNBase and not of nn.LSTM itself, since TorchDynamo refuses every subclass of nn.RNN, nn.GRU and nn.LSTM;
-`isinstance(module, nn.LSTM)` is False therefore.
+They are subclasses of nn.RNNBase and not of nn.LSTM itself, since TorchDynamo refuses every subclass of nn.RNN, nn.GRU and
+nn.LSTM; `isinstance(module, nn.LSTM)` is False therefore.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 from torch.nn.utils.rnn import PackedSequence
 
 from .cells import cell_for
+from .library import traced
 from .packed import pack, timeline_of, unpack
 from .refusals import refuse, refuse_script, theirs
-from .library import traced
 from .sequence import Call, full_timeline, sequence
 from .steps import DTYPES, Followed, Steps, steps_of, supported
 
@@ -40,7 +40,7 @@ class Recurrence(nn.RNNBase):
         Raises:
             TensorError, TensorValueError: what torch.nn refuses.
         """
-        if torch.jit.is_tracing():
+        if torch._C._get_tracing_state() is not None:  # noqa: SLF001 - what torch.jit.is_tracing asks
             refuse_script()
         weights = [getattr(self, name) for name in self._flat_weights_names]
         packed = isinstance(input, PackedSequence)
@@ -154,7 +154,7 @@ class Recurrence(nn.RNNBase):
             return False
         if hx is None:
             return True
-        n_instances = n_packed if packed else 1 if single else x.shape[0 if first else 1]
+        n_instances = n_packed if n_packed is not None else 1 if single else x.shape[0 if first else 1]
         return self._hidden_fits(x, hx, n_instances, 2 if single and not packed else 3, casting=casting)
 
     def _hidden_fits(self, x: Tensor, hx: Hidden, n_instances: int, rank: int, *, casting: bool) -> bool:
@@ -187,7 +187,7 @@ def _followed(module: nn.Module, *key: Any) -> Followed:
     return kept[key]
 
 
-def programs(mode: str, bias: bool, n_inputs: int, n_neurons: int, n_projected: int, dtype: str) -> Steps:  # noqa: FBT001 - a key
+def programs(mode: str, bias: bool, n_inputs: int, n_neurons: int, n_projected: int, dtype: str) -> Steps:
     """The programs of one layer of one direction."""
     cell, options = cell_for(mode, bias=bias, projected=n_projected > 0)
     projected = {"n_projected": n_projected} if n_projected else {}
@@ -195,7 +195,7 @@ def programs(mode: str, bias: bool, n_inputs: int, n_neurons: int, n_projected: 
 
 
 @torch.compiler.assume_constant_result
-def program_text(mode: str, bias: bool, n_inputs: int, n_neurons: int, n_projected: int, dtype: str) -> str:  # noqa: FBT001
+def program_text(mode: str, bias: bool, n_inputs: int, n_neurons: int, n_projected: int, dtype: str) -> str:
     """Their text, for a graph that is being traced."""
     if torch.onnx.is_in_onnx_export():
         refuse_script()
@@ -235,8 +235,8 @@ class LSTM(Recurrence):
     """torch.nn.LSTM: gates i, f, g and o; with `proj_size` the projection of Sak, Senior and Beaufays 2014."""
 
     theirs = nn.LSTM
-    check_forward_args = nn.LSTM.check_forward_args  # what nn.LSTM.forward asks of itself
-    permute_hidden = nn.LSTM.permute_hidden
+    check_forward_args = nn.LSTM.check_forward_args  # type: ignore[assignment] # what nn.LSTM.forward asks of itself
+    permute_hidden = nn.LSTM.permute_hidden  # type: ignore[assignment]
     get_expected_cell_size = nn.LSTM.get_expected_cell_size
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -1,8 +1,8 @@
 """One cell over one sequence of tensors: by native code where that can be, else by the cell's own graph in PyTorch's ops.
 
-Native code computes outputs and first derivatives of plain tensors on a CPU. The graph in PyTorch's ops (definition.py) does the
-rest: other devices, mapped and forward-mode tensors, and derivatives of derivatives, for which the forward pass is computed once
-more where they are asked for.
+Native code computes outputs and first derivatives of plain tensors on a CPU. The graph in PyTorch's ops (definition.py) does
+the rest: other devices, mapped and forward-mode tensors, and derivatives of derivatives, for which the forward pass is computed
+once more where they are asked for.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
+from ..native.threads import set_threads
 from . import definition
 from .steps import Followed, Steps
 
@@ -62,7 +63,7 @@ def sequence(call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[
     if not native_can(call.steps, tensors):
         return by_definition(call, tensors)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        results = _Sequence.apply(call, *tensors)  # type: ignore[no-untyped-call]
+        results = _Sequence.apply(call, *tensors)
     else:
         results = forward(call, "forward", tensors)[0]
     n = len(call.steps.outputs)
@@ -70,7 +71,7 @@ def sequence(call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[
 
 
 def timeline_for(
-    steps: Steps, tensors: Sequence[Tensor], lengths: Tensor | None, *, reverse: bool, batch_first: bool
+    tensors: Sequence[Tensor], lengths: Tensor | None, *, reverse: bool, batch_first: bool
 ) -> Timeline:  # fmt: skip
     """The steps and instances of these tensors."""
     first, second = tensors[0].shape[:2]
@@ -83,13 +84,13 @@ def timeline_for(
 
 
 @lru_cache(maxsize=64)
-def full_timeline(n_steps: int, n_instances: int, reverse: bool, batch_first: bool) -> Timeline:  # noqa: FBT001 - cached
+def full_timeline(n_steps: int, n_instances: int, reverse: bool, batch_first: bool) -> Timeline:
     """That of sequences which are all equally long."""
     return Timeline(n_steps, n_instances, reverse=reverse, batch_first=batch_first)
 
 
 def drawn(call: Call, like: Tensor) -> dict[str, Tensor]:
-    """The dropout masks of a call, drawn by PyTorch's generator: 0 with the probability that the cell says, else 1 / (1 - rate)."""
+    """The dropout masks of a call, of PyTorch's generator: 0 with the probability that the cell says, else 1 / (1 - rate)."""
     leading = {Varies.STEP: call.timeline.leading, Varies.INSTANCE: (call.timeline.n_instances,), Varies.NEVER: (1,)}
     found = {}
     for port in call.steps.masks:
@@ -114,7 +115,7 @@ def native_can(steps: Steps, tensors: Sequence[Tensor]) -> bool:
     return True
 
 
-# --- native code ----------------------------------------------------------------------------------------------------------------
+# --- native code -------------------------------------------------------------------------------------------------------------
 
 
 def _array(tensor: Tensor) -> Array:
@@ -135,9 +136,21 @@ def _values(call: Call, tensors: Sequence[Tensor]) -> dict[str, Array]:
     return values
 
 
+_threads = [0]  # those of PyTorch when they were last looked at
+
+
+def _follow_threads() -> None:
+    """As many threads as PyTorch has: whoever sets those means ours too."""
+    n = torch.get_num_threads()
+    if n != _threads[0]:
+        _threads[0] = n
+        set_threads(n)
+
+
 def forward(call: Call, program: str, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Any, Any]:
     """By native code: outputs and final states; what was recorded; the weights that it was computed with."""
     steps = call.steps
+    _follow_threads()
     weights = call.followed.current(steps.weights, call.split(tensors)[2], stay=call.stay)
     reset = None if call.reset is None else call.reset.numpy()
     ready = steps.executable(program, training=call.training)
@@ -155,7 +168,10 @@ def backward(call: Call, tensors: Sequence[Tensor], adjoints: Sequence[Tensor], 
     placed = steps.placed[training, timeline.plain]
     rows = {Varies.STEP: (timeline.n_rows,), Varies.INSTANCE: (timeline.n_instances,), Varies.NEVER: (1,)}
     known = steps.arena(training=training)
-    shapes = {n: (*(timeline.leading if n in placed else rows[varies]), *sizes) for n, varies, sizes, _ in known.records}
+    shapes = {
+        n: (*(timeline.leading if varies == Varies.STEP and n in placed else rows[varies]), *sizes)
+        for n, varies, sizes, _ in known.records
+    }
     values = _values(call, tensors) | known.take(arena, shapes, timeline.n_steps, timeline.n_instances)
     names = [*(("output", n) for n in steps.outputs), *(("state", n) for n in steps.states)]
     of = dict(zip(names, map(_array, adjoints), strict=True))
@@ -190,13 +206,13 @@ class _Sequence(torch.autograd.Function):
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> Any:
         results, outcome, _ = forward(call, "recording", tensors)
         ctx.call, ctx.shapes = call, [r.shape for r in results]
-        ctx.set_materialize_grads(False)  # noqa: FBT003 - PyTorch's
+        ctx.set_materialize_grads(False)
         arena = call.steps.arena(training=call.training)
         ctx.save_for_backward(*tensors, arena.put(outcome.records, call.timeline.n_steps, call.timeline.n_instances))
         return tuple(results)
 
     @staticmethod
-    def backward(ctx: Any, *adjoints: Tensor | None) -> Any:  # type: ignore[override]
+    def backward(ctx: Any, *adjoints: Tensor | None) -> Any:
         call, wanted = ctx.call, ctx.needs_input_grad[1:]
         *tensors, arena = ctx.saved_tensors
         if torch.is_grad_enabled():
@@ -224,7 +240,7 @@ def _again(
     return [(torch.zeros_like(t) if (g := next(left)) is None else g) if w else None for t, w in zip(mine, wanted, strict=True)]
 
 
-# --- the cell's graph in PyTorch's ops ------------------------------------------------------------------------------------------
+# --- the cell's graph in PyTorch's ops ---------------------------------------------------------------------------------------
 
 
 def by_definition(call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:

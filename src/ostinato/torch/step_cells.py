@@ -23,7 +23,7 @@ class StepCell(nn.RNNCellBase):
 
     def _run(self, x: Tensor, hx: tuple[Tensor, ...] | None) -> tuple[Tensor, ...]:
         """One step; the states that follow."""
-        if torch.jit.is_tracing():
+        if torch._C._get_tracing_state() is not None:  # noqa: SLF001 - what torch.jit.is_tracing asks
             refuse_script()
         single = x.dim() == 1
         if single:
@@ -44,7 +44,7 @@ class StepCell(nn.RNNCellBase):
             last = kept.get("last")
             goes_on = hx is not None and last is not None and last() is hx[0]  # weights do not change inside a sequence
             stay = goes_on or self.__dict__.get("_frozen", False)
-            call = Call(programs(*key), full_timeline(1, n, False, False), followed=followed, stay=stay)  # noqa: FBT003
+            call = Call(programs(*key), full_timeline(1, n, False, False), followed=followed, stay=stay)
             states = sequence(call, tensors)[1]
         states = [s.to(given)[0] if single else s.to(given) for s in states]
         if not torch.compiler.is_compiling():

@@ -1,8 +1,8 @@
 """A cell with sizes and a dtype, without weights: its programs, which run on tensors that PyTorch holds.
 
-Weights are followed: a copy of each is kept, compared bit by bit with PyTorch's tensor where a sequence begins, and replaced (and
-packed anew) only if a bit differs. PyTorch's own marks do not tell: fused optimisers, `tensor.data` and `tensor.numpy()` change
-values and leave the version of a tensor as it was.
+Weights are followed: a copy of each is kept, compared bit by bit with PyTorch's tensor where a sequence begins, and replaced
+(and packed anew) only if a bit differs. PyTorch's own marks do not tell: fused optimisers, `tensor.data` and `tensor.numpy()`
+change values and leave the version of a tensor as it was.
 """
 
 from __future__ import annotations

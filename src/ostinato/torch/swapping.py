@@ -1,4 +1,4 @@
-"""All recurrent modules of a model exchanged in place, and back: by their class, so that whatever holds them holds them still."""
+"""All recurrent modules of a model exchanged in place, and back: by their class, so that who holds them holds them still."""
 
 from __future__ import annotations
 
