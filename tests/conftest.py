@@ -4,8 +4,8 @@
 
 The guard looks at a whole, successful run only: nothing chosen by path or by name, nothing failed. It then lists the `raise`
 statements of src/ostinato that no test has reached, and the run fails. It works under `pytest -n` too: the workers hand their
-sites to the first process. The doors to other frameworks have commands of their own, `pytest tests/doors/torch`, and are guarded
-by them.
+sites to the first process. The doors to other frameworks have commands of their own, `pytest tests/doors/torch`, and are
+guarded by them.
 """
 
 from __future__ import annotations

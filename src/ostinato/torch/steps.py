@@ -81,8 +81,7 @@ class Steps:
         """The program "forward", "recording" or "backward", ready to run."""
         key = name, training and self.drops
         if key not in self._executables:
-            shapes = {n: self.shapes[n] for n in self.weights}
-            self._executables[key] = executable(self.compiled(training=training), name, self.backend, shapes, "automatic")
+            self._executables[key] = executable(self.compiled(training=training), name, self.backend, "automatic")
         return self._executables[key]
 
     def routes(self, *, training: bool) -> Routes:

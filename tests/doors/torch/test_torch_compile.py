@@ -136,7 +136,7 @@ def test_torchscript_is_answered_with_one_sentence(make):
 
 def test_the_exporter_to_onnx_is_answered_with_the_same_sentence(tmp_path):
     pytest.importorskip("onnxscript")
-    with pytest.raises(Exception) as caught:  # noqa: B017 - the exporter's own class
+    with pytest.raises(Exception) as caught:
         torch.onnx.export(ours.LSTM(3, 4).eval(), (X,), tmp_path / "m.onnx", verbose=False)
     error, words = caught.value, []
     while error is not None:

@@ -1,4 +1,4 @@
-"""RNN, GRU, LSTM and their cells are those of torch.nn: parameters, initial values, arguments, results, gradients, masks, words."""
+"""RNN, GRU, LSTM and their cells are those of torch.nn: parameters, arguments, results, gradients, masks, words."""
 
 import warnings
 
