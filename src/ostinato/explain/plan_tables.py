@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from ..ir import ops
 from ..ir.shapes import Varies
 from ..plan.candidates import Planned
 from ..plan.cost_model import PlanCost, StageCost
@@ -155,7 +156,9 @@ def computes(stage: Stage) -> str:
     elif stage.contraction:
         lines.append(f"{_name(stage.contraction.left)} @ {_name(stage.contraction.right)}")
     made = stage.product.names if stage.product else ()
-    counted = Counter(n.op for n in stage.nodes if n.value.name not in made or (n.record.elementwise and n.op != "add"))
+    counted = Counter(
+        n.op for n in stage.nodes if n.value.name not in made or (n.record.elementwise and n.record is not ops.add)
+    )
     others = ", ".join(f"{op}" if n == 1 else f"{n} {op}" for op, n in counted.items() if op != "stop_gradient")
     if not stage.contraction and others:
         lines.append(f"{'then ' if lines else ''}{others}")

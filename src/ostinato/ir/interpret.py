@@ -1,7 +1,7 @@
-"""The interpreter: what a program means. One node, one NumPy expression; no pass, no cache, never optimised.
+"""The interpreter: the meaning of a program. One node is one NumPy expression; there is no pass, no cache, no optimisation.
 
-Everything else is compared with it. `Outcome` holds what came out: rows for what varies by step, one array per instance for
-states and contexts, one array for weights. `run` works on rows; `run_as_given` takes and gives arrays as a user has them.
+Everything else is compared with it. An `Outcome` holds the results: rows for values that vary by step, one array per instance
+for states and contexts, one array for weights. `run` works on rows; `run_as_given` takes and gives arrays as a user has them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import ops
 from .dtypes import DTYPES
 from .graph import Node, Program, Value
 from .shapes import Varies
@@ -114,7 +115,7 @@ def _at_once(nodes: Iterable[Node], env: dict[str, Array], timeline: Timeline) -
     """Compute nodes for all steps at once."""
     for node in nodes:
         args = [env[arg.name] for arg in node.args]
-        if node.op == "total_per_instance":
+        if node.record is ops.total_per_instance:
             env[node.value.name] = timeline.total_per_instance(args[0])
             continue
         deepest = max((arg.type.varies for arg in node.args), default=Varies.NEVER)

@@ -29,11 +29,10 @@ MANY = 8  # rows of a step from which on products stay in the loop
 class AutomaticProgram:
     """A program with the plan that fits the call."""
 
-    def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, program: Program) -> None:
         self.program, self.masks = program, program.with_role("mask")
-        self._shapes = shapes
         self._ready: dict[str, NativeProgram] = {}
-        hoisted = plan_program(program, shapes, "hoisted")
+        hoisted = plan_program(program, "hoisted")
         before = hoisted.stages.get(Phase.BEFORE, ())
         self._differ = bool(program.states) and any(stage.kind == "product" for stage in before)
         self._plans = {"hoisted": hoisted}
@@ -46,7 +45,7 @@ class AutomaticProgram:
     def native(self, choice: str) -> NativeProgram:
         """The program with one plan."""
         if choice not in self._ready:
-            plan = self._plans.get(choice) or plan_program(self.program, self._shapes, choice)
+            plan = self._plans.get(choice) or plan_program(self.program, choice)
             self._ready[choice] = NativeProgram(plan)
         return self._ready[choice]
 

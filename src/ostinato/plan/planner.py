@@ -21,15 +21,14 @@ LAST = 1 << 30  # the level of sums over rows: they run behind all other stages 
 MAX_GATES = 8  # accumulators of one stage; more products of one operand make more stages
 
 
-def plan_program(program: Program, shapes: Mapping[str, tuple[int, ...]], choice: str = "hoisted") -> Plan:
+def plan_program(program: Program, choice: str = "hoisted") -> Plan:
     """The plan of a program.
 
     Args:
         program: as it comes from `schedule` (before `fuse`, whose joined products are for NumPy).
-        shapes: the shape of every declared weight, whole.
         choice: "separate", "fused" or "hoisted" (phases.CHOICES).
     """
-    places = Places(program, choice, shapes)
+    places = Places(program, choice, program.parameter_sizes)
     accumulations, swallowed = chains(program, places.nodes, places.phase)
     nodes = [n for n in places.nodes if n.value.name not in swallowed]
     phases = {}
