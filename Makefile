@@ -2,11 +2,12 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-versions test-pythons package check fuzz bench adding-problem clean
+.PHONY: help demo test test-torch test-versions test-pythons package check fuzz bench adding-problem clean
 
 help:
 	@echo "make demo            train on real handwritten digits, show what happens, save, load, predict"
 	@echo "make test            the whole test suite"
+	@echo "make test-torch      the door to PyTorch: drop-ins for torch.nn, any cell as a module"
 	@echo "make test-versions   native code and estimators with the oldest packages that are allowed, and with some in the middle"
 	@echo "make test-pythons    the fast part of the suite with Python 3.11, 3.12 and 3.13, as far as they are on this machine"
 	@echo "make package         build wheel and sdist, install each in an empty environment, and try it"
@@ -48,6 +49,9 @@ OLDEST := llvmlite==0.44.0 numpy==2.0.0 safetensors==0.5.0 scikit-learn==1.6.0 r
 MIDDLE := llvmlite==0.47.0 numpy==2.2.0 safetensors==0.6.1 scikit-learn==1.7.0 rich==14.0.0
 NATIVE := tests/test_jit.py tests/test_native.py tests/test_native_calls.py tests/test_native_compile.py \
 	tests/test_native_rerun.py tests/test_native_cache.py tests/test_vector_math.py tests/test_saving.py tests/test_estimators.py
+
+test-torch: .venv/test
+	$(BIN)/python -m pytest -n auto tests/doors/torch
 
 test-versions: .venv-oldest/test .venv-middle/test
 	.venv-oldest/bin/python -m pytest -n auto $(NATIVE)
