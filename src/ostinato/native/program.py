@@ -122,6 +122,19 @@ def code_for(text: str, target: Target, name: str, write: Callable[[], Module]) 
         return code
 
 
+@dataclass
+class NativeOutcome(Outcome):
+    """What a run of native code gave.
+
+    Attributes:
+        placed: the records that lie in the order of the user's arrays, not as rows.
+        lease: the memory of the records; they may be read only while this is held.
+    """
+
+    placed: frozenset[str] = frozenset()
+    lease: object = None
+
+
 class NativeProgram:
     """A plan, compiled for one target. It may run in several threads at once."""
 
@@ -218,9 +231,10 @@ class NativeProgram:
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
-        placed: frozenset[str] = frozenset(),
-    ) -> Outcome:  # fmt: skip
-        """Run the program; arguments and result as in `interpret.run_as_given`."""
+        recording: Outcome | None = None,
+    ) -> NativeOutcome:  # fmt: skip
+        """Run the program; arguments and result as in `interpret.run_as_given`, and the run whose records it reads."""
+        placed = recording.placed if isinstance(recording, NativeOutcome) else frozenset()
         ready = self.prepared(weights)
         context = self._fields.from_buffer_copy(ready.context)
         n_rows, n_instances = timeline.n_rows, timeline.n_instances
@@ -340,9 +354,9 @@ class NativeProgram:
             self._last = sizes, last  # in one piece: other threads may be here too
         return last
 
-    def _outcome(self, arrays: Mapping[str, Array], timeline: Timeline, placed: frozenset[str]) -> Outcome:
+    def _outcome(self, arrays: Mapping[str, Array], timeline: Timeline, placed: frozenset[str]) -> NativeOutcome:
         """What goes out. Nobody else holds the arrays of outputs, states and gradients."""
-        outcome, taken = Outcome(), set(self._kept)
+        outcome, taken = NativeOutcome(), set(self._kept)
         for result in self._results:
             name, array = result.buffer, arrays[result.buffer]
             if result.role == "record":
