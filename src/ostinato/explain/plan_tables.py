@@ -13,7 +13,7 @@ from ..plan.machine import Machine, bytes_text
 from ..plan.phases import CHOICES, Phase
 from ..plan.plan import Plan
 from ..plan.stages import Contraction, Copies, Product, Reduce, RowSum, RowSums, Segment, Stage, Walk
-from ..plan.tiling import stage_tiles
+from ..plan.tiling import panel_bytes, stage_tiles
 from ..plan.views import View
 from .alternatives import seconds_text
 from .document import Bars, Block, Sentence, Table
@@ -76,7 +76,7 @@ def _listed(numbers: list[str]) -> str:
 def products_in_words(planned: Planned, runs: str) -> str:
     """How many products there are, and what fusing makes of them."""
     before, after = (_products(planned.plan(choice)) for choice in ("separate", runs))
-    packed = sum(s.weight_bytes for model in [planned.models[runs].cost()] for p in model.phases.values() for s in p)
+    packed = sum(panel_bytes(planned.plan(runs), planned.machine).values())
     loop = len(planned.plan(runs).stages.get(Phase.LOOP, ()))
     words = f"{plural(sum(before.values()), 'product')} with weights, in {plural(after.total(), 'walk')} over packed panels"
     words += f" ({bytes_text(packed)}, packed once for a set of weights)" if packed else ""

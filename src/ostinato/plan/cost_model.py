@@ -18,21 +18,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 
-from ..ir.dtypes import BYTES
 from ..ir.graph import Node
 from ..ir.shapes import Varies
 from .machine import LEVELS, Machine
-from .phases import CHOICES, Phase
+from .phases import Phase
 from .plan import Plan
 from .stages import Copies, Product, RowSums, Stage, Walk
 from .tiling import BLOCK, CHUNK, panel_bytes, stage_tiles, tile_for
 from .views import BufferId, View
 
-STEPS, MANY = 100, 16  # what is assumed of a call: so many steps; from so many instances on, more make no difference
 CALL = 3  # multiply-adds one after another that a call of a function and its loops take
 SCATTERED = 0.55  # of the bandwidth of a stream, beyond L1: tiles read and write a cache line here and there
 BROADCAST = 0.5  # of a load of a vector: one number for all lanes
-CLEARLY = 0.97  # of the seconds of the plan that would be taken otherwise: the model is not more exact than that
 TOTAL = 0.5  # of the peak: sums over rows
 AHEAD = 24  # multiply-adds of a chain that a processor does before it is their turn
 FAR = 0.25  # of the time that weights take from beyond L2: what multiplications do not hide
@@ -122,7 +119,7 @@ class CostModel:
         self._weights = {phase: sum(s.weight_bytes for s in stages) for phase, stages in self._stages.items()}
         self._chain = self._chain_of_loop()
 
-    def cost(self, n_steps: int = STEPS, n_instances: int = 1) -> PlanCost:
+    def cost(self, n_steps: int, n_instances: int) -> PlanCost:
         """The cost of a call."""
         found: dict[Phase, tuple[StageCost, ...]] = {}
         for phase, stages in self._stages.items():
@@ -161,10 +158,13 @@ class CostModel:
             length += CALL + _depth(stage.nodes)
         return length * latency if self.plan.states else 0.0
 
+    @cached_property
+    def _made_in_loop(self) -> set[BufferId]:
+        return {view.buffer for stage in self.plan.stages.get(Phase.LOOP, ()) for view in stage.writes}
+
     def _is_of_loop(self, buffer: BufferId) -> bool:
         """Whether a step makes what a buffer holds."""
-        made = {view.buffer for s in self.plan.stages.get(Phase.LOOP, ()) for view in s.writes}
-        return buffer.role in ("now", "rows") or buffer in made
+        return buffer.role in ("now", "rows") or buffer in self._made_in_loop
 
     def packed(self, stage: Stage) -> int:
         """The packed bytes of a stage's weights."""
@@ -260,84 +260,3 @@ def _depth(nodes: Iterable[Node]) -> int:
     for node in nodes:
         depth[node.value.name] = node.record.cost.latency + max((depth.get(a.name, 0) for a in node.args), default=0)
     return max(depth.values(), default=0)
-
-
-# --- choosing -----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Advice:
-    """Which plan a call should take, as far as the model knows.
-
-    Attributes:
-        plans: the plan for 1, 2, ... instances that run side by side; the last one is for more of them too.
-        single: the plan for one step at a time, as in a stream.
-        reason: in words.
-    """
-
-    plans: tuple[str, ...]
-    single: str
-    reason: str
-
-    def choice(self, n_steps: int, n_rows: int) -> str:
-        """The plan of a call with so many steps, and so many rows (valid steps of all instances together)."""
-        if n_steps <= 1:
-            return self.single
-        return self.plans[min(len(self.plans), max(1, -(-n_rows // n_steps))) - 1]
-
-
-def advice(models: Mapping[str, CostModel]) -> Advice:
-    """Which plan is the cheapest, by the model: for sequences of STEPS steps by their number, and for one step.
-
-    `separate` is looked at and never taken: it does what `fused` does in more stages. Where the model does not find `hoisted`
-    clearly cheaper, `fused` is taken, which keeps less in memory.
-    """
-    fused, hoisted = (models[name] for name in ("fused", "hoisted"))
-    if not hoisted.plan.states:
-        return Advice(("hoisted",), "hoisted", "there is no state, so there is no loop: all plans are one")
-    if not differ(fused.plan, hoisted.plan):
-        return Advice(("hoisted",), "hoisted", "there is no product that could leave the loop: both are one plan")
-    best = [better(models, STEPS, n) for n in range(1, MANY + 1)]
-    while len(best) > 1 and best[-1] == best[-2]:
-        best.pop()
-    single = better(models, 1, 1)
-    return Advice(tuple(best), single, _reason(fused, hoisted, best))
-
-
-def better(models: Mapping[str, CostModel], n_steps: int, n_instances: int) -> str:
-    """Of the plans that `advice` decides between, the cheaper one for a call."""
-    fused, hoisted = (models[name].cost(n_steps, n_instances).seconds for name in ("fused", "hoisted"))
-    return "hoisted" if hoisted < CLEARLY * fused else "fused"
-
-
-def differ(fused: Plan, hoisted: Plan) -> bool:
-    """Whether there is a product that one of them runs before the loop."""
-    before = [sum(isinstance(s, Product) for s in plan.stages.get(Phase.BEFORE, ())) for plan in (fused, hoisted)]
-    return before[0] != before[1]
-
-
-def _reason(fused: CostModel, hoisted: CostModel, best: list[str]) -> str:
-    """Why, with the figures of the smallest call."""
-    one, level = [model.cost(STEPS, 1) for model in (fused, hoisted)], fused.machine.level
-    if len(best) == 1 and best[0] == "fused":
-        return "keeping sums for later costs more memory traffic than running their products at once saves"
-    weights = " and ".join(
-        f"{c.loop_weight_bytes:,} bytes from {level(c.loop_weight_bytes)} ({c.choice})" for c in one
-    )  # fmt: skip
-    why = f"with one instance a step waits for its weights, {weights}"
-    if best[-1] == "fused":
-        why += "; with many it is bound by multiplications, and keeping sums for later costs memory traffic"
-    return why
-
-
-def largest(plan: Plan) -> float:
-    """The bytes of what is largest in the calls that `advice` looks at: a buffer, or all weights together."""
-    rows = {Varies.NEVER: 1, Varies.INSTANCE: MANY, Varies.STEP: MANY * STEPS}
-    buffers = [rows[b.space] * b.row_bytes for b in plan.buffers.values()]
-    elements = sum(p.k * p.n * len(p.rights) for p in plan.packings)
-    return float(max(*buffers, elements * BYTES[plan.program.dtype], 0))
-
-
-def models_of(plans: Mapping[str, Plan], machine: Machine) -> dict[str, CostModel]:
-    """The models of plans, in the order of CHOICES."""
-    return {name: CostModel(plans[name], machine) for name in CHOICES if name in plans}
