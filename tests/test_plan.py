@@ -8,7 +8,7 @@ import pytest
 from ostinato import Layer, OptionError, cells
 from ostinato.ir.timeline import Timeline
 from ostinato.lower import packing as panels
-from ostinato.lower.kernel import Unit
+from ostinato.lower.kernel import ModuleContext
 from ostinato.lower.target import TARGETS
 from ostinato.native.automatic import AutomaticProgram
 from ostinato.plan.candidates import CLEARLY, OCTAVES, STEPS, Advice, Planned
@@ -47,14 +47,14 @@ def test_tiles_and_packed_weights_are_those_that_native_code_has(target, dtype):
     for program in ("forward", "recording", "backward"):
         for choice in CHOICES:
             plan = plans_of(layer, program).plan(choice)
-            unit = Unit(None, plan, target)
+            module = ModuleContext(None, plan, target)
             assert plan.packings
             for packing in plan.packings:
                 bytes_each = 4 if dtype == "f32" else 8
-                assert packed_bytes(packing, machine, dtype) == panels.panel_elements(unit, packing) * bytes_each
+                assert packed_bytes(packing, machine, dtype) == panels.panel_elements(module, packing) * bytes_each
     for gates in range(1, 9):
         for n_blocks in (1, 2, 3, 4, 5, 7, 8, 16, 33):
-            for tile in panels.tiles(unit, gates, n_blocks):
+            for tile in panels.tiles(module, gates, n_blocks):
                 assert tile.blocks % panel_width(gates, n_blocks) == 0  # whole panels
                 assert tile.rows * tile.blocks * gates <= target.n_registers  # all accumulators in registers
 
