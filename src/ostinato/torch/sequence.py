@@ -7,7 +7,7 @@ once more where they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
@@ -20,6 +20,7 @@ from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
 from ..native.threads import set_threads
 from . import definition
+from .frames import pass_of
 from .steps import Followed, Steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -64,6 +65,8 @@ def sequence(call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[
         return by_definition(call, tensors)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         results = _Sequence.apply(call, *tensors)
+    elif (bound := pass_of(call.steps, call.timeline, recording=False, training=call.training)) is not None:
+        results = bound.run(_weights(call, tensors), _rows(call, tensors), _reset(call))[0]
     else:
         results = forward(call, "forward", tensors)[0]
     n = len(call.steps.outputs)
@@ -116,6 +119,23 @@ def native_can(steps: Steps, tensors: Sequence[Tensor]) -> bool:
 
 
 # --- native code -------------------------------------------------------------------------------------------------------------
+
+
+def _weights(call: Call, tensors: Sequence[Tensor]) -> Mapping[str, Array]:
+    """The copies that native code reads, as many threads as PyTorch has."""
+    _follow_threads()
+    return call.followed.current(call.steps.weights, call.split(tensors)[2], stay=call.stay)
+
+
+def _rows(call: Call, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Inputs, contexts and states, each with its elements row by row."""
+    given, states, _ = call.split(tensors)
+    return [t if t.is_contiguous() else t.contiguous() for t in (*given, *states)]
+
+
+def _reset(call: Call) -> int:
+    """The address of the marks; the call holds them."""
+    return 0 if call.reset is None else call.reset.data_ptr()
 
 
 def _array(tensor: Tensor) -> Array:
@@ -204,23 +224,37 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> Any:
-        results, outcome, _ = forward(call, "recording", tensors)
-        ctx.call, ctx.shapes = call, [r.shape for r in results]
-        ctx.set_materialize_grads(False)
-        arena = call.steps.arena(training=call.training)
-        ctx.save_for_backward(*tensors, arena.put(outcome.records, call.timeline.n_steps, call.timeline.n_instances))
+        bound = pass_of(call.steps, call.timeline, recording=True, training=call.training)
+        ctx.call, ctx.bound, kept = call, bound, []
+        if bound is not None:
+            results, saved = bound.run(_weights(call, tensors), _rows(call, tensors), _reset(call))
+            kept = [results[i] for i in bound.kept]
+        else:
+            results, outcome, _ = forward(call, "recording", tensors)
+            arena = call.steps.arena(training=call.training)
+            saved = arena.put(outcome.records, call.timeline.n_steps, call.timeline.n_instances)
+        ctx.shapes = [r.shape for r in results]
+        ctx.set_materialize_grads(False)  # noqa: FBT003 - PyTorch's
+        ctx.save_for_backward(*tensors, saved, *kept)
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, *adjoints: Tensor | None) -> Any:
-        call, wanted = ctx.call, ctx.needs_input_grad[1:]
-        *tensors, arena = ctx.saved_tensors
+        call, bound, wanted = ctx.call, ctx.bound, ctx.needs_input_grad[1:]
+        n, everything = len(wanted), ctx.saved_tensors
+        tensors, saved, kept = everything[:n], everything[n], everything[n + 1 :]
         if torch.is_grad_enabled():
             return None, *_again(call, tensors, adjoints, wanted)
         like = tensors[0]
-        given = [like.new_zeros(s) if d is None else d for s, d in zip(ctx.shapes, adjoints, strict=True)]
-        found = backward(call, tensors, given, arena)
-        return None, *(g if w else None for g, w in zip(found, wanted, strict=True))
+        given = [like.new_zeros(s) if d is None else d.contiguous() for s, d in zip(ctx.shapes, adjoints, strict=True)]
+        found = None
+        if bound is not None:
+            found = bound.back(_weights(call, tensors), _rows(call, tensors), given, saved, kept, _reset(call))
+            if found is None:
+                saved = _as_arena(call, bound, tensors, saved, kept)
+        found = backward(call, tensors, given, saved) if found is None else found
+        grads = [torch.zeros_like(t) if g is None else g for g, t in zip(found, tensors, strict=True)]
+        return None, *(g if w else None for g, w in zip(grads, wanted, strict=True))
 
 
 def _again(

@@ -8,6 +8,7 @@ change values and leave the version of a tensor as it was.
 from __future__ import annotations
 
 import re
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -66,6 +67,7 @@ class Steps:
         self._executables: dict[tuple[str, bool], Executable] = {}
         self._routes: dict[bool, Routes] = {}
         self._arenas: dict[bool, Arena] = {}
+        self.passes: OrderedDict[Any, Any] = OrderedDict()  # the frames of calls by address: see frames.py
         self.placed: dict[
             tuple[bool, bool], frozenset[str]
         ] = {}  # by training and a plain timeline: records in the user's order
