@@ -32,13 +32,12 @@ class Pass:
         kept: the places, among outputs and final states, of those that are residuals too.
     """
 
-    def __init__(self, steps: Steps, timeline: Timeline, frame: Frame, *, training: bool) -> None:
+    def __init__(self, steps: Steps, timeline: Timeline, frame: Frame, back: Frame | None, *, training: bool) -> None:
         self._steps, self._timeline, self._training = steps, timeline, training
-        self.forward, self._backward = frame, None
+        self.forward, self.backward = frame, back
         names = [*steps.inputs, *steps.contexts, *steps.states]
         self._order = [names.index(name) for name in frame.given]
-        program = steps.executable("recording", training=training).program
-        own = [(r.role, r.name) for r in program.results if r.role != "record"]
+        own = [(r.role, r.name) for r in frame.program.results if r.role != "record"]
         wanted = [*(("output", name) for name in steps.outputs), *(("state", name) for name in steps.states)]
         self._places = [frame.results[own.index(key)] for key in wanted]
         leading = {"output": timeline.leading, "state": (timeline.n_instances,)}
@@ -50,6 +49,7 @@ class Pass:
                      else r.place)
             for r in frame.residuals
         }  # fmt: skip
+        self._sources = [] if back is None else self._bind(back)
 
     def run(self, weights: Mapping[str, Array], tensors: Sequence[Tensor], reset: int) -> tuple[list[Tensor], Tensor]:
         """Outputs and final states, and the memory for residuals.
@@ -70,17 +70,13 @@ class Pass:
     def back(
         self, weights: Mapping[str, Array], tensors: Sequence[Tensor], adjoints: Sequence[Tensor], saved: Tensor,
         kept: Sequence[Tensor], reset: int,
-    ) -> list[Tensor | None] | None:  # fmt: skip
-        """Gradients of inputs, contexts, states and weights; None where the backward program has no frame."""
-        steps = self._steps
-        if self._backward is None:
-            self._backward = self._bind()
-        if not isinstance(self._backward, tuple):
-            return None
-        frame, sources = self._backward
+    ) -> list[Tensor | None]:  # fmt: skip
+        """Gradients of inputs, contexts, states and weights; None where nothing depends on an input or context."""
+        steps, frame = self._steps, self.backward
+        assert frame is not None
         groups = {"given": tensors, "out": kept, "adjoint": adjoints}
         given = [
-            saved.data_ptr() + place if where == "saved" else groups[where][place].data_ptr() for where, place in sources
+            saved.data_ptr() + place if where == "saved" else groups[where][place].data_ptr() for where, place in self._sources
         ]  # fmt: skip
         outs = [tensors[0].new_empty(out.shape) for out in frame.outs]
         frame.call(weights, given, [out.data_ptr() for out in outs], 0, reset)
@@ -111,18 +107,15 @@ class Pass:
             return gradients[parts[0][0]].view(weight.shape)
         return torch.from_numpy(routes.of_weight(name, weight, [g.numpy() for g in gradients]))
 
-    def _bind(self) -> Any:
-        """The frame of the backward program, and where each of its ports lies; False if there is none."""
+    def _bind(self, frame: Frame) -> list[tuple[str, int]]:
+        """Where each port of the backward program lies: which tensor, or which byte of the residuals."""
         steps = self._steps
-        frame = _frame(steps, "backward", self._timeline, self.forward.placed, training=self._training)
-        if frame is None:
-            return False
         routes = steps.routes(training=self._training)
         names = [*steps.inputs, *steps.contexts, *steps.states]
         sources = {name: ("given", i) for i, name in enumerate(names)} | self._residuals
         sources |= {port: ("adjoint", steps.outputs.index(of)) for port, of in routes.adjoints}
         sources |= {port: ("adjoint", len(steps.outputs) + steps.states.index(of)) for port, of in routes.states}
-        return frame, [sources[name] for name in frame.given]
+        return [sources[name] for name in frame.given]
 
 
 def _frame(
@@ -143,7 +136,11 @@ def pass_of(steps: Steps, timeline: Timeline, *, recording: bool, training: bool
         found = kept.pop(key)
     except KeyError:
         frame = _frame(steps, "recording" if recording else "forward", timeline, training=training)
-        found = None if frame is None else Pass(steps, timeline, frame, training=training)
+        back = None
+        if recording and frame is not None:
+            back = _frame(steps, "backward", timeline, frame.placed, training=training)
+        complete = frame is not None and (back is not None or not recording)
+        found = Pass(steps, timeline, frame, back, training=training) if frame is not None and complete else None
     kept[key] = found
     if len(kept) > N_SIZES:
         kept.popitem(last=False)

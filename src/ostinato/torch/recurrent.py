@@ -223,7 +223,7 @@ class Recurrent(nn.Module):
             raise TensorError(
                 lay_out(f"{self.cell_name}: `reset` has no meaning in a reverse module, which runs from the last step")
             )
-        return marks
+        return marks.contiguous()
 
     def __prepare_scriptable__(self) -> Any:
         """What TorchScript asks first."""

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 from torch.nn.utils.rnn import PackedSequence
 
+from ..ir.timeline import Timeline
 from .cells import cell_for
 from .library import traced
-from .packed import pack, timeline_of, unpack
+from .packed import turned_rows
 from .refusals import refuse, refuse_script, theirs
 from .sequence import Call, full_timeline, sequence
 from .steps import DTYPES, Followed, Steps, steps_of, supported
@@ -119,10 +120,11 @@ class Recurrence(nn.RNNBase):
             timeline = full_timeline(n_steps, n_instances, reverse, self.batch_first)
             outputs, end = sequence(Call(steps, timeline, followed=followed, stay=stay), (x, *begin, *weights))
             return outputs[0], end
-        timeline = timeline_of(batch_sizes, reverse=reverse)
-        call = Call(steps, timeline, followed=followed, stay=stay)
-        outputs, end = sequence(call, (unpack(x, timeline), *begin, *weights))
-        return pack(outputs[0], timeline), end
+        timeline = Timeline.of_rows(batch_sizes.numpy())
+        turned = torch.from_numpy(turned_rows(timeline)) if reverse else None
+        given = x if turned is None else x.index_select(0, turned)
+        (y,), end = sequence(Call(steps, timeline, followed=followed, stay=stay), (given, *begin, *weights))
+        return y if turned is None else y.index_select(0, turned), end
 
     def _dropped(self, x: Tensor) -> Tensor:
         """Dropout with the masks that torch.nn draws: it has steps first, whatever the user has."""

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
+from ..native.program import NativeOutcome
 from ..native.threads import set_threads
 from . import definition
 from .frames import pass_of
@@ -178,7 +179,7 @@ def forward(call: Call, program: str, tensors: Sequence[Tensor]) -> tuple[list[T
     results = [torch.from_numpy(outcome.outputs[name]) for name in steps.outputs]
     results += [torch.from_numpy(outcome.states[name]) for name in steps.states]
     if program == "recording":
-        steps.placed[call.training, call.timeline.plain] = outcome.placed
+        steps.placed[call.training, call.timeline.plain] = getattr(outcome, "placed", frozenset())
     return results, outcome, weights
 
 
@@ -200,7 +201,9 @@ def backward(call: Call, tensors: Sequence[Tensor], adjoints: Sequence[Tensor], 
     values |= {name: of["state", state] for name, state in routes.states}
     weights = call.followed.current(steps.weights, call.split(tensors)[2], stay=call.stay)
     reset = None if call.reset is None else call.reset.numpy()
-    outcome = steps.executable("backward", training=training).run(timeline, values, weights, reset, placed)
+    outcome = steps.executable("backward", training=training).run(
+        timeline, values, weights, reset, NativeOutcome(placed=placed)
+    )
     found: list[Array | None] = [routes.of_input(name, outcome.gradients, timeline) for name in steps.inputs]
     places = [routes.others.get(name) for name in steps.contexts]
     found += [None if place is None else outcome.gradients[place] for place in places]
@@ -247,12 +250,11 @@ class _Sequence(torch.autograd.Function):
             return None, *_again(call, tensors, adjoints, wanted)
         like = tensors[0]
         given = [like.new_zeros(s) if d is None else d.contiguous() for s, d in zip(ctx.shapes, adjoints, strict=True)]
-        found = None
+        found: Sequence[Tensor | None]
         if bound is not None:
             found = bound.back(_weights(call, tensors), _rows(call, tensors), given, saved, kept, _reset(call))
-            if found is None:
-                saved = _as_arena(call, bound, tensors, saved, kept)
-        found = backward(call, tensors, given, saved) if found is None else found
+        else:
+            found = backward(call, tensors, given, saved)
         grads = [torch.zeros_like(t) if g is None else g for g, t in zip(found, tensors, strict=True)]
         return None, *(g if w else None for g, w in zip(grads, wanted, strict=True))
 
@@ -287,6 +289,8 @@ def by_definition(call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], 
     n_inputs = len(steps.inputs)
 
     def packed(x: Tensor) -> Tensor:
+        if len(timeline.leading) == 1:  # those of a PackedSequence are rows already
+            return x
         flat = x.reshape(timeline.n_steps * timeline.n_instances, *x.shape[2:])
         return flat if place is None else flat[place]
 
