@@ -8,17 +8,17 @@ once more where they are asked for.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
-from ..native.program import NativeOutcome
 from ..native.threads import set_threads
 from . import definition
 from .frames import pass_of
@@ -27,8 +27,11 @@ from .steps import Followed, Steps
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass(frozen=True)
-class Call:
+NO_MASKS: Mapping[str, Tensor] = MappingProxyType({})
+PLAIN = (Tensor, torch.nn.Parameter)
+
+
+class Call(NamedTuple):
     """What a sequence is run with besides tensors that may have gradients.
 
     Attributes:
@@ -41,9 +44,9 @@ class Call:
     steps: Steps
     timeline: Timeline
     reset: Tensor | None = None
-    masks: dict[str, Tensor] = field(default_factory=dict)
+    masks: Mapping[str, Tensor] = NO_MASKS
     training: bool = False
-    followed: Followed = field(default_factory=Followed)
+    followed: Followed | None = None
     stay: bool = False
 
     def split(self, tensors: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
@@ -110,13 +113,10 @@ def native_can(steps: Steps, tensors: Sequence[Tensor]) -> bool:
         return False
     dtype = steps.dtype
     for t in tensors:
-        if t.dtype is not dtype or t.device.type != "cpu" or t.layout is not torch.strided or t._is_zerotensor():  # noqa: SLF001
+        if type(t) not in PLAIN or t.dtype is not dtype or not t.is_cpu or t.layout is not torch.strided:
             return False
-        if type(t) is not Tensor and type(t) is not torch.nn.Parameter:
-            return False
-        if torch.autograd.forward_ad.unpack_dual(t).tangent is not None:
-            return False
-    return True
+    # inside of a level of forward mode: whether one of them has a tangent
+    return forward_ad._current_level < 0 or all(forward_ad.unpack_dual(t).tangent is None for t in tensors)  # noqa: SLF001
 
 
 # --- native code -------------------------------------------------------------------------------------------------------------
@@ -125,7 +125,8 @@ def native_can(steps: Steps, tensors: Sequence[Tensor]) -> bool:
 def _weights(call: Call, tensors: Sequence[Tensor]) -> Mapping[str, Array]:
     """The copies that native code reads, as many threads as PyTorch has."""
     _follow_threads()
-    return call.followed.current(call.steps.weights, call.split(tensors)[2], stay=call.stay)
+    followed = call.followed or Followed()
+    return followed.current(call.steps.weights, call.split(tensors)[2], stay=call.stay)
 
 
 def _rows(call: Call, tensors: Sequence[Tensor]) -> list[Tensor]:
@@ -171,15 +172,14 @@ def _follow_threads() -> None:
 def forward(call: Call, program: str, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Any, Any]:
     """By native code: outputs and final states; what was recorded; the weights that it was computed with."""
     steps = call.steps
-    _follow_threads()
-    weights = call.followed.current(steps.weights, call.split(tensors)[2], stay=call.stay)
+    weights = _weights(call, tensors)
     reset = None if call.reset is None else call.reset.numpy()
     ready = steps.executable(program, training=call.training)
     outcome = ready.run(call.timeline, _values(call, tensors), weights, reset)
     results = [torch.from_numpy(outcome.outputs[name]) for name in steps.outputs]
     results += [torch.from_numpy(outcome.states[name]) for name in steps.states]
     if program == "recording":
-        steps.placed[call.training, call.timeline.plain] = getattr(outcome, "placed", frozenset())
+        steps.placed[call.training, call.timeline.plain] = outcome.placed
     return results, outcome, weights
 
 
@@ -199,10 +199,10 @@ def backward(call: Call, tensors: Sequence[Tensor], adjoints: Sequence[Tensor], 
     routes = steps.routes(training=training)
     values |= {name: of["output", output] for name, output in routes.adjoints}
     values |= {name: of["state", state] for name, state in routes.states}
-    weights = call.followed.current(steps.weights, call.split(tensors)[2], stay=call.stay)
+    weights = _weights(call, tensors)
     reset = None if call.reset is None else call.reset.numpy()
     outcome = steps.executable("backward", training=training).run(
-        timeline, values, weights, reset, NativeOutcome(placed=placed)
+        timeline, values, weights, reset, placed
     )
     found: list[Array | None] = [routes.of_input(name, outcome.gradients, timeline) for name in steps.inputs]
     places = [routes.others.get(name) for name in steps.contexts]
