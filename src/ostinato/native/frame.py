@@ -57,7 +57,9 @@ class Frame:
         placed: the residuals whose rows lie in the user's order.
     """
 
-    def __init__(self, native: NativeProgram, timeline: Timeline, placed: frozenset[str], outs: dict[BufferId, FrameOut]) -> None:
+    def __init__(
+        self, native: NativeProgram, timeline: Timeline, placed: frozenset[str], outs: dict[BufferId, FrameOut]
+    ) -> None:  # fmt: skip
         self._native, self.timeline, self.program = native, timeline, native.program
         self._ready: Prepared | None = None
         layout = native.layout

@@ -1,8 +1,8 @@
 """Calls by address: native code reads PyTorch's tensors where they lie and writes into tensors that PyTorch has allocated.
 
-What a tensor is for is worked out once for a cell and a number of steps and instances (`Pass`); a call then collects addresses. A
-residual is in one tensor of bytes, or is an input or an output, which PyTorch keeps for backward by itself. Where a program has no
-frame (native/frame.py) the call goes by NumPy's arrays (sequence.py).
+What a tensor is for is worked out once for a cell and a number of steps and instances (`Pass`); a call then collects
+addresses. A residual is in one tensor of bytes, or is an input or an output, which PyTorch keeps for backward by itself. Where
+a program has no frame (native/frame.py) the call goes by NumPy's arrays (sequence.py).
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from torch import Tensor
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
 from ..native.frame import Frame
+from ..runtime.pullback import Routes
 from .steps import Array, Steps
 
 N_SIZES = 64  # numbers of steps and instances whose frames a cell keeps; the one used longest ago goes first
@@ -44,11 +45,8 @@ class Pass:
         self._shapes = [(*leading[role], *steps.shapes[name]) for role, name in wanted]
         by_out = {out: k for k, out in enumerate(self._places)}
         self.kept = [by_out[r.place] for r in frame.residuals if r.where == "out"]
-        self._residuals = {
-            r.name: (r.where, self.kept.index(by_out[r.place]) if r.where == "out" else self._order[r.place] if r.where == "given"
-                     else r.place)
-            for r in frame.residuals
-        }  # fmt: skip
+        within = {"saved": lambda i: i, "given": self._order.__getitem__, "out": lambda i: self.kept.index(by_out[i])}
+        self._residuals = {r.name: (r.where, within[r.where](r.place)) for r in frame.residuals}
         self._sources = [] if back is None else self._bind(back)
 
     def run(self, weights: Mapping[str, Array], tensors: Sequence[Tensor], reset: int) -> tuple[list[Tensor], Tensor]:
@@ -101,7 +99,7 @@ class Pass:
         return [*found, *(self._of_weight(routes, name, weights[name], gradients) for name in steps.weights)]
 
     @staticmethod
-    def _of_weight(routes: Any, name: str, weight: Array, gradients: list[Tensor]) -> Tensor:
+    def _of_weight(routes: Routes, name: str, weight: Array, gradients: list[Tensor]) -> Tensor:
         parts = routes.parts.get(name, [])
         if parts and (name in routes.split or len(parts) == 1) and gradients[parts[0][0]].numel() == weight.size:
             return gradients[parts[0][0]].view(weight.shape)

@@ -201,9 +201,7 @@ def backward(call: Call, tensors: Sequence[Tensor], adjoints: Sequence[Tensor], 
     values |= {name: of["state", state] for name, state in routes.states}
     weights = _weights(call, tensors)
     reset = None if call.reset is None else call.reset.numpy()
-    outcome = steps.executable("backward", training=training).run(
-        timeline, values, weights, reset, placed
-    )
+    outcome = steps.executable("backward", training=training).run(timeline, values, weights, reset, placed)
     found: list[Array | None] = [routes.of_input(name, outcome.gradients, timeline) for name in steps.inputs]
     places = [routes.others.get(name) for name in steps.contexts]
     found += [None if place is None else outcome.gradients[place] for place in places]
@@ -237,7 +235,7 @@ class _Sequence(torch.autograd.Function):
             arena = call.steps.arena(training=call.training)
             saved = arena.put(outcome.records, call.timeline.n_steps, call.timeline.n_instances)
         ctx.shapes = [r.shape for r in results]
-        ctx.set_materialize_grads(False)  # noqa: FBT003 - PyTorch's
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors, saved, *kept)
         return tuple(results)
 
