@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from ostinato.ir.shapes import Varies
-from ostinato.lower import kernel
+from ostinato.lower.context import Field, internal_buffers
 from ostinato.lower.target import TARGETS
+from ostinato.native import code
 from ostinato.native import program as native_program
+from ostinato.native.layout import ROW_PLACE
 
 EMULATOR, COMPILER = "qemu-aarch64", "aarch64-linux-gnu-gcc"
 MAIN = r"""
@@ -85,7 +87,7 @@ class Emulated:
     def call(self, what, context):
         native = self.native or Emulated.current
         place = context if isinstance(context, int) else ctypes.addressof(context)
-        fields = np.ctypeslib.as_array((ctypes.c_int64 * len(native._fields())).from_address(place))
+        fields = np.ctypeslib.as_array((ctypes.c_int64 * native.layout.n_fields).from_address(place))
         pieces, sizes, which = {}, [], np.full(len(fields), -1, np.int64)
         for field, n_bytes in memory_of(native, fields).items():
             address = int(fields[field])
@@ -108,35 +110,34 @@ class Emulated:
 
 def memory_of(native, fields):
     """Field of the context -> the bytes that it points to; internal buffers lie in the arena, and a run finds their places."""
-    n_steps, n_instances, n_rows = (int(fields[i]) for i in (kernel.N_STEPS, kernel.N_INSTANCES, kernel.N_ROWS))
-    per, room = native._internal
-    arena = (
-        per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + (per[Varies.STEP] + native_program.ROW_PLACE) * n_rows + room
-    )
+    n_steps, n_instances, n_rows = (int(fields[i]) for i in (Field.N_STEPS, Field.N_INSTANCES, Field.N_ROWS))
+    layout = native.layout
+    per, room = layout.internal_bytes, layout.internal_room
+    arena = per[Varies.NEVER] + per[Varies.INSTANCE] * n_instances + (per[Varies.STEP] + ROW_PLACE) * n_rows + room
     found = {
-        kernel.COUNTS: 8 * n_steps, kernel.OFFSETS: 8 * (n_steps + 1), kernel.RESET: n_rows, kernel.ARENA: arena,
-        kernel.ORDER: 8 * n_instances, kernel.LENGTHS: 8 * n_instances,
+        Field.COUNTS: 8 * n_steps, Field.OFFSETS: 8 * (n_steps + 1), Field.RESET: n_rows, Field.ARENA: arena,
+        Field.ORDER: 8 * n_instances, Field.LENGTHS: 8 * n_instances,
     }  # fmt: skip
-    internal = set(native_program.internal_buffers(native.plan))
+    internal = set(internal_buffers(native.plan))
     for name, buffer in native.plan.buffers.items():
         rows = {Varies.NEVER: 1, Varies.INSTANCE: n_instances}.get(buffer.space, n_rows)
-        if buffer.space == Varies.STEP and name in native._users | Emulated.placed:
+        if buffer.space == Varies.STEP and name in layout.users | Emulated.placed:
             rows = n_steps * n_instances
-        elements = native._panels.get(name, buffer.size)
-        item = np.dtype(native._dtype).itemsize if name in native._panels else buffer.item_bytes
+        elements = layout.panels.get(name, buffer.size)
+        item = layout.dtype.itemsize if name in layout.panels else buffer.item_bytes
         if name not in internal:
-            found[native._places[name]] = prod((rows, elements, item))
+            found[layout.fields[name]] = prod((rows, elements, item))
     return found
 
 
 @pytest.fixture
 def on_arm(tmp_path, monkeypatch):
     """Native layers that are compiled in this test run in the emulator."""
-    lay_out, prepared, run = (getattr(native_program.NativeProgram, name) for name in ("_lay_out", "prepared", "run"))
+    make, prepared, run = (getattr(native_program.NativeProgram, name) for name in ("__init__", "prepared", "run"))
 
-    def owning(native, unit):
-        native.code.native = native
-        lay_out(native, unit)
+    def owning(native, *arguments):
+        make(native, *arguments)
+        native.functions.code.native = native
 
     def preparing(native, weights):
         Emulated.current = native
@@ -147,10 +148,11 @@ def on_arm(tmp_path, monkeypatch):
         return run(native, timeline, values, weights, reset, placed)
 
     monkeypatch.setattr(Emulated, "folder", tmp_path)
-    monkeypatch.setattr(native_program, "load", Emulated)
-    monkeypatch.setattr(native_program, "FUNCTION", lambda function: function)
+    monkeypatch.setattr(code, "load", Emulated)
+    for module in (code, native_program):
+        monkeypatch.setattr(module, "FUNCTION", lambda function: function)
     monkeypatch.setattr(native_program, "host", lambda: TARGETS["aarch64"])
-    monkeypatch.setattr(native_program.NativeProgram, "_lay_out", owning)
+    monkeypatch.setattr(native_program.NativeProgram, "__init__", owning)
     monkeypatch.setattr(native_program.NativeProgram, "prepared", preparing)
     monkeypatch.setattr(native_program.NativeProgram, "run", running)
     before = Emulated.count

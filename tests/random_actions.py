@@ -248,7 +248,7 @@ def transport(subject: Subject) -> None:
 
 def surroundings(subject: Subject) -> None:
     """What should make no difference: threads, caches, garbage, plans."""
-    from ostinato.native import program as native_program
+    from ostinato.native import code
 
     way = str(subject.rng.choice(["threads", "threads", "garbage", "cache", "plan"]))
     subject.log.append(f"surroundings: {way}")
@@ -258,7 +258,7 @@ def surroundings(subject: Subject) -> None:
         case "garbage":
             gc.collect()
         case "cache":
-            native_program._cache(os.environ.get("OSTINATO_CACHE")).clear()
+            code._cache(os.environ.get("OSTINATO_CACHE")).clear()
         case "plan" if isinstance(subject.thing, Layer):
             subject.thing = subject.thing.with_plan(str(subject.rng.choice(["separate", "fused", "hoisted", "automatic"])))
 

@@ -15,8 +15,7 @@ import pytest
 
 import ostinato
 from ostinato.lower import llvm_text
-from ostinato.lower import target as targets
-from ostinato.native import jit
+from ostinato.native import jit, targets
 from ostinato.plan import machine as machine_module
 
 STATM = Path("/proc/self/statm")

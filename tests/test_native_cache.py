@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 import ostinato
-from ostinato.lower.target import TARGETS, host
+from ostinato.lower.target import TARGETS
 from ostinato.native import cache as cache_module
 from ostinato.native.cache import MAGIC, VARIABLE, Cache, default_folder, file_name, pack, source_hash, unpack, version_key
+from ostinato.native.targets import host
 
 KEY = "everything that the code depends on: é, 𝄞\n and more"
 OBJECT = np.random.default_rng(5).bytes(3000)

@@ -100,7 +100,7 @@ def test_while_another_thread_holds_every_lock_of_ours(tmp_path):
     script = """
         from functools import cached_property
         from ostinato.process import forking
-        from ostinato.native import program as native_program
+        from ostinato.native import code
         from ostinato.native.threads import WORKERS
         from ostinato.ir.timeline import Timeline
 
@@ -114,7 +114,7 @@ def test_while_another_thread_holds_every_lock_of_ours(tmp_path):
         Y, masked = layer(X), layer.run(X, training=True)
         wanted = wide(many), wide(many), wide(many)
         locks = [*forking._RENEWED, WORKERS._busy]
-        assert len(locks) > 8 and native_program._LOADING in locks and layer._beginning.masks.bit_generator.lock in locks
+        assert len(locks) > 8 and code._LOADING in locks and layer._beginning.masks.bit_generator.lock in locks
         locks += [p.lock for p in vars(Timeline).values() if isinstance(p, cached_property) and hasattr(p, "lock")]
         ready, done = threading.Event(), threading.Event()
         def hold():

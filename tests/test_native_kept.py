@@ -23,8 +23,8 @@ from ostinato import (
     split,
     tanh,
 )
+from ostinato.native.layout import PIECE
 from ostinato.native.memory import LINE
-from ostinato.native.program import PIECE
 
 from .helpers import random
 from .library import LIBRARY

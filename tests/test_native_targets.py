@@ -34,10 +34,11 @@ from ostinato import (
     where,
 )
 from ostinato.lower.module import lower
-from ostinato.lower.target import TARGETS, VARIABLE, host, runnable
+from ostinato.lower.target import TARGETS
 from ostinato.native import program as native_program
 from ostinato.native.jit import assembly
 from ostinato.native.program import NativeProgram
+from ostinato.native.targets import VARIABLE, host, runnable
 from ostinato.plan.planner import plan_program
 from ostinato.runtime.backends import scheduled_program
 from tests.foreign import library_cells

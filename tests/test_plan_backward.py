@@ -5,12 +5,14 @@ import pytest
 
 from ostinato import Bias, Context, Input, Layer, State, Weight, cell, cells, layer_norm, maximum, sigmoid, split, tanh
 from ostinato.ir.timeline import Timeline
+from ostinato.native.layout import ROW_PLACE
 from ostinato.native.parallel import Pace, Shares, Work
-from ostinato.native.program import ROW_PLACE, NativeProgram
+from ostinato.native.program import NativeProgram
 from ostinato.plan.phases import Phase
-from ostinato.plan.plan import touched
 from ostinato.plan.planner import plan_program
+from ostinato.plan.stages import Copies, Product, Reduce, RowSums
 from ostinato.plan.tiling import BLOCK
+from ostinato.plan.views import BufferId
 
 SIZES = {"n_inputs": 16, "n_neurons": 32}
 
@@ -45,7 +47,7 @@ def test_what_flows_back_to_a_split_value_is_joined_in_place(made):
     assert "pad" not in ops(layer, "backward")
     assert "concat" in ops(layer, "backward")
     for choice in ("separate", "fused", "hoisted"):
-        assert not [s for stages in plan(layer, choice=choice).stages.values() for s in stages if s.kind == "move"]
+        assert not [s for stages in plan(layer, choice=choice).stages.values() for s in stages if isinstance(s, Copies)]
 
 
 def test_a_layer_norm_divides_once_for_a_line():
@@ -58,11 +60,11 @@ def test_a_layer_norm_divides_once_for_a_line():
 
 def test_a_step_of_a_layer_norm_lstm_is_so_many_stages():
     layer = Layer(cells.lstm_layer_norm, **SIZES)
-    kinds = {p: [s.kind for s in plan(layer, p).stages[Phase.LOOP]] for p in ("recording", "backward")}
-    assert kinds["recording"].count("product") == kinds["backward"].count("product") == 1
+    kinds = {p: [type(s) for s in plan(layer, p).stages[Phase.LOOP]] for p in ("recording", "backward")}
+    assert kinds["recording"].count(Product) == kinds["backward"].count(Product) == 1
     # the mean and the variance of the gates, and of the cell state, whose first element has to be there before its mean
-    assert kinds["recording"].count("reduce") == 4 + 1
-    assert kinds["backward"].count("reduce") == 4
+    assert kinds["recording"].count(Reduce) == 4 + 1
+    assert kinds["backward"].count(Reduce) == 4
     assert (len(kinds["recording"]), len(kinds["backward"])) == (11, 10)
 
 
@@ -92,27 +94,25 @@ def test_what_takes_a_few_cheap_operations_is_computed_again_and_not_recorded():
 
 def test_sums_over_rows_compute_what_they_sum_and_share_what_they_read():
     layer = Layer(cells.lstm_layer_norm, **SIZES)
-    sums = [s for s in plan(layer).stages[Phase.AFTER] if s.kind == "sum"]
+    sums = [s for s in plan(layer).stages[Phase.AFTER] if isinstance(s, RowSums)]
     assert len(sums) == 2
     assert sum(len(s.sums) for s in sums) == 14  # the parts of b, s_x and s_h, and s_c and b_c
     computed = {n.value.name for s in sums for n in s.nodes}
     assert len(computed) == 18
-    assert not computed & set(plan(layer).buffers)
+    assert not computed & {buffer.name for buffer in plan(layer).buffers}
 
 
 def test_what_one_phase_alone_reads_takes_a_block_of_rows():
     layer = Layer(cells.lstm_layer_norm, **SIZES, backend="native")
     found = plan(layer)
-    assert found.passing
-    for name, phase in found.passing.items():
-        users = {p for p, stages in found.stages.items() for s in stages if name in touched(s)}
+    assert found.block_local
+    for name, phase in found.block_local.items():
+        users = {p for p, stages in found.stages.items() for s in stages if name in s.buffers}
         assert users == {phase}
         assert name not in found.results
     native = NativeProgram(found)
-    grown = np.diff([native._layout(Timeline(n, 1)).internal for n in (BLOCK, 2 * BLOCK)])[0]
-    kept = ROW_PLACE + sum(
-        b.size * b.item_bytes for name, b in found.buffers.items() if name in internal(found) - set(found.passing)
-    )
+    grown = np.diff([native.layout.memory(Timeline(n, 1)).internal for n in (BLOCK, 2 * BLOCK)])[0]
+    kept = ROW_PLACE + sum(b.row_bytes for name, b in found.buffers.items() if name in internal(found) - set(found.block_local))
     assert grown == BLOCK * kept
 
 
@@ -120,10 +120,10 @@ def test_the_parts_of_a_weights_gradient_are_summed_up_in_their_places():
     layer = Layer(cells.lstm, **SIZES)
     found = plan(layer)
     gradients = [name for r, name in zip(found.program.results, found.results, strict=True) if r.role == "gradient"]
-    assert {f"gradient W_{gate}" for gate in "ifgo"} <= set(gradients)
-    assert sum(name == "gradient W_i" for name in gradients) == 2  # of the inputs and of the state
-    assert found.buffers["gradient W_i"].size == layer.weights["W_i"].size
-    assert set(found.zeroed) == set(gradients) - {"d_x"}
+    assert {BufferId("gradient", f"W_{gate}") for gate in "ifgo"} <= set(gradients)
+    assert sum(name == BufferId("gradient", "W_i") for name in gradients) == 2  # of the inputs and of the state
+    assert found.buffers[BufferId("gradient", "W_i")].size == layer.weights["W_i"].size
+    assert set(found.zeroed) == set(gradients) - {BufferId("value", "d_x")}
 
 
 def internal(found):

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from ostinato.errors import InternalError
-from ostinato.lower.target import host, runnable
 from ostinato.native import cache, roofline
+from ostinato.native.targets import host, runnable
 from ostinato.plan import machine
 from ostinato.plan.machine import LEVELS, TYPICAL_CACHES, cache_bytes, cache_folder, known, remember, this_machine, typical
 

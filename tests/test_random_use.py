@@ -7,7 +7,7 @@ import pytest
 
 from ostinato import Examples, LastStep, Layer, Network, RecurrentClassifier, RecurrentRegressor, UpdateRule, cells, train
 from ostinato.cli import main
-from ostinato.native.memory import Lease
+from ostinato.native.memory import PooledBuffer
 from ostinato.runtime.weights import Weights
 from tests import random_use
 from tests.helpers import assert_equal
@@ -107,7 +107,7 @@ def test_a_pullback_remembers_where_the_states_were_set_back(backend):
 def test_an_interrupt_while_memory_is_leased_leaves_nothing_to_be_said(monkeypatch):
     told = []
     monkeypatch.setattr("sys.unraisablehook", told.append)
-    half_made = Lease.__new__(Lease)
+    half_made = PooledBuffer.__new__(PooledBuffer)
     del half_made
     assert not told
 

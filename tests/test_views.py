@@ -5,7 +5,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from ostinato.plan.views import View, collapse
+from ostinato.plan.views import BufferId, View, collapse
 
 
 def positions(view, memory):
@@ -20,7 +20,7 @@ def memory():
 
 
 def whole(*sizes):
-    return View.whole("b", sizes)
+    return View.whole(BufferId("port", "b"), sizes)
 
 
 def test_a_slice_of_a_view_is_that_of_numpy(memory):
@@ -34,7 +34,7 @@ def test_a_transpose_of_a_view_is_that_of_numpy(memory):
 
 
 def test_a_stretched_view_is_what_numpy_broadcasts(memory):
-    stretched = whole(3, 1).stretched((2, 3, 4))
+    stretched = whole(3, 1).broadcast_to((2, 3, 4))
     assert np.array_equal(positions(stretched, memory), np.broadcast_to(memory[:3].reshape(3, 1), (2, 3, 4)))
 
 
@@ -70,7 +70,7 @@ def test_a_view_knows_whether_it_is_compact():
     assert whole(2, 3).compact
     assert whole(2, 1, 3).transposed((1, 0, 2)).compact
     assert not whole(2, 3).transposed((1, 0)).compact
-    assert not whole(3).stretched((2, 3)).compact
+    assert not whole(3).broadcast_to((2, 3)).compact
 
 
 def test_loops_collapse_where_every_array_walks_evenly():

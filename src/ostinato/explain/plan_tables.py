@@ -10,7 +10,8 @@ from ..plan.candidates import Planned
 from ..plan.cost_model import PlanCost, StageCost
 from ..plan.machine import Machine, bytes_text
 from ..plan.phases import CHOICES, Phase
-from ..plan.plan import Plan, Segment, Stage
+from ..plan.plan import Plan
+from ..plan.stages import Contraction, Copies, Product, Reduce, RowSum, RowSums, Segment, Stage, Walk
 from ..plan.tiling import stage_tiles
 from ..plan.views import View
 from .alternatives import seconds_text
@@ -83,7 +84,7 @@ def products_in_words(planned: Planned, runs: str) -> str:
 
 def _products(plan: Plan) -> Counter[Phase]:
     """Left operands that are walked over, by phase."""
-    return Counter({p: sum(len(s.product.segments) for s in stages if s.product) for p, stages in plan.stages.items()})
+    return Counter({p: sum(len(s.segments) for s in stages if isinstance(s, Product)) for p, stages in plan.stages.items()})
 
 
 def cost_table(costs: Mapping[str, PlanCost], runs: str) -> Table:
@@ -103,7 +104,7 @@ def cost_table(costs: Mapping[str, PlanCost], runs: str) -> Table:
 
 
 def _products_in(cost: PlanCost, phase: Phase) -> int:
-    return sum(len(s.stage.product.segments) for s in cost.phases.get(phase, ()) if s.stage.product)
+    return sum(len(s.stage.segments) for s in cost.phases.get(phase, ()) if isinstance(s.stage, Product))
 
 
 # --- stages -------------------------------------------------------------------------------------------------------------------
@@ -116,21 +117,17 @@ def stage_tables(plan: Plan, cost: PlanCost, machine: Machine) -> Iterator[Block
         if not stages:
             continue
         yield Sentence(f"{when(plan, phase)}:".capitalize())
-        walks, sums = [s for s in stages if not _is_sum(s)], [s for s in stages if _is_sum(s)]
+        walks, sums = [s for s in stages if not s.over_rows], [s for s in stages if s.over_rows]
         rows = [_row(plan, i, s, by_stage.get(id(s)), machine) for i, s in enumerate(walks, 1)]
         if sums:
-            stored = _names(view for s in sums for view in _written(s))
-            read = _names(view for s in sums if s.nodes for view in _read(s))
-            count = sum(len(s.totals) + len(s.sums) for s in sums)
+            stored = _names(view for s in sums for view in s.writes)
+            read = _names(view for s in sums if isinstance(s, RowSums) and s.nodes for view in s.loaded)
+            count = sum(len(s.writes) for s in sums)
             rows.append((f"{len(walks) + 1}", _sums(sums), read, stored, plural(count, "sum") + " over rows"))
         yield Table(("stage", "what it computes", "reads too", "stores", "panels and tiles"), tuple(rows), code=(1, 2, 3))
     recorded = recorded_bytes(plan)
     if recorded:
         yield Sentence(f"Recorded for the backward pass: {recorded:,} bytes per step and instance.")
-
-
-def _is_sum(stage: Stage) -> bool:
-    return bool(stage.totals or stage.sums)
 
 
 def when(plan: Plan, phase: Phase) -> str:
@@ -141,23 +138,23 @@ def when(plan: Plan, phase: Phase) -> str:
 
 
 def _row(plan: Plan, number: int, stage: Stage, cost: StageCost | None, machine: Machine) -> tuple[str, ...]:
-    return (f"{number}", computes(stage), _names(_read(stage)), _names(_written(stage)),
+    return (f"{number}", computes(stage), _names(_read(stage)), _names(stage.writes),
             _panels(plan, stage, cost, machine))  # fmt: skip
 
 
 def computes(stage: Stage) -> str:
     """A stage in one or two lines: its products with their shape, and what follows in registers."""
     lines = []
-    if _is_sum(stage):
+    if stage.over_rows:
         return _sums([stage])
-    if stage.product:
-        lines += [_product(segment) for segment in stage.product.segments]
-    elif stage.contraction:
-        lines.append(f"{_name(stage.contraction.left)} @ {_name(stage.contraction.right)}")
-    made = stage.product.names if stage.product else ()
+    if isinstance(stage, Product):
+        lines += [_product(segment) for segment in stage.segments]
+    elif isinstance(stage, Contraction):
+        lines.append(f"{_name(stage.left)} @ {_name(stage.right)}")
+    made = stage.names if isinstance(stage, Product) else ()
     counted = Counter(n.op for n in stage.nodes if n.value.name not in made or (n.record.elementwise and n.op != "add"))
     others = ", ".join(f"{op}" if n == 1 else f"{n} {op}" for op, n in counted.items() if op != "stop_gradient")
-    if not stage.contraction and others:
+    if not isinstance(stage, Contraction) and others:
         lines.append(f"{'then ' if lines else ''}{others}")
     if not lines:
         lines.append("copied")
@@ -168,10 +165,12 @@ def _sums(stages: Iterable[Stage]) -> str:
     """Sums over all rows: of a value, or of products with it."""
     parts = []
     for stage in stages:
-        parts += [f"{_name(t.source)}ᵀ {_name(t.right)}" if t.right else _name(t.source) for t in stage.totals]
-        for s in stage.sums:
-            source = stage.loads.get(s.value)
-            parts.append(_name(source) if isinstance(source, View) else s.value)
+        if isinstance(stage, RowSum):
+            parts.append(f"{_name(stage.source)}ᵀ {_name(stage.right)}" if stage.right else _name(stage.source))
+        elif isinstance(stage, RowSums):
+            for s in stage.sums:
+                source = stage.loads.get(s.value)
+                parts.append(_name(source) if isinstance(source, View) else s.value)
     return f"over all rows: {', '.join(parts)}"
 
 
@@ -186,7 +185,7 @@ def _product(segment: Segment) -> str:
 def _domain(stage: Stage) -> str:
     """The named shape that a stage walks over."""
     for node in stage.nodes:
-        value = node.args[0] if stage.kind == "reduce" else node.value
+        value = node.args[0] if isinstance(stage, Reduce) else node.value
         if value.type.sizes == stage.domain:
             return ", ".join(map(str, value.type.dims))
     return ", ".join(map(str, stage.domain))
@@ -196,7 +195,7 @@ def _panels(plan: Plan, stage: Stage, cost: StageCost | None, machine: Machine) 
     tiles = stage_tiles(stage, machine, plan.program.dtype)
     lines = [KINDS[stage.kind]] if not tiles else []
     if tiles:
-        gates = len(stage.product.names) if stage.product else 0
+        gates = len(stage.names) if isinstance(stage, Product) else 0
         shapes = ", ".join(f"{t.rows}×{t.blocks}×{gates}" for t in tiles)
         lines.append(f"rows×vectors×sums: {shapes}")
     if cost is not None and cost.weight_bytes:
@@ -204,16 +203,11 @@ def _panels(plan: Plan, stage: Stage, cost: StageCost | None, machine: Machine) 
     return "\n".join(lines)
 
 
-def _read(stage: Stage) -> list[View]:
-    views = [v for v in stage.loads.values() if isinstance(v, View)]
-    views += [m.source for m in stage.moves if isinstance(m.source, View)]
-    return views
-
-
-def _written(stage: Stage) -> list[View]:
-    views = [view for _, view in stage.stores] + [m.target for m in stage.moves]
-    views += [t.target for t in stage.totals] + [s.target for s in stage.sums]
-    return [*views, stage.contraction.target] if stage.contraction else views
+def _read(stage: Stage) -> tuple[View, ...]:
+    """What a stage reads beside the operands that `computes` names."""
+    if isinstance(stage, Walk):
+        return stage.loaded
+    return stage.reads if isinstance(stage, Copies) else ()
 
 
 def _names(views: Iterable[View]) -> str:
@@ -222,8 +216,7 @@ def _names(views: Iterable[View]) -> str:
 
 def _name(view: View) -> str:
     """What a buffer holds, in the author's words where he has some."""
-    name, _, place = view.buffer.removeprefix("weight ").partition("@")
-    return f"{name} (next)" if place == "next" else name
+    return f"{view.buffer.name} (next)" if view.buffer.role == "next" else view.buffer.name
 
 
 def recorded_bytes(plan: Plan) -> int:

@@ -124,7 +124,7 @@ class Layer:
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
         self.backend, self.plan = backend, _checked_plan(graph.name, plan)
         self._graphs = graphs
-        self._reruns: dict[Any, Any] = {}  # shape of the first input -> a native.bound_call.Rerun
+        self._reruns: dict[Any, Any] = {}  # shape of the first input -> a native.bound_call.BoundCall
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
         ports = graph.with_role("weight", "bias")
         self.weights = Weights({p.name: p.value.type.sizes for p in ports}, DTYPES[graph.dtype], self.name, weight_format)

@@ -105,8 +105,8 @@ class UpdateRule(Restorable):
         self._shared: dict[str, Array] = {}  # state -> what is the same for all parameters
         self._made: dict[str, Array] = {}  # the weights as the last step made them
         self._spares = Spares()
-        self._kernel: Any = None  # a native.flat.FlatStep, for the layer it was made of
-        self._run: Any = None  # a native.flat.FlatRun, for the arrays of `_own`
+        self._kernel: Any = None  # a native.updates.FlatStep, for the layer it was made of
+        self._run: Any = None  # a native.updates.FlatRun, for the arrays of `_own`
 
     @property
     def settings(self) -> Weights:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import llvm_text as llvm
-from .kernel import ARRIVED, I64, PASSED, PTR, THREADS, VOID, YIELD, Kernel, Unit, i64
+from .context import Field
+from .kernel import I64, PTR, VOID, Kernel, Unit, i64
 
 SPINS = 5_000  # turns of a waiting thread before it gives way
 
@@ -15,11 +16,11 @@ def barrier(unit: Unit) -> llvm.Function:
         return found
     k = Kernel(unit, "barrier", llvm.FunctionType(VOID, [PTR]))
     b = k.b
-    threads = k.field(THREADS)
+    threads = k.field(Field.THREADS)
     with b.if_then(b.icmp_unsigned(">", threads, i64(1))):
-        wanted = b.add(k.field(PASSED), threads)
-        k.set_field(PASSED, wanted)
-        arrived = k.field(ARRIVED, PTR)
+        wanted = b.add(k.field(Field.PASSED), threads)
+        k.set_field(Field.PASSED, wanted)
+        arrived = k.field(Field.ARRIVED, PTR)
         b.atomic_rmw("add", arrived, i64(1), "seq_cst")
         spin, give_way, done = (b.append_basic_block(name) for name in ("spin", "give_way", "done"))
         before = b.block
@@ -38,7 +39,7 @@ def barrier(unit: Unit) -> llvm.Function:
             k.call_intrinsic("llvm.x86.sse2.pause", VOID, [])
         b.cbranch(b.icmp_signed("<", more, i64(SPINS)), spin, give_way)
         b.position_at_end(give_way)  # somebody else may need this core
-        b.call(k.field(YIELD, PTR), [], llvm.FunctionType(VOID, []))
+        b.call(k.field(Field.YIELD, PTR), [], llvm.FunctionType(VOID, []))
         turns.add_incoming(i64(0), give_way)
         b.branch(spin)
         b.position_at_end(done)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..plan.plan import Contraction
+from ..plan.stages import Contraction
 from . import llvm_text as llvm
 from .kernel import Kernel, Lanes, i64
 from .reductions import across

@@ -1,11 +1,11 @@
-"""Elementwise stages and moves: walks over all rows and all elements of a domain."""
+"""Elementwise stages and copies: walks over all rows and all elements of a domain."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..plan.plan import Move, Stage
+from ..plan.stages import Copy, Map, Source, Walk
 from ..plan.views import View, collapse
 from . import llvm_text as llvm
 from .kernel import Kernel, Lanes, i64
@@ -21,23 +21,23 @@ class Addresses:
     strides: Mapping[View, int]
 
 
-def lower_map(k: Kernel, stage: Stage) -> None:
+def lower_map(k: Kernel, stage: Map) -> None:
     """Every element by itself."""
-    views = list(dict.fromkeys([v for v in stage.loads.values() if isinstance(v, View)] + [v for _, v in stage.stores]))
+    views = list(dict.fromkeys((*stage.loaded, *stage.writes)))
 
     def visit(lanes: Lanes, at: Addresses) -> None:
-        known = load_all(k, stage, lanes, at)
+        known = load_all(k, stage.loads, lanes, at)
         k.compute(stage.nodes, known, stage.loads, lanes.n)
         store_all(k, stage, known, lanes, at)
 
     over_elements(k, stage.domain, views, visit)
 
 
-def load_all(k: Kernel, stage: Stage, lanes: Lanes, at: Addresses) -> dict[str, llvm.Value]:
-    """What a stage reads from memory; the same place is loaded once."""
+def load_all(k: Kernel, loads: Mapping[str, Source], lanes: Lanes, at: Addresses) -> dict[str, llvm.Value]:
+    """The values that lie in memory; the same place is loaded once."""
     loaded: dict[View, llvm.Value] = {}
     known = {}
-    for name, view in stage.loads.items():
+    for name, view in loads.items():
         if isinstance(view, View):
             if view not in loaded:
                 loaded[view] = k.load(at.pointers[view], k.element(view), at.strides[view], lanes)
@@ -45,7 +45,7 @@ def load_all(k: Kernel, stage: Stage, lanes: Lanes, at: Addresses) -> dict[str, 
     return known
 
 
-def store_all(k: Kernel, stage: Stage, known: Mapping[str, llvm.Value], lanes: Lanes, at: Addresses) -> None:
+def store_all(k: Kernel, stage: Walk, known: Mapping[str, llvm.Value], lanes: Lanes, at: Addresses) -> None:
     for name, view in stage.stores:
         if name in known:
             k.store(known[name], at.pointers[view], k.element(view), at.strides[view], lanes)
@@ -106,27 +106,27 @@ def vectors(
             visit(Lanes(n, k.mask(k.b.sub(size, whole), n)), at(whole))
 
 
-# --- moves
+# --- copies
 
 
-def lower_moves(k: Kernel, moves: Sequence[Move]) -> None:
-    """Elements carried from place to place, one move after the other."""
-    for move in moves:
-        _move(k, move)
+def lower_copies(k: Kernel, copies: Sequence[Copy]) -> None:
+    """Elements carried from place to place, one copy after the other."""
+    for copy in copies:
+        _copy(k, copy)
 
 
-def _move(k: Kernel, move: Move) -> None:
-    views = [move.target, *([move.source] if isinstance(move.source, View) else [])]
-    dtype = k.plan.buffers[move.target.buffer].dtype
+def _copy(k: Kernel, copy: Copy) -> None:
+    views = [copy.target, *([copy.source] if isinstance(copy.source, View) else [])]
+    dtype = k.plan.buffers[copy.target.buffer].dtype
 
     def visit(lanes: Lanes, at: Addresses) -> None:
-        target = move.target
-        if isinstance(move.source, View):
-            value = k.load(at.pointers[move.source], k.element(move.source), at.strides[move.source], lanes)
+        target = copy.target
+        if isinstance(copy.source, View):
+            value = k.load(at.pointers[copy.source], k.element(copy.source), at.strides[copy.source], lanes)
         else:
-            value = k.number(move.source, dtype, lanes.n)
-        if move.accumulate:
+            value = k.number(copy.source, dtype, lanes.n)
+        if copy.accumulate:
             value = k.b.fadd(k.load(at.pointers[target], k.element(target), at.strides[target], lanes), value)
         k.store(value, at.pointers[target], k.element(target), at.strides[target], lanes)
 
-    over_elements(k, move.target.sizes, views, visit)
+    over_elements(k, copy.target.sizes, views, visit)

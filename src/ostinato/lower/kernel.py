@@ -1,7 +1,7 @@
 """A function being written in LLVM's language: loops, vectors, and the addresses of views.
 
-Every function of a program takes (context, row, instance, count): the table of buffers, the first row and the first instance
-that it works on, and how many. A `Kernel` writes one of them.
+Every function of a program takes (context, row, instance, count): the table of a call (context.py), the first row and the first
+instance that it works on, and how many. A `Kernel` writes one of them.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from typing import Any
 from ..ir.dtypes import BYTES
 from ..ir.graph import Node
 from ..ir.shapes import Varies
-from ..plan.plan import Plan, Source
-from ..plan.views import View
+from ..plan.plan import Plan
+from ..plan.stages import Source
+from ..plan.views import BufferId, View
 from . import llvm_text as llvm
+from .context import Field, buffer_fields
 from .target import Target
 from .vector_math import emit
 
@@ -25,19 +27,6 @@ I1, I8, I32, I64, PTR, VOID = llvm.I1, llvm.I8, llvm.I32, llvm.I64, llvm.PTR, ll
 FLOATS = {"f32": llvm.F32, "f64": llvm.F64}
 ALIGNED: dict[llvm.Type, int] = {I8: 1, llvm.F32: 4}  # bytes of an element; 8 of others
 RANGE = llvm.FunctionType(VOID, [PTR, I64, I64, I64])
-
-# the context: what a run is about, which part of it this thread does, then one pointer for each buffer
-N_STEPS, N_INSTANCES, N_ROWS, COUNTS, OFFSETS, RESET, ARENA = range(7)
-THREAD, THREADS = 7, 8
-BY_NEURONS = 9  # whether threads share the loop by neurons; else by instances
-PART, PARTS = 10, 11  # of the panels of a product stage
-ARRIVED, PASSED, YIELD = 12, 13, 14  # the shared counter of a barrier, what this thread waits for, and how to give way
-TURN = 15  # whether product stages go through their panels from the last to the first: see matmul.py
-# for programs with buffers in the user's own order (Unit.placed): the rows from step to step and from instance to instance,
-# whether steps run from the last to the first, the instances in sorted order, their lengths, and where each row lies
-STEP_STRIDE, INSTANCE_STRIDE, REVERSE, ORDER, LENGTHS, PLACES = range(16, 22)
-FIRST_TURN = 22  # what TURN is at the first step: a stream, which runs one step at a time, goes to and fro as a long run does
-FIRST_BUFFER = 24
 
 
 def constant(kind: llvm.Type, value: float, n: int) -> llvm.Constant:
@@ -59,12 +48,12 @@ class Unit:
     module: Any  # llvm.Module; None where nothing is written
     plan: Plan
     target: Target
-    placed: frozenset[str] = frozenset()  # buffers whose rows lie in the user's order: see module.py
+    placed: frozenset[BufferId] = frozenset()  # buffers whose rows lie in the user's order: see module.py
 
     @cached_property
-    def places(self) -> dict[str, int]:
+    def places(self) -> dict[BufferId, int]:
         """Where the pointer of each buffer stands in the context."""
-        return {name: FIRST_BUFFER + i for i, name in enumerate(self.plan.buffers)}
+        return buffer_fields(self.plan)
 
     @property
     def lanes(self) -> int:
@@ -101,7 +90,7 @@ class Kernel:
         self.b = llvm.IRBuilder(body)
         self._first = llvm.IRBuilder(self.entry)  # what is loaded once stands here
         self._body = body
-        self._bases: dict[str, llvm.Value] = {}
+        self._bases: dict[BufferId, llvm.Value] = {}
         self._tables: dict[int, llvm.Value] = {}
         self.context, self.row, self.instance, self.count = (
             self.function.args if kind is RANGE else (self.function.args[0], i64(0), i64(0), i64(0))
@@ -122,7 +111,7 @@ class Kernel:
 
     def share(self, count: llvm.Value, unit: int = 1) -> tuple[llvm.Value, llvm.Value]:
         """From where to where this thread goes, of `count` things that are handed out by `unit` at a time."""
-        return self.part(count, self.field(THREAD), self.field(THREADS), unit)
+        return self.part(count, self.field(Field.THREAD), self.field(Field.THREADS), unit)
 
     def part(self, count: llvm.Value, place: llvm.Value, parts: llvm.Value, unit: int = 1) -> tuple[llvm.Value, llvm.Value]:
         """The bounds of one of `parts` parts."""
@@ -138,7 +127,7 @@ class Kernel:
         """A field of the context, read where the kernel stands."""
         return self.b.load(self.b.gep(self.context, [i64(place)], source_etype=I64), typ=kind)
 
-    def base(self, buffer: str) -> llvm.Value:
+    def base(self, buffer: BufferId) -> llvm.Value:
         """Where a buffer begins; read once, when the function begins."""
         if buffer not in self._bases:
             first = self._first
@@ -250,7 +239,7 @@ class Kernel:
         """Which row of a buffer a row (or an instance) of the run is."""
         if view.buffer not in self.unit.placed:
             return row
-        field = PLACES if self.plan.buffers[view.buffer].space == Varies.STEP else ORDER
+        field = Field.ROW_TABLE if self.plan.buffers[view.buffer].space == Varies.STEP else Field.ORDER
         if field not in self._tables:
             self._tables[field] = self._first.load(self._first.gep(self.context, [i64(field)], source_etype=I64), typ=PTR)
         return self.b.load(self.b.gep(self._tables[field], [row], source_etype=I64), typ=I64)

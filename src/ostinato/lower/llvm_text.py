@@ -14,10 +14,9 @@ from ctypes import c_float
 from struct import Struct
 from typing import Any
 
-import llvmlite
-
-# a constant with one number in every lane has a short form since LLVM 19, and llvmlite has had a later one since 0.45
-SHORT_SPLAT = tuple(int(part) for part in llvmlite.__version__.split(".")[:2]) >= (0, 45)
+# Whether a constant with one number in every lane is written `splat (float 1.0)`, which LLVM reads since version 19. Before,
+# every lane has to be written; native/jit.py, which knows the LLVM at hand, says so here.
+SHORT_SPLAT = True
 
 # --- types --------------------------------------------------------------------------------------------------------------------
 

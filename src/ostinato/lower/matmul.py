@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from ..plan.plan import Segment, Stage
+from ..plan.stages import Product, Segment
 from ..plan.tiling import Tile, panel_width, tile_for, too_many
 from ..plan.views import View, collapse
 from . import llvm_text as llvm
+from .context import Field
 from .elementwise import Addresses, load_all, store_all
-from .kernel import I64, PART, PARTS, PTR, TURN, VOID, Kernel, Lanes, i64
+from .kernel import I64, PTR, VOID, Kernel, Lanes, i64
 from .packing import tiles
 
 WORK = 16  # multiply-adds of one turn of the loop over k: short tiles write several steps out
@@ -28,10 +29,9 @@ Where = tuple[
 class ProductStage:
     """Writes one product stage: its tiles, and the work before and behind them."""
 
-    def __init__(self, k: Kernel, stage: Stage) -> None:
-        assert stage.product is not None
-        self.k, self.stage, self.product = k, stage, stage.product
-        self.lanes, self.gates = k.lanes, len(stage.product.names)
+    def __init__(self, k: Kernel, stage: Product) -> None:
+        self.k, self.stage = k, stage
+        self.lanes, self.gates = k.lanes, len(stage.names)
         self.n = stage.domain[-1]
         self.n_panels = -(-self.n // self.lanes)
         self.vector = llvm.vector(k.unit.number, self.lanes)
@@ -40,7 +40,7 @@ class ProductStage:
         self._lead()
         # rows, panels, what stands before and behind the tile is written once, as functions
         self.kind = llvm.FunctionType(VOID, [PTR, I64, I64, I64, I64, I64, PTR, *[I64] * len(self.lead_sizes)])
-        self.starts = [s for s in self.product.starts if s is not None]
+        self.starts = [s for s in self.stage.starts if s is not None]
         name = k.function.name
         self.prologue = self._around(f"{name}_start", behind=False) if self.starts else None
         self.epilogue = self._around(f"{name}_end", behind=True)
@@ -49,9 +49,8 @@ class ProductStage:
 
     def _lead(self) -> None:
         """The dimensions in front of the columns: none for a vector per instance."""
-        views = [v for v in self.stage.loads.values() if isinstance(v, View)] + [v for _, v in self.stage.stores]
-        self.views = list(dict.fromkeys(views))
-        lefts = [s.left for s in self.product.segments]
+        self.views = list(dict.fromkeys((*self.stage.loaded, *self.stage.writes)))
+        lefts = [s.left for s in self.stage.segments]
         strides = [v.strides[:-1] for v in self.views] + [v.strides[:-1] for v in lefts]
         self.lead_sizes, collapsed = collapse(self.stage.domain[:-1], strides)
         self.lead = dict(zip(self.views, collapsed[: len(self.views)], strict=True))
@@ -89,10 +88,10 @@ class ProductStage:
     def _panels(self, row: llvm.Value, lead: Sequence[llvm.Value], count: llvm.Value, tile: Tile) -> None:
         k, panels = self.k, tile.blocks
         whole, left_over = divmod(self.n_panels, panels)
-        place, parts = k.field(PART), k.field(PARTS)
+        place, parts = k.field(Field.PART), k.field(Field.PARTS)
         if whole:
             low, high = (k.times(end, panels) for end in k.part(i64(whole), place, parts))
-            turned, both = k.b.icmp_unsigned("!=", k.field(TURN), i64(0)), k.b.sub(k.add(low, high), i64(panels))
+            turned, both = k.b.icmp_unsigned("!=", k.field(Field.SWEEP), i64(0)), k.b.sub(k.add(low, high), i64(panels))
             with k.loop(low, high, panels) as index:
                 self._rows(row, lead, count, k.b.select(turned, k.b.sub(both, index), index), tile)
         if left_over:
@@ -118,7 +117,7 @@ class ProductStage:
     def _runs(self) -> list[list[Segment]]:
         """Segments of one shape that follow each other are one loop."""
         runs: list[list[Segment]] = []
-        for segment in self.product.segments:
+        for segment in self.stage.segments:
             if runs and self._shape(runs[-1][0]) == self._shape(segment):
                 runs[-1].append(segment)
             else:
@@ -129,7 +128,15 @@ class ProductStage:
         left = segment.left
         space = self.k.plan.buffers[left.buffer].space
         placed = left if left.buffer in self.k.unit.placed else None  # its rows are looked up, not counted from an address
-        return segment.k, segment.gates, left.strides[-1], self.k.row_stride(left), space, tuple(self.left_lead[left]), placed
+        return (
+            segment.k,
+            segment.accumulators,
+            left.strides[-1],
+            self.k.row_stride(left),
+            space,
+            tuple(self.left_lead[left]),
+            placed,
+        )
 
     def _table(self, run: list[Segment]) -> llvm.Value:
         """For each segment of a run, the addresses of its left operand and of its panels."""
@@ -154,7 +161,7 @@ class ProductStage:
             k.b.call(self.prologue, [*around[:5], self._packed(panel, panels), *around[6:]])
         accumulators = {}
         for place, key in enumerate((i, p, g) for i in range(rows) for p in range(panels) for g in range(self.gates)):
-            if self.product.starts[key[2]] is None:
+            if self.stage.starts[key[2]] is None:
                 accumulators[key] = k.number(0.0, k.plan.program.dtype, self.lanes)
             else:
                 accumulators[key] = k.b.load(self._slot(place), typ=self.vector, align=64)
@@ -176,7 +183,7 @@ class ProductStage:
     ) -> None:  # fmt: skip
         """All segments of a run, one after another."""
         k, segment = self.k, run[0]
-        keys = [key for key in accumulators if key[2] in segment.gates]
+        keys = [key for key in accumulators if key[2] in segment.accumulators]
         values = [accumulators[key] for key in keys]
         if table is None:
             values = self._accumulate(segment, k.at_row(segment.left, i64(0)), k.base(segment.panels), where, keys, values)
@@ -195,7 +202,7 @@ class ProductStage:
         self, segment: Segment, left: llvm.Value, base: llvm.Value, where: Where, keys: list[Key], values: list[llvm.Value]
     ) -> list[llvm.Value]:  # fmt: skip
         """accumulator += left[k] * right[k, :], upward through k."""
-        k, gates = self.k, segment.gates
+        k, gates = self.k, segment.accumulators
         row, lead, first, n_rows, panel, panels = where
         rows = []
         for i in range(n_rows):
@@ -262,7 +269,7 @@ class ProductStage:
         self, base: llvm.Value, segment: Segment, panel: llvm.Value, panels: int
     ) -> list[tuple[llvm.Value, int, list[int]]]:  # fmt: skip
         """For each panel of a tile: where it begins, how far it goes for a step through k, and its blocks of neurons."""
-        k, gates = self.k, len(segment.gates)
+        k, gates = self.k, len(segment.accumulators)
         found = []
         for p in range(0, panels, self.width):
             blocks = list(range(p, min(p + self.width, panels)))
@@ -315,18 +322,17 @@ class ProductStage:
         """The nodes that the starts of the accumulators are computed from."""
         needed = set(self.starts)
         for node in reversed(self.stage.nodes):
-            if node.value.name in needed and node.value.name not in self.product.names:
+            if node.value.name in needed and node.value.name not in self.stage.names:
                 needed.update(a.name for a in node.args)
         return needed
 
     def _before(self, k: Kernel, lanes: Lanes, at: Addresses, buffer: llvm.Value, slot: llvm.Value) -> None:
         needed = self._needed()
-        nodes = [n for n in self.stage.nodes if n.value.name in needed and n.value.name not in self.product.names]
+        nodes = [n for n in self.stage.nodes if n.value.name in needed and n.value.name not in self.stage.names]
         read = {a.name for n in nodes for a in n.args} | set(self.starts)
-        part = Stage("map", self.stage.domain, tuple(nodes), {n: v for n, v in self.stage.loads.items() if n in read})
-        known = load_all(k, part, lanes, at)
+        known = load_all(k, {n: v for n, v in self.stage.loads.items() if n in read}, lanes, at)
         k.compute(nodes, known, self.stage.loads, lanes.n)
-        for gate, start in enumerate(self.product.starts):
+        for gate, start in enumerate(self.stage.starts):
             if start is None:
                 continue
             source = self.stage.loads.get(start)
@@ -335,11 +341,10 @@ class ProductStage:
             k.b.store(value, place, align=64)
 
     def _behind(self, k: Kernel, lanes: Lanes, at: Addresses, buffer: llvm.Value, slot: llvm.Value) -> None:
-        nodes = [n for n in self.stage.nodes if n.value.name not in self.product.names]
+        nodes = [n for n in self.stage.nodes if n.value.name not in self.stage.names]
         read = {a.name for n in nodes for a in n.args}
-        part = Stage("map", self.stage.domain, loads={n: v for n, v in self.stage.loads.items() if n in read})
-        known = load_all(k, part, lanes, at)
-        for gate, name in enumerate(self.product.names):
+        known = load_all(k, {n: v for n, v in self.stage.loads.items() if n in read}, lanes, at)
+        for gate, name in enumerate(self.stage.names):
             place = k.b.gep(buffer, [k.add(slot, i64(gate))], source_etype=self.vector)
             known[name] = k.b.load(place, typ=self.vector, align=64)
         k.compute(nodes, known, self.stage.loads, lanes.n)

@@ -4,9 +4,7 @@
     ostinato_run(context)        everything else: instances, before, loop, after, finish
     ostinato_step(context)       the same without `instances`, whose values are still there: the next steps of a stream
 
-The context is a table of 8-byte fields: sizes, the rows of each step, then the address of every buffer (kernel.py). The loop is
-the only place that knows about lengths and resets: an instance that ends leaves its state behind, one that begins (against
-time) brings its own.
+The context is the table of a call's sizes and addresses (context.py); the steps, with lengths and resets, are loop.py.
 
 Where sequences have different lengths, run in reverse, or come batch first, the rows of a step do not follow each other in the
 user's arrays. Then the buffers that are the user's are *placed*: a run first works out where each of its rows lies in them
@@ -16,67 +14,35 @@ call comes; where the rows do follow each other, nothing is looked up.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-
 from ..ir.shapes import Varies
 from ..plan.phases import Phase
-from ..plan.plan import Plan, Stage, StateSlot
-from ..plan.tiling import BLOCK
-from ..plan.views import View
+from ..plan.plan import Plan
+from ..plan.stages import Contraction, Copies, Map, Product, Reduce, RowSum, RowSums, Stage
+from ..plan.tiling import BLOCK, CHUNK
+from ..plan.views import BufferId
 from . import llvm_text as llvm
 from .barriers import barrier
 from .batched_matmul import lower_contraction
-from .elementwise import lower_map, lower_moves
-from .kernel import (
-    ARENA,
-    BY_NEURONS,
-    COUNTS,
-    FIRST_BUFFER,
-    FIRST_TURN,
-    I1,
-    I8,
-    I64,
-    INSTANCE_STRIDE,
-    LENGTHS,
-    N_INSTANCES,
-    N_ROWS,
-    N_STEPS,
-    OFFSETS,
-    ORDER,
-    PART,
-    PARTS,
-    PLACES,
-    PTR,
-    RESET,
-    REVERSE,
-    STEP_STRIDE,
-    THREAD,
-    THREADS,
-    TURN,
-    VOID,
-    Kernel,
-    Lanes,
-    Unit,
-    i64,
-)
+from .context import Field, internal_buffers
+from .elementwise import lower_copies, lower_map
+from .kernel import I1, I8, I64, PTR, VOID, Kernel, Unit, i64
+from .loop import entry, loop_over_steps, set_sweep
 from .matmul import ProductStage
 from .packing import lower_packing
 from .reductions import lower_reduce
 from .row_sums import lower_sums, lower_total
 from .target import Target
 
-CHUNK = 128  # rows that go through all stages of a phase before the next ones do: what one makes the next finds in the cache
 SHARE = 4  # rows that are handed out to threads together
 WHOLE = llvm.FunctionType(VOID, [PTR])
 
 
-def lower(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> llvm.Module:
+def lower(plan: Plan, target: Target, placed: frozenset[BufferId] = frozenset()) -> llvm.Module:
     """The module of a plan; with `placed` buffers, `ostinato_run` alone."""
     module = llvm.Module(target.triple)
     unit = Unit(module, plan, target, placed)
     phases = {phase: _phase(unit, phase) for phase in plan.stages if not (placed and phase == Phase.PREPARE)}
-    loop = _loop(unit, phases[Phase.LOOP]["stages"]) if plan.states else None
+    loop = loop_over_steps(unit, phases[Phase.LOOP]["stages"]) if plan.states else None
     if not placed:
         _prepare(unit, phases)
     run = _run(unit, "ostinato_run", phases, loop)
@@ -91,23 +57,28 @@ def lower(plan: Plan, target: Target, placed: frozenset[str] = frozenset()) -> l
     return module
 
 
+def llvm_of(plan: Plan, target: Target) -> str:
+    """The text of a plan's module in LLVM's language; it needs no LLVM."""
+    return str(lower(plan, target))
+
+
 def _stage(unit: Unit, name: str, stage: Stage, *, by_step: bool) -> llvm.Function:
     k = Kernel(unit, name)
-    if stage.kind == "product":
-        ProductStage(k, stage).write()
-    elif stage.kind == "map":
-        lower_map(k, stage)
-    elif stage.kind == "reduce":
-        lower_reduce(k, stage)
-    elif stage.kind == "move":
-        lower_moves(k, stage.moves)
-    elif stage.kind == "sum":
-        lower_sums(k, stage, by_step=by_step)
-    elif stage.contraction is not None:
-        lower_contraction(k, stage.contraction)
-    else:
-        for total in stage.totals:
-            lower_total(k, total, by_step=by_step)
+    match stage:
+        case Product():
+            ProductStage(k, stage).write()
+        case Map():
+            lower_map(k, stage)
+        case Reduce():
+            lower_reduce(k, stage)
+        case Copies():
+            lower_copies(k, stage.copies)
+        case Contraction():
+            lower_contraction(k, stage)
+        case RowSums():
+            lower_sums(k, stage, by_step=by_step)
+        case RowSum():
+            lower_total(k, stage, by_step=by_step)
     return k.finish()
 
 
@@ -118,7 +89,7 @@ def _phase(unit: Unit, phase: Phase) -> dict[str, llvm.Function]:
     made = [(s, _stage(unit, f"{name}_{i}_{s.kind}", s, by_step=by_step)) for i, s in enumerate(unit.plan.stages[phase])]
     found = {}
     for part in ("stages", "totals"):
-        inside = [(s, f) for s, f in made if (s.kind in ("total", "sum")) == (part == "totals")]
+        inside = [(s, f) for s, f in made if s.over_rows == (part == "totals")]
         if inside:
             k = Kernel(unit, f"{name}_{part}")
             for stage, function in inside:
@@ -132,12 +103,12 @@ def _phase(unit: Unit, phase: Phase) -> dict[str, llvm.Function]:
 
 def _loop_stage(k: Kernel, stage: Stage, function: llvm.Function) -> None:
     """A stage of the loop. Threads that share it by neurons wait for each other at its end; the first does all but products."""
-    if stage.kind == "product":
+    if isinstance(stage, Product):
         k.b.call(function, k.function.args)
     else:
-        with k.b.if_then(k.b.icmp_unsigned("==", k.field(PART), i64(0))):
+        with k.b.if_then(k.b.icmp_unsigned("==", k.field(Field.PART), i64(0))):
             k.b.call(function, k.function.args)
-    with k.b.if_then(k.b.icmp_unsigned(">", k.field(PARTS), i64(1))):
+    with k.b.if_then(k.b.icmp_unsigned(">", k.field(Field.PARTS), i64(1))):
         k.b.call(barrier(k.unit), [k.context])
 
 
@@ -154,13 +125,12 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, llvm.Function]], l
     k = Kernel(unit, name, WHOLE, exported=True)
     _place_internal(k)
     wait = barrier(unit)
-    with k.b.if_then(k.b.icmp_unsigned("==", k.field(THREAD), i64(0))):
+    with k.b.if_then(k.b.icmp_unsigned("==", k.field(Field.THREAD), i64(0))):
         for buffer in unit.plan.zeroed:
-            if buffer in unit.plan.buffers:
-                _zero(k, buffer)
+            _zero(k, buffer)
         if unit.placed:
             k.b.call(_place_rows(unit), [k.context])
-            padded = k.b.icmp_signed("<", k.field(N_ROWS), k.b.mul(k.field(N_STEPS), k.field(N_INSTANCES)))
+            padded = k.b.icmp_signed("<", k.field(Field.N_ROWS), k.b.mul(k.field(Field.N_STEPS), k.field(Field.N_INSTANCES)))
             with k.b.if_then(padded):
                 for buffer in _padded_results(unit):
                     _zero(k, buffer)
@@ -170,9 +140,9 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, llvm.Function]], l
             _shared_loop(k, loop)
         if phase not in phases or phase in (Phase.PREPARE, Phase.LOOP):
             continue
-        passing = [b for b, p in unit.plan.passing.items() if p == phase]
-        if phase.space == Varies.STEP and not unit.plan.by_step(phase) and (passing or "totals" in phases[phase]):
-            _in_blocks(k, phases[phase], passing)
+        block_local = [b for b, p in unit.plan.block_local.items() if p == phase]
+        if phase.space == Varies.STEP and not unit.plan.by_step(phase) and (block_local or "totals" in phases[phase]):
+            _in_blocks(k, phases[phase], block_local)
             continue
         for part, function in phases[phase].items():
             k.b.call(wait, [k.context])
@@ -183,11 +153,11 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, llvm.Function]], l
 def _shared_phase(k: Kernel, phase: Phase, part: str, function: llvm.Function) -> None:
     """The share of this thread in a phase: some of the rows or instances; of sums over rows, some of the sums."""
     if phase.space == Varies.NEVER:
-        with k.b.if_then(k.b.icmp_unsigned("==", k.field(THREAD), i64(0))):
+        with k.b.if_then(k.b.icmp_unsigned("==", k.field(Field.THREAD), i64(0))):
             k.b.call(function, [k.context, i64(0), i64(0), i64(1)])
         return
     by_step = k.plan.by_step(phase)
-    count = k.field(N_INSTANCES if phase.space == Varies.INSTANCE or by_step else N_ROWS)
+    count = k.field(Field.N_INSTANCES if phase.space == Varies.INSTANCE or by_step else Field.N_ROWS)
     low, high = (i64(0), count) if part == "totals" else k.share(count, SHARE)
     if by_step:
         _each_step(k, function, low, high)
@@ -197,14 +167,14 @@ def _shared_phase(k: Kernel, phase: Phase, part: str, function: llvm.Function) -
         _in_chunks(k, function, low, high)
 
 
-def _in_blocks(k: Kernel, functions: dict[str, llvm.Function], passing: list[str]) -> None:
+def _in_blocks(k: Kernel, functions: dict[str, llvm.Function], block_local: list[BufferId]) -> None:
     """A phase for some rows after the others: its stages, then its sums over them, which find in the cache what they read.
 
     What no other phase reads is kept for these rows alone: its address moves back by a block after each, so that the next
     rows, counted from the first of all, lie where these did.
     """
     b, wait = k.b, barrier(k.unit)
-    rows = k.field(N_ROWS)
+    rows = k.field(Field.N_ROWS)
     b.call(wait, [k.context])
     with k.loop(i64(0), rows, BLOCK) as first:
         left = b.sub(rows, first)
@@ -216,62 +186,56 @@ def _in_blocks(k: Kernel, functions: dict[str, llvm.Function], passing: list[str
         if "totals" in functions:
             b.call(functions["totals"], [k.context, first, i64(0), count])
             b.call(wait, [k.context])
-        for name in passing:
-            buffer, place = k.plan.buffers[name], k.unit.places[name]
-            k.set_field(place, b.sub(k.field(place), i64(BLOCK * buffer.size * buffer.item_bytes)))
+        for name in block_local:
+            place = k.unit.places[name]
+            k.set_field(place, b.sub(k.field(place), i64(BLOCK * k.plan.buffers[name].row_bytes)))
 
 
 def _shared_loop(k: Kernel, loop: llvm.Function) -> None:
     """All steps for some instances; or for all instances, with the neurons shared."""
-    instances = k.field(N_INSTANCES)
+    instances = k.field(Field.N_INSTANCES)
     low, high = k.share(instances, SHARE)
-    by_neurons = k.b.icmp_unsigned("!=", k.field(BY_NEURONS), i64(0))
+    by_neurons = k.b.icmp_unsigned("!=", k.field(Field.BY_NEURONS), i64(0))
     low = k.b.select(by_neurons, i64(0), low)
     high = k.b.select(by_neurons, instances, high)
-    k.set_field(PART, k.b.select(by_neurons, k.field(THREAD), i64(0)))
-    k.set_field(PARTS, k.b.select(by_neurons, k.field(THREADS), i64(1)))
+    k.set_field(Field.PART, k.b.select(by_neurons, k.field(Field.THREAD), i64(0)))
+    k.set_field(Field.PARTS, k.b.select(by_neurons, k.field(Field.THREADS), i64(1)))
     k.b.call(loop, [k.context, i64(0), low, k.b.sub(high, low)])
-    k.set_field(PART, i64(0))
-    k.set_field(PARTS, i64(1))
-
-
-def internal_buffers(plan: Plan) -> list[str]:
-    """The buffers that nobody outside sees: a run finds room for them in one piece of memory."""
-    seen = {*plan.ports.values(), *plan.results, *plan.prepared, *(p.panels for p in plan.packings)}
-    return [name for name in plan.buffers if name not in seen]
+    k.set_field(Field.PART, i64(0))
+    k.set_field(Field.PARTS, i64(1))
 
 
 def _place_internal(k: Kernel) -> None:
     """The internal buffers, one behind another, each from a cache line on."""
-    at = k.field(ARENA)
+    at = k.field(Field.ARENA)
     for name in internal_buffers(k.plan):
         buffer = k.plan.buffers[name]
         k.b.store(at, k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64))
-        row = i64(buffer.size * buffer.item_bytes)
-        count = {Varies.NEVER: N_STEPS, Varies.INSTANCE: N_INSTANCES, Varies.STEP: N_ROWS}[buffer.space]
+        row = i64(buffer.row_bytes)
+        count = {Varies.NEVER: Field.N_STEPS, Varies.INSTANCE: Field.N_INSTANCES, Varies.STEP: Field.N_ROWS}[buffer.space]
         size = row if buffer.space == Varies.NEVER else k.b.mul(row, k.field(count))
-        if name in k.plan.passing:
-            size = i64(BLOCK * buffer.size * buffer.item_bytes)
+        if name in k.plan.block_local:
+            size = i64(BLOCK * buffer.row_bytes)
         at = k.b.add(at, k.b.and_(k.b.add(size, i64(63)), i64(-64)))
-    k.set_field(PLACES, at)
+    k.set_field(Field.ROW_TABLE, at)
 
 
 def _place_rows(unit: Unit) -> llvm.Function:
     """Where each row of the run lies in the user's arrays."""
     k = Kernel(unit, "place_rows", WHOLE)
-    by_step, by_instance, backwards = k.field(STEP_STRIDE), k.field(INSTANCE_STRIDE), k.field(REVERSE)
-    places = k.field(PLACES, PTR)
-    with k.loop(i64(0), k.field(N_STEPS)) as step:
-        first = _entry(k, OFFSETS, step)
-        with k.loop(i64(0), _entry(k, COUNTS, step)) as i:
-            last = k.b.sub(_entry(k, LENGTHS, i), i64(1))
+    by_step, by_instance, backwards = k.field(Field.STEP_STRIDE), k.field(Field.INSTANCE_STRIDE), k.field(Field.REVERSE)
+    places = k.field(Field.ROW_TABLE, PTR)
+    with k.loop(i64(0), k.field(Field.N_STEPS)) as step:
+        first = entry(k, Field.OFFSETS, step)
+        with k.loop(i64(0), entry(k, Field.COUNTS, step)) as i:
+            last = k.b.sub(entry(k, Field.LENGTHS, i), i64(1))
             time = k.b.select(k.b.icmp_unsigned("!=", backwards, i64(0)), k.b.sub(last, step), step)
-            place = k.b.add(k.b.mul(time, by_step), k.b.mul(_entry(k, ORDER, i), by_instance))
+            place = k.b.add(k.b.mul(time, by_step), k.b.mul(entry(k, Field.ORDER, i), by_instance))
             k.b.store(place, k.b.gep(places, [k.b.add(first, i)], source_etype=I64))
     return k.finish()
 
 
-def _padded_results(unit: Unit) -> list[str]:
+def _padded_results(unit: Unit) -> list[BufferId]:
     """The user's arrays that a run fills, where padding is zeros."""
     given = set(unit.plan.ports.values())
     return [
@@ -279,13 +243,13 @@ def _padded_results(unit: Unit) -> list[str]:
     ]
 
 
-def _zero(k: Kernel, name: str) -> None:
+def _zero(k: Kernel, name: BufferId) -> None:
     buffer = k.plan.buffers[name]
-    size: llvm.Value = i64(buffer.size * buffer.item_bytes)
+    size: llvm.Value = i64(buffer.row_bytes)
     if buffer.space != Varies.NEVER:
-        size = k.b.mul(size, k.field(N_INSTANCES))
+        size = k.b.mul(size, k.field(Field.N_INSTANCES))
     if buffer.space == Varies.STEP:
-        size = k.b.mul(size, k.field(N_STEPS))
+        size = k.b.mul(size, k.field(Field.N_STEPS))
     place = k.b.load(k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64), typ=PTR)
     k.call_intrinsic("llvm.memset.p0.i64", VOID, [place, llvm.Constant(I8, 0), size, llvm.Constant(I1, 0)])
 
@@ -295,134 +259,15 @@ def _in_chunks(k: Kernel, function: llvm.Function, low: llvm.Value, high: llvm.V
     with k.loop(low, high, CHUNK) as first:
         left = k.b.sub(high, first)
         count = k.b.select(k.b.icmp_signed("<", left, i64(CHUNK)), left, i64(CHUNK))
-        _turn(k, k.b.udiv(first, i64(CHUNK)))
+        set_sweep(k, k.b.udiv(first, i64(CHUNK)))
         k.b.call(function, [k.context, first, i64(0), count])
-
-
-def _turn(k: Kernel, number: llvm.Value) -> None:
-    """Every other time, product stages go through their panels from the last to the first."""
-    k.set_field(TURN, k.b.and_(k.b.add(number, k.field(FIRST_TURN)), i64(1)))
 
 
 def _each_step(k: Kernel, function: llvm.Function, low: llvm.Value, high: llvm.Value) -> None:
     """Rows step by step, so that a row's instance is known."""
     b = k.b
-    with k.loop(i64(0), k.field(N_STEPS)) as step:
-        running = _entry(k, COUNTS, step)
+    with k.loop(i64(0), k.field(Field.N_STEPS)) as step:
+        running = entry(k, Field.COUNTS, step)
         until = b.select(b.icmp_signed("<", running, high), running, high)
         with b.if_then(b.icmp_signed("<", low, until)):
-            b.call(function, [k.context, b.add(_entry(k, OFFSETS, step), low), low, b.sub(until, low)])
-
-
-def _entry(k: Kernel, table: int, index: llvm.Value) -> llvm.Value:
-    return k.b.load(k.b.gep(k.field(table, PTR), [index], source_etype=I64), typ=I64)
-
-
-# --- the loop over steps
-
-
-def _loop(unit: Unit, body: llvm.Function) -> llvm.Function:
-    """The steps, for the instances from `instance` up to `instance + count`."""
-    states = unit.plan.states
-    backward = unit.plan.program.direction == "backward"
-    initial = {s.name: 0.0 if backward else s.initial for s in states}
-    reset = _reset(unit, {(s.next if backward else s.now): initial[s.name] for s in states})
-    k = Kernel(unit, "steps")
-    b = k.b
-    low, high = k.instance, b.add(k.instance, k.count)
-    steps = k.field(N_STEPS)
-
-    def active(step: llvm.Value) -> llvm.Value:
-        """Up to which instance a step runs; none before and behind the sequence."""
-        inside = b.and_(b.icmp_signed(">=", step, i64(0)), b.icmp_signed("<", step, steps))
-        safe = b.select(inside, step, i64(0))
-        count = b.select(inside, _entry(k, COUNTS, safe), i64(0))
-        count = b.select(b.icmp_signed("<", count, high), count, high)
-        return b.select(b.icmp_signed("<", count, low), low, count)
-
-    @contextmanager
-    def once(*, waited_for: bool) -> Iterator[None]:
-        """By one of the threads that share these instances; `waited_for` by the others."""
-        with b.if_then(b.icmp_unsigned("==", k.field(PART), i64(0))):
-            yield
-        if waited_for:
-            with b.if_then(b.icmp_unsigned(">", k.field(PARTS), i64(1))):
-                b.call(barrier(unit), [k.context])
-
-    longest = b.select(b.icmp_signed(">", steps, i64(0)), active(i64(0)), low)
-    with b.if_then(b.icmp_signed("<", longest, high)), once(waited_for=False):  # without a step, they end as they begin
-        _carry(k, [(s.size, s.begin, s.end) for s in states], longest, b.sub(high, longest))
-    resets = b.icmp_unsigned("!=", k.field(RESET), i64(0))
-    with k.loop(i64(0), steps) as turn:
-        step = b.sub(b.sub(steps, i64(1)), turn) if backward else turn
-        _turn(k, turn)
-        before, after = (b.add(step, i64(1)), b.sub(step, i64(1))) if backward else (b.sub(step, i64(1)), b.add(step, i64(1)))
-        until, was, will = active(step), active(before), active(after)
-        first_row, count = b.add(_entry(k, OFFSETS, step), low), b.sub(until, low)
-        with b.if_then(b.icmp_signed(">", until, was)), once(waited_for=True):
-            _carry(k, [(s.size, s.begin, s.now) for s in states], was, b.sub(until, was))
-        if not backward:
-            with b.if_then(resets), once(waited_for=True):
-                b.call(reset, [k.context, first_row, low, count])
-        with b.if_then(b.icmp_signed(">", count, i64(0))):
-            b.call(body, [k.context, first_row, low, count])
-        if backward:
-            with b.if_then(resets), once(waited_for=True):
-                b.call(reset, [k.context, first_row, low, count])
-        with b.if_then(b.icmp_signed(">", until, will)), once(waited_for=False):
-            _carry(k, [(s.size, s.next, s.end) for s in states], will, b.sub(until, will))
-        _swap(k, states)
-    return k.finish()
-
-
-def _swap(k: Kernel, states: tuple[StateSlot, ...]) -> None:
-    """What was written for the next step is read in it."""
-    for state in states:
-        now, following = (
-            k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64) for name in (state.now, state.next)
-        )  # fmt: skip
-        a, c = k.b.load(now, typ=PTR), k.b.load(following, typ=PTR)
-        k.b.store(c, now)
-        k.b.store(a, following)
-
-
-def _carry(k: Kernel, moves: Sequence[tuple[int, str, str]], first: llvm.Value, count: llvm.Value) -> None:
-    """Rows of states (their size, from which buffer, to which): from where they begin, or to where they end."""
-    for size, source, target in moves:
-        row = i64(size * k.plan.buffers[source].item_bytes)
-        # the loop exchanges buffers, so the context is asked anew
-        bases = [(View.whole(name, (size,)), k.field(k.unit.places[name], PTR)) for name in (target, source)]
-
-        def copy(at: llvm.Value, n: llvm.Value, row: llvm.Value = row, bases: list[tuple[View, llvm.Value]] = bases) -> None:
-            places = [k.b.gep(base, [k.b.mul(k.place(view, at), row)], source_etype=I8) for view, base in bases]
-            k.call_intrinsic("llvm.memcpy.p0.p0.i64", VOID, [*places, k.b.mul(n, row), llvm.Constant(I1, 0)])
-
-        if k.unit.placed.isdisjoint((source, target)):
-            copy(first, count)
-        else:
-            with k.loop(first, k.b.add(first, count)) as instance:
-                copy(instance, i64(1))
-
-
-def _reset(unit: Unit, initial: dict[str, float]) -> llvm.Function:
-    """Where a row is marked, its states return to what they were declared to begin as."""
-    k = Kernel(unit, "reset")
-    marks = k.field(RESET, PTR)
-    with k.loop(i64(0), k.count) as row:
-        place = k.add(k.row, row)
-        if unit.placed:
-            place = k.b.load(k.b.gep(k.field(PLACES, PTR), [place], source_etype=I64), typ=I64)
-        marked = k.b.load(k.b.gep(marks, [place], source_etype=I8), typ=I8)
-        with k.b.if_then(k.b.icmp_unsigned("!=", marked, llvm.Constant(I8, 0))):
-            for buffer, value in initial.items():
-                view = View.whole(buffer, (unit.plan.buffers[buffer].size,))
-                pointer = k.at_row(view, row)
-                with k.loop(i64(0), i64(view.sizes[0])) as index:
-                    k.store(k.number(value, unit.plan.program.dtype, 1), k.along(pointer, view, [index], [1]),
-                            k.element(view), 1, Lanes(1))  # fmt: skip
-    return k.finish()
-
-
-def context_size(plan: Plan) -> int:
-    """The number of fields of the context."""
-    return FIRST_BUFFER + len(plan.buffers)
+            b.call(function, [k.context, b.add(entry(k, Field.OFFSETS, step), low), low, b.sub(until, low)])

@@ -29,7 +29,7 @@ def _packing(unit: Unit, packing: Packing, right: View) -> llvm.Function:
     """A function (context, matrix, where its first vector goes). Behind the last neuron there are zeros."""
     lanes, gates = unit.lanes, len(packing.rights)
     n_panels = -(-packing.n // lanes)
-    side = panel_width(packing.gates, n_panels)
+    side = panel_width(packing.accumulators, n_panels)
     name = "_".join(map(str, ("pack", packing.k, packing.n, *right.strides, gates, side)))
     found: llvm.Function | None = unit.module.globals.get(name)
     if found is not None:

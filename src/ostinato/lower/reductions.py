@@ -10,7 +10,7 @@ from math import inf
 
 from ..ir.op import Kind
 from ..ir.ops import OPS
-from ..plan.plan import Stage
+from ..plan.stages import Reduce
 from ..plan.views import View
 from . import llvm_text as llvm
 from .elementwise import Addresses, load_all, store_all, vectors
@@ -18,7 +18,7 @@ from .kernel import Kernel, Lanes, i64
 from .vector_math import emit
 
 
-def lower_reduce(k: Kernel, stage: Stage) -> None:
+def lower_reduce(k: Kernel, stage: Reduce) -> None:
     """Sums and maxima along some axes, with the elementwise nodes that feed them."""
     _Reduction(k, stage).write()
 
@@ -26,17 +26,16 @@ def lower_reduce(k: Kernel, stage: Stage) -> None:
 class _Reduction:
     """One stage: where the last dimension is reduced, its elements lie in the lanes; else the lanes are elements that stay."""
 
-    def __init__(self, k: Kernel, stage: Stage) -> None:
+    def __init__(self, k: Kernel, stage: Reduce) -> None:
         self.k, self.stage = k, stage
         rank = len(stage.domain)
         reduced = sorted(rank + axis for axis in stage.axes)
         kept = [i for i in range(rank) if i not in reduced]
-        self.reductions = [n for n in stage.nodes if n.record.kind is Kind.REDUCTION]
+        self.reductions = stage.reductions
         self.inside = [n for n in stage.nodes if n.record.kind is not Kind.REDUCTION]
         self.names = {n.value.name for n in self.reductions}
         self.targets = {n: _with_kept(v, stage.domain, reduced) for n, v in stage.stores if n in self.names}
-        loads = [v for v in stage.loads.values() if isinstance(v, View)]
-        self.views = list(dict.fromkeys([*loads, *(v for n, v in stage.stores if n not in self.names)]))
+        self.views = list(dict.fromkeys([*stage.loaded, *(v for n, v in stage.stores if n not in self.names)]))
         self.along_lanes = reduced[-1] == rank - 1
         self.line = stage.domain[-1]
         self.kept = kept if self.along_lanes else kept[:-1]
@@ -91,7 +90,7 @@ class _Reduction:
     def _visit(self, lanes: Lanes, at: Addresses) -> None:
         """Some elements: what is computed of them, and the accumulators with them."""
         k, stage = self.k, self.stage
-        known = load_all(k, stage, lanes, at)
+        known = load_all(k, stage.loads, lanes, at)
         k.compute(self.inside, known, stage.loads, lanes.n)
         store_all(k, stage, {n: v for n, v in known.items() if n not in self.names}, lanes, at)
         for node in self.reductions:
@@ -113,15 +112,15 @@ def _with_kept(view: View, domain: Sequence[int], reduced: Sequence[int]) -> Vie
     return View(view.buffer, tuple(domain), full, view.offset)
 
 
+def _neutral(k: Kernel, op: str, n: int) -> llvm.Value:
+    return k.number(0.0 if op == "sum" else -inf, k.plan.program.dtype, n)
+
+
 def _combining(op: str) -> str:
     """The elementwise op by which a reduction joins two elements."""
     combine = OPS[op].combine
     assert combine is not None
     return combine.name
-
-
-def _neutral(k: Kernel, op: str, n: int) -> llvm.Value:
-    return k.number(0.0 if op == "sum" else -inf, k.plan.program.dtype, n)
 
 
 def across(k: Kernel, op: str, value: llvm.Value, n: int) -> llvm.Value:

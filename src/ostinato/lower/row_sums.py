@@ -12,18 +12,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..ir.shapes import Varies
-from ..plan.plan import Stage, Sum, Total
+from ..plan.stages import RowSum, RowSums, Sum
 from ..plan.tiling import BLOCK
 from ..plan.views import View, collapse
 from . import llvm_text as llvm
+from .context import Field
 from .elementwise import Addresses, load_all
-from .kernel import I32, I64, N_ROWS, PTR, THREAD, VOID, Kernel, Lanes, i64
+from .kernel import I32, I64, PTR, VOID, Kernel, Lanes, i64
 
 FAR = 128  # elements between rows of which a few columns are read: such rows are asked for in advance
 AHEAD = 24  # rows
 
 
-def lower_total(k: Kernel, total: Total, *, by_step: bool) -> None:
+def lower_total(k: Kernel, total: RowSum, *, by_step: bool) -> None:
     """Sums of equal shape share one function, which is told the addresses."""
     views = [v for v in (total.source, total.right, total.target) if v is not None]
     # where a placed row is looked up depends on whether it is one of steps or of instances
@@ -47,7 +48,7 @@ def lower_total(k: Kernel, total: Total, *, by_step: bool) -> None:
         return
     # all rows at the first call: whether others make this phase go step by step differs from plan to plan, and no sum may
     with k.b.if_then(k.b.icmp_signed("==", k.row, i64(0))):
-        k.b.call(found, [k.context, *addresses, k.row, k.instance, k.field(N_ROWS)])
+        k.b.call(found, [k.context, *addresses, k.row, k.instance, k.field(Field.N_ROWS)])
 
 
 def _address(k: Kernel, view: View) -> llvm.Value:
@@ -67,21 +68,20 @@ def _row(k: Kernel, view: View, row: llvm.Value) -> llvm.Value:
 def _columns(k: Kernel, source: View, target: View) -> None:
     """target += the sum of source over the rows."""
     addresses = {view: k.given[view] for view in (source, target)}
-    _sums(k, Stage("sum", target.sizes, loads={"": source}, sums=(Sum("", target),)), addresses, k.count)
+    _sums(k, RowSums(target.sizes, (), {"": source}, sums=(Sum("", target),)), addresses, k.count)
 
 
-def lower_sums(k: Kernel, stage: Stage, *, by_step: bool) -> None:
+def lower_sums(k: Kernel, stage: RowSums, *, by_step: bool) -> None:
     """Sums over rows of several values, with the elementwise nodes that they are computed by."""
-    views = [v for v in stage.loads.values() if isinstance(v, View)] + [s.target for s in stage.sums]
-    addresses = {v: _address(k, v) for v in views}
+    addresses = {v: _address(k, v) for v in (*stage.loaded, *stage.writes)}
     if not by_step:
         _sums(k, stage, addresses, k.count)
         return
     with k.b.if_then(k.b.icmp_signed("==", k.row, i64(0))):  # all rows at the first call: see lower_total
-        _sums(k, stage, addresses, k.field(N_ROWS))
+        _sums(k, stage, addresses, k.field(Field.N_ROWS))
 
 
-def _sums(k: Kernel, stage: Stage, addresses: Mapping[View, llvm.Value], count: llvm.Value) -> None:
+def _sums(k: Kernel, stage: RowSums, addresses: Mapping[View, llvm.Value], count: llvm.Value) -> None:
     """Some columns, so that all their sums are in registers, with a block of rows."""
     targets = [s.target for s in stage.sums]
     views = list(addresses)
@@ -89,7 +89,7 @@ def _sums(k: Kernel, stage: Stage, addresses: Mapping[View, llvm.Value], count: 
     strides = dict(zip(views, collapsed, strict=True))
     last = {v: strides[v][-1] if sizes else 0 for v in views}
     room = 16 if k.unit.target.n_registers >= 32 else 8
-    mine = k.b.icmp_unsigned("==", k.field(THREAD), i64(0))  # too little to share
+    mine = k.b.icmp_unsigned("==", k.field(Field.THREAD), i64(0))  # too little to share
     with k.b.if_then(mine), k.nest(sizes[:-1]) as where, k.loop(i64(0), count, BLOCK) as start:
         end = _end(k, start, count)
         lines = {v: k.along(p, v, where, strides[v][:-1]) for v, p in addresses.items()}
@@ -101,7 +101,7 @@ def _sums(k: Kernel, stage: Stage, addresses: Mapping[View, llvm.Value], count: 
 
 
 def _block(
-    k: Kernel, stage: Stage, rows: tuple[llvm.Value, llvm.Value], group: list[Lanes],
+    k: Kernel, stage: RowSums, rows: tuple[llvm.Value, llvm.Value], group: list[Lanes],
     pointers: list[dict[View, llvm.Value]], strides: Mapping[View, int],
 ) -> None:  # fmt: skip
     """Some columns of a block of rows."""
@@ -111,7 +111,7 @@ def _block(
         found: list[llvm.Value] = []
         for lanes, starts in zip(group, pointers, strict=True):
             here = {v: k.along(p, v, [_row(k, v, row)], [k.row_stride(v)]) for v, p in starts.items()}
-            known = load_all(k, stage, lanes, Addresses(here, strides))
+            known = load_all(k, stage.loads, lanes, Addresses(here, strides))
             k.compute(stage.nodes, known, stage.loads, lanes.n)
             for s in stage.sums:
                 source = stage.loads.get(s.value)
@@ -193,7 +193,7 @@ def _rows(k: Kernel, a: View, b: View) -> Iterator[tuple[_Walk, _Walk, llvm.Valu
         yield left, right, k.count
 
 
-def _product(k: Kernel, total: Total, right: View) -> None:
+def _product(k: Kernel, total: RowSum, right: View) -> None:
     """target += leftᵀ right."""
     left, target = total.source, total.target
     m, n = target.sizes
@@ -208,12 +208,12 @@ def _product(k: Kernel, total: Total, right: View) -> None:
                     with k.loop(*k.share(i64(whole), tile), tile) as i:
                         _tile(k, total, walks, (first, end), i, j, tile, group)
                 if m > whole:
-                    with b.if_then(b.icmp_unsigned("==", k.field(THREAD), i64(0))):
+                    with b.if_then(b.icmp_unsigned("==", k.field(Field.THREAD), i64(0))):
                         _tile(k, total, walks, (first, end), i64(whole), j, m - whole, group)
 
 
 def _tile(
-    k: Kernel, total: Total, walks: Sequence[_Walk], rows: tuple[llvm.Value, llvm.Value], i: llvm.Value, j: llvm.Value,
+    k: Kernel, total: RowSum, walks: Sequence[_Walk], rows: tuple[llvm.Value, llvm.Value], i: llvm.Value, j: llvm.Value,
     height: int, group: list[Lanes],
 ) -> None:  # fmt: skip
     """A few rows and columns of the target, over a range of rows of the operands."""
@@ -228,7 +228,7 @@ def _tile(
         [k.along(out, target, [k.add(i, i64(r)), k.add(j, i64(o))], target.strides) for o in offsets] for r in range(height)
     ]
 
-    ahead = walks[1].stride >= FAR and right.buffer not in k.unit.placed and right.buffer not in k.plan.passing
+    ahead = walks[1].stride >= FAR and right.buffer not in k.unit.placed and right.buffer not in k.plan.block_local
 
     def turn(row: llvm.Value, sums: list[llvm.Value]) -> list[llvm.Value]:
         here = walks[1].to(row)

@@ -18,7 +18,8 @@ from ..ir.interpret import Outcome
 from ..ir.timeline import Timeline
 from ..plan.phases import Phase
 from ..plan.planner import plan_program
-from .bound_call import Rerun
+from ..plan.stages import Product
+from .bound_call import BoundCall
 from .program import NativeProgram
 from .stepper import Stepper
 
@@ -35,7 +36,7 @@ class AutomaticProgram:
         self._ready: dict[str, NativeProgram] = {}
         hoisted = plan_program(program, shapes, "hoisted")
         before = hoisted.stages.get(Phase.BEFORE, ())
-        self._differ = bool(program.states) and any(stage.kind == "product" for stage in before)
+        self._differ = bool(program.states) and any(isinstance(stage, Product) for stage in before)
         self._plans = {"hoisted": hoisted}
 
     def choice(self, timeline: Timeline) -> str:
@@ -60,7 +61,7 @@ class AutomaticProgram:
     def rerun(
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
         beginning: Mapping[str, Array],
-    ) -> Rerun | None:  # fmt: skip
+    ) -> BoundCall | None:  # fmt: skip
         """For further calls like this one, if they are worth it."""
         return self.native(self.choice(timeline)).rerun(timeline, leading, names, weights, beginning)
 

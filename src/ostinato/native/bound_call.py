@@ -1,8 +1,8 @@
-"""A call like one before: the same shapes, the same weights. Everything stays in its place but what goes in and comes out.
+"""A call like one before: the same shapes, the same weights. Only the addresses of what goes in and comes out change.
 
 Checking, laying out and allocating take some ten microseconds of Python, and a small cell over a short sequence takes less than
 that. So the second call of a shape finds a table of addresses that was filled by the first, and writes only those that change.
-What is not exactly alike goes the long way (`NativeProgram.run`), where everything is checked.
+What is not exactly alike goes the long way (program.py), where everything is checked.
 """
 
 from __future__ import annotations
@@ -10,17 +10,16 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
-from ..lower.kernel import ARENA, COUNTS, N_INSTANCES, N_ROWS, N_STEPS, OFFSETS, PARTS, THREADS
+from ..lower.context import Field
+from .code import Functions
+from .layout import CallMemory, Layout, Prepare
 from .memory import Array, address, block
-
-if TYPE_CHECKING:
-    from .program import NativeProgram
 
 LARGEST = 1 << 20  # bytes of internal buffers and results that a frame keeps, at most: the calls that matter are small
 
@@ -39,7 +38,7 @@ class _Frame:
     memory: tuple[Array, ...]
 
 
-class Rerun:
+class BoundCall:
     """A program on arrays of known shapes, from the states as they were declared to begin.
 
     Attributes:
@@ -47,47 +46,50 @@ class Rerun:
     """
 
     def __init__(
-        self, native: NativeProgram, snapshot: Mapping[str, Array], timeline: Timeline, leading: tuple[int, ...],
-        names: Sequence[str], beginning: Mapping[str, Array],
+        self, layout: Layout, functions: Functions, prepare: Prepare, snapshot: Mapping[str, Array], timeline: Timeline,
+        leading: tuple[int, ...], names: Sequence[str], beginning: Mapping[str, Array],
     ) -> None:  # fmt: skip
         """For calls that `fits` found to be such.
 
         Args:
+            prepare: what makes panels of weights, or has made them.
             leading: the axes in front of an instance's own, as the user gives them.
             names: inputs and contexts, in the order in which they are given.
             beginning: the states as they were declared to begin, (n_instances, ...).
         """
-        program, places = native.program, native._places  # noqa: SLF001 - a part of it, in a class of its own
-        self.snapshot, self._native, self._timeline, self._beginning = snapshot, native, timeline, beginning
-        self._dtype = np.dtype(native._dtype)  # noqa: SLF001
+        program, fields = layout.plan.program, layout.fields
+        self.snapshot, self._timeline, self._beginning = snapshot, timeline, beginning
+        self._layout, self._functions, self._prepare = layout, functions, prepare
+        self._dtype = layout.dtype
         of_instance = (timeline.n_instances,) if len(leading) == 2 else ()
         ports = {p.name: p for p in program.ports}
         self._inputs = [
             ((*(leading if ports[name].role == "input" else of_instance), *ports[name].value.type.sizes),
-             places[native.plan.ports[name]])
+             fields[layout.plan.ports[name]])
             for name in names
         ]  # fmt: skip
         self._outputs = [
-            (r.name, (*leading, *r.sizes), r.dtype, r.place) for r in native._results if r.role == "output"  # noqa: SLF001
+            (r.name, (*leading, *r.sizes), r.dtype, r.field) for r in layout.results if r.role == "output"
         ]  # fmt: skip
         self._only = self._outputs[0][1:] if len(self._outputs) == 1 else None
         self._states = [
-            (slot.name, (*of_instance, *ports[slot.name].value.type.sizes), places[slot.begin], places[slot.end])
-            for slot in native.plan.states
+            (slot.name, (*of_instance, *ports[slot.name].value.type.sizes), fields[slot.begin], fields[slot.end])
+            for slot in layout.plan.states
         ]
         self._frames: list[_Frame] = []
-        self._call = native._run  # noqa: SLF001
+        self._call = functions.run
 
     @staticmethod
-    def fits(native: NativeProgram, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str]) -> bool:
+    def fits(
+        layout: Layout, memory: CallMemory, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str]
+    ) -> bool:  # fmt: skip
         """Whether calls of this kind can be run again: small ones, whose results are arrays of their own."""
-        outputs = [r for r in native._results if r.role == "output"]  # noqa: SLF001
-        own = {r.buffer for r in outputs if r.space == Varies.STEP} & native._outs.keys() - native._kept  # noqa: SLF001
-        layout = native._layout(timeline)  # noqa: SLF001
+        outputs = [r for r in layout.results if r.role == "output"]
+        own = {r.buffer for r in outputs if r.space == Varies.STEP} & layout.new.keys() - layout.saved
         return (
-            timeline.plain and len(leading) > 0 and not native.masks and len(own) == len(outputs)
-            and all(name in native.plan.ports for name in names)
-            and layout.handed_out + layout.internal <= LARGEST and not layout.records and native.work.small(timeline)
+            timeline.plain and len(leading) > 0 and len(own) == len(outputs)
+            and all(name in layout.plan.ports for name in names)
+            and memory.handed_out + memory.internal <= LARGEST and not memory.saved
         )  # fmt: skip
 
     def outputs(self, given: Sequence[Any]) -> Any:
@@ -157,14 +159,18 @@ class Rerun:
         return results
 
     def _new_frame(self) -> _Frame:
-        native, timeline = self._native, self._timeline
-        ready = native.prepared(self.snapshot)
-        context = native._fields.from_buffer_copy(ready.context)
-        context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = timeline.n_steps, timeline.n_instances, timeline.n_rows
-        context[COUNTS], context[OFFSETS] = timeline.addresses
-        context[THREADS] = context[PARTS] = 1
-        memory, start = block(native._layout(timeline).internal)  # noqa: SLF001
-        context[ARENA] = address(memory) + start
+        layout, timeline = self._layout, self._timeline
+        ready = self._prepare(self.snapshot)
+        context = layout.context.from_buffer_copy(ready.context)
+        context[Field.N_STEPS], context[Field.N_INSTANCES], context[Field.N_ROWS] = (
+            timeline.n_steps,
+            timeline.n_instances,
+            timeline.n_rows,
+        )
+        context[Field.COUNTS], context[Field.OFFSETS] = timeline.addresses
+        context[Field.THREADS] = context[Field.PARTS] = 1
+        memory, start = block(layout.memory(timeline).internal)
+        context[Field.ARENA] = address(memory) + start
         kept, states = [memory, *ready.memory], []
         for name, _, begin, end in self._states:
             first, last = self._beginning[name], np.empty_like(self._beginning[name])

@@ -46,8 +46,9 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from ..files import replace_file
-from ..lower.target import Target, host
+from ..lower.target import Target
 from ..process import forking
+from .targets import host
 
 VARIABLE = "OSTINATO_CACHE"
 LIMIT_BYTES = 256 * 2**20

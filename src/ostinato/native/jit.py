@@ -34,9 +34,13 @@ import llvmlite
 import llvmlite.binding as llvm
 
 from ..errors import InternalError, lay_out
-from ..lower.target import Target, prepare
+from ..lower import llvm_text
+from ..lower.target import Target
 from ..process import forking
 from ..process.interrupts import undisturbed
+from .targets import prepare
+
+llvm_text.SHORT_SPLAT = tuple(int(part) for part in llvmlite.__version__.split(".")[:2]) >= (0, 45)  # LLVM 20; 0.44 has 15
 
 Speed = Literal[0, 1, 2, 3]
 SHOWN = 30  # lines of LLVM code in an error message, at each end

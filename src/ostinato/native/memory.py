@@ -32,15 +32,15 @@ address = _read if _alike else _asked
 
 
 def block(n_bytes: int) -> tuple[Array, int]:
-    """Memory whose second value, a multiple of LINE, is how far its first cache line lies behind its beginning."""
+    """Memory for so many bytes from a cache line on, and how many bytes that line lies behind the beginning of the array."""
     raw = np.empty(n_bytes + LINE, np.uint8)
     return raw, -address(raw) % LINE
 
 
-class Lease:
-    """Memory that goes back to where it is looked for when nobody holds this any more.
+class PooledBuffer:
+    """A buffer borrowed from a free list; collecting this object returns it.
 
-    A loop that trains records as much at every turn; memory fresh from the system would cost it a part of each.
+    A training loop asks for the same sizes at every iteration, and fresh pages are slow.
     """
 
     __slots__ = ("_free", "_kept", "memory")

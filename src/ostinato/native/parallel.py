@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from math import prod
 
 from ..ir.timeline import Timeline
 from ..plan.phases import Phase
-from ..plan.plan import Plan, Stage
+from ..plan.plan import Plan
+from ..plan.stages import Product, Stage
 
 ELEMENT = 12  # operations that an elementwise node counts for each element
 ENOUGH = 2e7  # operations of a run that several threads are worth: some hundred microseconds
@@ -95,7 +95,7 @@ class Work:
     def of(cls, plan: Plan) -> Work:
         outside = sum(operations(s) for p in (Phase.BEFORE, Phase.AFTER) for s in plan.stages.get(p, ()))
         loop = plan.stages.get(Phase.LOOP, ())
-        return cls(outside, sum(map(operations, loop)), sum(operations(s) for s in loop if s.kind == "product"))
+        return cls(outside, sum(map(operations, loop)), sum(operations(s) for s in loop if isinstance(s, Product)))
 
     def small(self, timeline: Timeline) -> bool:
         """Whether a run stays on one thread, however many there are."""
@@ -119,16 +119,5 @@ class Work:
 
 def operations(stage: Stage) -> float:
     """Operations of a stage for one row."""
-    elements = prod(stage.domain)
-    products = set(stage.product.names) if stage.product else set()
-    plain = [n for n in stage.nodes if n.record.elementwise and n.value.name not in products]
-    count = float(ELEMENT * elements * len(plain))
-    if stage.product:
-        count += sum(2.0 * elements * s.k * len(s.gates) for s in stage.product.segments)
-    if stage.contraction:
-        count += 2.0 * prod(stage.contraction.target.sizes) * stage.contraction.left.sizes[-1]
-    count += float(len(stage.sums) * elements)
-    for total in stage.totals:
-        rows = prod(total.source.sizes[:-1]) if total.right else 1
-        count += 2.0 * prod(total.target.sizes) * rows
-    return count
+    count = stage.operations
+    return 2 * count.multiply_adds + ELEMENT * count.functions + count.terms

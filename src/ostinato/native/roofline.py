@@ -18,9 +18,10 @@ from time import perf_counter
 import numpy as np
 
 from ..errors import OstinatoError
-from ..lower.target import Target, host
+from ..lower.target import Target
 from ..plan.machine import LEVELS, Machine, known, remember, typical
 from .jit import compile_module, load
+from .targets import host
 
 SECONDS = 150e-6  # of one sample: shorter than what the system gives a neighbour at a time
 N_SAMPLES = 8

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
-from ..lower.kernel import ARENA, COUNTS, FIRST_TURN, N_INSTANCES, N_ROWS, N_STEPS, OFFSETS, PARTS, THREADS
+from ..lower.context import Field
+from ..plan.views import BufferId
+from .code import Functions
+from .layout import Layout, Prepare
 from .memory import Array, address, block, rounded
-
-if TYPE_CHECKING:
-    from .program import NativeProgram
 
 
 class Stepper:
-    """A program taking one step at a time, with everything in its place: inputs, outputs and states are arrays that stay.
+    """A program taking one step at a time: inputs, outputs and states are arrays that stay where they are.
+
+    There are two tables of addresses, for even and for odd steps: what one step writes as the new states is what the next one
+    reads.
 
     Attributes:
         snapshot: the weights it runs with.
@@ -25,55 +27,56 @@ class Stepper:
     """
 
     def __init__(
-        self, native: NativeProgram, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]
+        self, layout: Layout, functions: Functions, prepare: Prepare, snapshot: Mapping[str, Array], n_instances: int,
+        values: Mapping[str, Array],
     ) -> None:  # fmt: skip
         """`values`: what does not change (contexts), and the states to begin with, (n_instances, ...)."""
-        program, places = native.program, native._places  # noqa: SLF001 - a part of it, in a class of its own
-        self.snapshot, self._native = snapshot, native
-        ready = native.prepared(snapshot)
+        program, fields = layout.plan.program, layout.fields
+        self.snapshot, ready = snapshot, prepare(snapshot)
         self._timeline = Timeline(1, n_instances)
         self.inputs = {
-            p.name: np.zeros((n_instances, *p.value.type.sizes), native._dtype)  # noqa: SLF001
-            for p in program.with_role("input")
-        }
+            p.name: np.zeros((n_instances, *p.value.type.sizes), layout.dtype) for p in program.with_role("input")
+        }  # fmt: skip
         self._states = [{p.name: np.array(values[p.name]) for p in program.states} for _ in range(2)]
         fixed = {p.name: np.array(values[p.name], order="C") for p in program.with_role("context")}
-        layout = native._layout(self._timeline)  # noqa: SLF001
-        memory, start = block(rounded(layout.handed_out) + layout.internal)
-        arrays: dict[str, Array] = {}
+        sizes = layout.memory(self._timeline)
+        memory, start = block(rounded(sizes.handed_out) + sizes.internal)
+        arrays: dict[BufferId, Array] = {}
         here = start  # all in one piece: they are copied when they go out
-        for n_bytes, results in layout.results:
-            arrays |= {name: np.ndarray(shape, dtype, memory, here + at) for name, _, shape, dtype, at in results}
+        for n_bytes, results in sizes.results:
+            arrays |= {r.buffer: np.ndarray(r.shape, r.dtype, memory, here + r.offset) for r in results}
             here += n_bytes
-        arrays |= {buffer: (self.inputs | fixed)[port] for port, _, buffer in native._given if port in self.inputs | fixed}  # noqa: SLF001
+        given = self.inputs | fixed
+        arrays |= {g.buffer: given[g.port] for g in layout.given if g.port in given}
         context = np.frombuffer(ready.context, np.int64).copy()
-        context[N_STEPS], context[N_INSTANCES], context[N_ROWS] = 1, n_instances, n_instances
-        context[THREADS] = context[PARTS] = 1
-        context[COUNTS], context[OFFSETS] = self._timeline.addresses
-        context[ARENA] = address(memory) + start + rounded(layout.handed_out)
+        context[Field.N_STEPS], context[Field.N_INSTANCES], context[Field.N_ROWS] = 1, n_instances, n_instances
+        context[Field.THREADS] = context[Field.PARTS] = 1
+        context[Field.COUNTS], context[Field.OFFSETS] = self._timeline.addresses
+        context[Field.ARENA] = address(memory) + start + rounded(sizes.handed_out)
         for name, array in arrays.items():
-            context[places[name]] = address(array)
+            context[fields[name]] = address(array)
         contexts = [context, context.copy()]
-        contexts[1][FIRST_TURN] = 1
+        contexts[1][Field.FIRST_SWEEP] = 1
         for side, filled in enumerate(contexts):
-            for slot in native.plan.states:
-                filled[places[slot.begin]] = address(self._states[side][slot.name])
-                filled[places[slot.end]] = address(self._states[1 - side][slot.name])
-        outputs = [r for r in native._results if r.role == "output"]  # noqa: SLF001
-        stepped = native._outs.keys() & native._users  # noqa: SLF001 - these have an axis of steps
+            for slot in layout.plan.states:
+                filled[fields[slot.begin]] = address(self._states[side][slot.name])
+                filled[fields[slot.end]] = address(self._states[1 - side][slot.name])
+        stepped = layout.new.keys() & layout.users  # these have an axis of steps
         self.outputs = {
-            r.name: arrays[r.buffer][0] if r.space == Varies.STEP and r.buffer in stepped else arrays[r.buffer] for r in outputs
-        }
+            r.name: arrays[r.buffer][0] if r.space == Varies.STEP and r.buffer in stepped else arrays[r.buffer]
+            for r in layout.results if r.role == "output"
+        }  # fmt: skip
         self._alive = ready, memory, fixed, contexts
         self._addresses = [address(c) for c in contexts]
         self._side = 0
-        self._function = native._run  # noqa: SLF001 - the first step computes what belongs to the instances
+        self._functions = functions
+        self._function = functions.run  # the first step computes what belongs to the instances
 
     def step(self) -> None:
         """From the inputs and the states to the outputs and the next states."""
         self._function(self._addresses[self._side])
         self._side = 1 - self._side
-        self._function = self._native._step  # noqa: SLF001
+        self._function = self._functions.step
 
     @property
     def state(self) -> dict[str, Array]:

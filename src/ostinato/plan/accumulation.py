@@ -23,7 +23,7 @@ class Term:
 
     left: Value
     right: Value
-    turned: bool = False  # the matrix is contracted along its last dimension: `W @ x`
+    transposed: bool = False  # the matrix is contracted along its last dimension: `W @ x`
 
 
 @dataclass(frozen=True)
@@ -47,21 +47,22 @@ def is_panel_product(node: Node) -> bool:
 
 def _term(node: Node) -> Term:
     a, b = node.args
-    return Term(a, b) if b.type.varies == Varies.NEVER else Term(b, a, turned=True)
+    return Term(a, b) if b.type.varies == Varies.NEVER else Term(b, a, transposed=True)
 
 
 def chains(program: Program, nodes: Sequence[Node], phases: Mapping[str, Phase]) -> tuple[dict[str, Chain], set[str]]:
-    """The accumulations of a program by the names of the values they make, and what has become a part of one.
+    """The accumulations of a program by the names of the values they make, and the nodes that they have absorbed.
 
-    A product that is added to something and read by nothing else has no chain of its own: it is part of the sum's. What a state
-    reaches is never below what no state reaches, or the part of a sum that leaves the loop would be another one.
+    A product that is added to something and read by nothing else has no chain of its own: it is part of the sum's. Within a
+    chain, what depends on a state never stands before what does not: otherwise the part of a chain that runs before the loop
+    would differ from plan to plan, and with it the order of additions.
     """
     uses = Counter(arg.name for node in nodes for arg in node.args)
     uses.update(r.value.name for r in program.results if r.role != "record")
-    recorded = {r.value.name for r in program.results_with("record")}
-    moving = state_dependent(nodes, [p.name for p in program.states])
+    recorded = {r.value.name for r in program.results_with("record")}  # these are read by the backward pass
+    dependent = state_dependent(nodes, [p.name for p in program.states])
     found: dict[str, Chain] = {}
-    swallowed: set[str] = set()
+    absorbed: set[str] = set()
 
     def product(value: Value, node: Node) -> Chain | None:
         """A plain product that nothing but this sum reads, and that is not broadcast in it."""
@@ -74,18 +75,18 @@ def chains(program: Program, nodes: Sequence[Node], phases: Mapping[str, Phase])
             found[node.value.name] = Chain(node.value, (_term(node),))
         elif node.op == "add" and node.value.type.varies != Varies.NEVER:
             a, b = node.args
-            if product(b, node) is None or (a.name in moving and b.name not in moving):
+            if product(b, node) is None or (a.name in dependent and b.name not in dependent):
                 a, b = b, a
             last = product(b, node)
-            if last is None or (a.name in moving and b.name not in moving):
+            if last is None or (a.name in dependent and b.name not in dependent):
                 continue
-            swallowed.add(b.name)
+            absorbed.add(b.name)
             first = found.get(a.name)
             joined = first is not None and uses[a.name] == 1 and a.type.sizes == node.value.type.sizes
             if first is not None and joined and phases[a.name] == phases[node.value.name]:
                 found[node.value.name] = Chain(node.value, first.terms + last.terms, first.start)
-                swallowed.add(a.name)
+                absorbed.add(a.name)
             else:
                 found[node.value.name] = Chain(node.value, last.terms, a)
-    gone = swallowed - recorded
-    return {name: chain for name, chain in found.items() if name not in gone}, gone
+    absorbed -= recorded
+    return {name: chain for name, chain in found.items() if name not in absorbed}, absorbed

@@ -1,4 +1,4 @@
-"""Ops that only carry elements from place to place: what they come to, as moves between views."""
+"""Ops that only carry elements from place to place: what they come to, as copies between views."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ from itertools import product
 from math import prod
 
 from ..ir.graph import Node
-from .plan import Move, Source
+from .stages import Copy, Source
 from .views import View, compact_strides
 
 
-def moves_of(node: Node, sources: Sequence[Source], target: View) -> tuple[Move, ...]:
-    """The moves of a node whose operands lie at `sources` and whose result lies at `target`."""
+def copies_of(node: Node, sources: Sequence[Source], target: View) -> tuple[Copy, ...]:
+    """The copies of a node whose operands lie at `sources` and whose result lies at `target`."""
     return tuple({"concat": _concat, "pad": _pad, "patches": _patches, "unpatches": _unpatches,
                   "total_per_instance": _accumulate}[node.op](node, sources, target))  # fmt: skip
 
 
-def _accumulate(_: Node, sources: Sequence[Source], target: View) -> list[Move]:
-    return [Move(target, sources[0], accumulate=True)]
+def _accumulate(_: Node, sources: Sequence[Source], target: View) -> list[Copy]:
+    return [Copy(target, sources[0], accumulate=True)]
 
 
-def _concat(node: Node, sources: Sequence[Source], target: View) -> list[Move]:
+def _concat(node: Node, sources: Sequence[Source], target: View) -> list[Copy]:
     axis = len(target.sizes) + node.options["axis"]
-    moves, at = [], 0
+    copies, at = [], 0
     for arg, source in zip(node.args, sources, strict=True):
         size = arg.type.sizes[axis]
-        moves.append(Move(_part(target, axis, at, at + size), source))
+        copies.append(Copy(_part(target, axis, at, at + size), source))
         at += size
-    return moves
+    return copies
 
 
 def _part(view: View, axis: int, start: int, stop: int) -> View:
@@ -37,9 +37,9 @@ def _part(view: View, axis: int, start: int, stop: int) -> View:
     return view.cut(low, high, [1] * len(low))
 
 
-def _pad(node: Node, sources: Sequence[Source], target: View) -> list[Move]:
+def _pad(node: Node, sources: Sequence[Source], target: View) -> list[Copy]:
     start, stop = ([d.size for d in node.options[key]] for key in ("start", "stop"))
-    return [Move(target, 0.0), Move(target.cut(start, stop, node.options["step"]), sources[0])]
+    return [Copy(target, 0.0), Copy(target.cut(start, stop, node.options["step"]), sources[0])]
 
 
 def _offsets(node: Node, image: View, patches: View) -> list[tuple[View, View]]:
@@ -69,16 +69,16 @@ def _offsets(node: Node, image: View, patches: View) -> list[tuple[View, View]]:
     return pairs
 
 
-def _patches(node: Node, sources: Sequence[Source], target: View) -> list[Move]:
+def _patches(node: Node, sources: Sequence[Source], target: View) -> list[Copy]:
     image = sources[0]
     if not isinstance(image, View):
-        return [Move(target, image)]
+        return [Copy(target, image)]
     padded = any(any(pair) for pair in node.options["padding"])
-    moves = [Move(target, 0.0)] if padded else []
-    return moves + [Move(places, part) for places, part in _offsets(node, image, target)]
+    copies = [Copy(target, 0.0)] if padded else []
+    return copies + [Copy(places, part) for places, part in _offsets(node, image, target)]
 
 
-def _unpatches(node: Node, sources: Sequence[Source], target: View) -> list[Move]:
+def _unpatches(node: Node, sources: Sequence[Source], target: View) -> list[Copy]:
     patches = sources[0]
     assert isinstance(patches, View)
-    return [Move(target, 0.0)] + [Move(part, places, accumulate=True) for places, part in _offsets(node, target, patches)]
+    return [Copy(target, 0.0)] + [Copy(part, places, accumulate=True) for places, part in _offsets(node, target, patches)]

@@ -23,9 +23,10 @@ from ..ir.graph import Node
 from ..ir.shapes import Varies
 from .machine import LEVELS, Machine
 from .phases import CHOICES, Phase
-from .plan import Plan, Stage
+from .plan import Plan
+from .stages import Copies, Product, RowSums, Stage, Walk
 from .tiling import BLOCK, CHUNK, panel_bytes, stage_tiles, tile_for
-from .views import View
+from .views import BufferId, View
 
 STEPS, MANY = 100, 16  # what is assumed of a call: so many steps; from so many instances on, more make no difference
 CALL = 3  # multiply-adds one after another that a call of a function and its loops take
@@ -149,7 +150,7 @@ class CostModel:
         """Seconds from one state to the next, if nothing else had to be done: what waits for the state, one after another."""
         latency, length = self.machine.latency, 0.0
         for stage in self.plan.stages.get(Phase.LOOP, ()):
-            segments = stage.product.segments if stage.product else ()
+            segments = stage.segments if isinstance(stage, Product) else ()
             if any(self._is_of_loop(segment.left.buffer) for segment in segments):
                 # an accumulator takes all of its products one after another; those that need no state come first, and of them
                 # the processor does only so much while it still waits for the state
@@ -160,25 +161,26 @@ class CostModel:
             length += CALL + _depth(stage.nodes)
         return length * latency if self.plan.states else 0.0
 
-    def _is_of_loop(self, buffer: str) -> bool:
-        made = {name for s in self.plan.stages.get(Phase.LOOP, ()) for name, _ in s.stores}
-        return buffer.endswith(("@now", "@rows")) or buffer in made
+    def _is_of_loop(self, buffer: BufferId) -> bool:
+        """Whether a step makes what a buffer holds."""
+        made = {view.buffer for s in self.plan.stages.get(Phase.LOOP, ()) for view in s.writes}
+        return buffer.role in ("now", "rows") or buffer in made
 
     def packed(self, stage: Stage) -> int:
         """The packed bytes of a stage's weights."""
-        return sum(self._panels[s.panels] for s in stage.product.segments) if stage.product else 0
+        return sum(self._panels[panels] for panels in stage.panels)
 
     def bytes_of(self, view: View, lead: int = 1) -> int:
         """What reading a view of one row moves; a stretched one is read once."""
         elements = prod(n for n, stride in zip(view.sizes, view.strides, strict=True) if stride) * lead
         return elements * self.plan.buffers[view.buffer].item_bytes
 
-    def footprint(self, buffer: str, n_rows: int, n_instances: int) -> float:
+    def footprint(self, buffer: BufferId, n_rows: int, n_instances: int) -> float:
         """The bytes of a whole buffer, or of the rows of it that are kept."""
         found = self.plan.buffers[buffer]
         rows = {Varies.NEVER: 1, Varies.INSTANCE: n_instances, Varies.STEP: n_rows}[found.space]
-        rows = min(rows, BLOCK) if buffer in self.plan.passing else rows
-        return float(rows * found.size * found.item_bytes)
+        rows = min(rows, BLOCK) if buffer in self.plan.block_local else rows
+        return float(rows * found.row_bytes)
 
 
 class _Stage:
@@ -192,25 +194,31 @@ class _Stage:
         self.lead = prod(stage.domain[:-1]) if stage.domain else 1
         self.n_blocks = -(-(stage.domain[-1] if stage.domain else 1) // lanes)
         self.tiles = stage_tiles(stage, machine, model.dtype)
-        reads, writes = _views(stage)
         varying = {name for name, buffer in model.plan.buffers.items() if buffer.space != Varies.NEVER}
-        self.reads = [(v.buffer, model.bytes_of(v)) for v in dict.fromkeys(reads) if v.buffer in varying]
-        self.lefts = {segment.left.buffer for segment in stage.product.segments} if stage.product else set()
-        self.writes = [(v.buffer, model.bytes_of(v)) for v in dict.fromkeys(writes) if v.buffer in varying]
-        inside = [n for n in stage.nodes if stage.kind in ("product", "map", "reduce", "sum")]
-        vectors = self.lead * self.n_blocks if stage.kind != "move" else -(-prod(stage.domain) // lanes)
-        operations = sum(n.record.cost.operations for n in inside) + len(stage.sums)
-        self.elementwise = vectors * operations * machine.multiply_add
-        if stage.kind == "move":
-            self.elementwise = vectors * machine.multiply_add
+        self.reads = [(v.buffer, model.bytes_of(v)) for v in dict.fromkeys(stage.reads) if v.buffer in varying]
+        self.lefts = {s.left.buffer for s in stage.segments} if isinstance(stage, Product) else set()
+        self.writes = [] if stage.over_rows else [
+            (v.buffer, model.bytes_of(v)) for v in dict.fromkeys(stage.writes) if v.buffer in varying
+        ]  # fmt: skip
+        self.elementwise = self._vectors(lanes) * machine.multiply_add
+
+    def _vectors(self, lanes: int) -> float:
+        """Vector operations on elements, for one row."""
+        if isinstance(self.stage, Copies):
+            return -(-self.stage.elements // lanes)
+        if not isinstance(self.stage, Walk):
+            return 0
+        each = sum(node.record.cost.operations for node in self.stage.nodes)
+        sums = len(self.stage.sums) if isinstance(self.stage, RowSums) else 0
+        return self.lead * self.n_blocks * (each + sums)
 
     def cost(self, rows: int, passes: float, n_rows: int, n_instances: int, weights: int) -> StageCost:
         machine, model = self.model.machine, self.model
         level = machine.level(weights) if self.weight_bytes else ""
         once = CALL * machine.latency + rows * self.elementwise
-        if self.tiles:
-            once += self._product(rows, level)
-        elif self.stage.contraction or self.stage.totals:
+        if isinstance(self.stage, Product):
+            once += self._product(self.stage, rows, level)
+        elif not isinstance(self.stage, Walk):
             once += rows * self.operations / (TOTAL * machine.peak(model.dtype))
         for views, speed in ((self.reads, machine.loads), (self.writes, machine.stores)):
             for buffer, size in views:
@@ -220,17 +228,16 @@ class _Stage:
         read, written = (sum(size for _, size in views) for views in (self.reads, self.writes))
         return StageCost(self.stage, self.operations, self.weight_bytes, level, read, written, once * passes)
 
-    def _product(self, rows: int, level: str) -> float:
+    def _product(self, product: Product, rows: int, level: str) -> float:
         """The tiles of one pass."""
-        machine, product = self.model.machine, self.stage.product
-        assert product is not None
-        count = rows if self.lead == 1 else self.stage.domain[-2]
+        machine = self.model.machine
+        count = rows if self.lead == 1 else product.domain[-2]
         tile = tile_for(self.tiles, count)
         n_row_tiles = -(-count // tile.rows) * (1 if self.lead == 1 else rows * self.lead // count)
         load = machine.vector_bytes / machine.loads["L1"]
         seconds = 0.0
         for segment in product.segments:
-            gates = len(segment.gates)
+            gates = len(segment.accumulators)
             blocks = min(tile.blocks, self.n_blocks)
             step = max(tile.rows * blocks * gates * machine.multiply_add, (blocks * gates + BROADCAST * tile.rows) * load)
             seconds += segment.k * step * self.n_blocks / blocks * n_row_tiles
@@ -241,35 +248,10 @@ class _Stage:
         return max(seconds, weights) + (FAR * min(seconds, weights) if far else 0.0) + calls * CALL * machine.latency
 
 
-def _views(stage: Stage) -> tuple[list[View], list[View]]:
-    """What a stage reads and writes in memory, panels aside."""
-    reads = [v for v in stage.loads.values() if isinstance(v, View)]
-    writes = [view for _, view in stage.stores]
-    if stage.product:
-        reads += [segment.left for segment in stage.product.segments]
-    for move in stage.moves:
-        writes.append(move.target)
-        reads += [move.source] if isinstance(move.source, View) else []
-    if stage.contraction:
-        reads += [stage.contraction.left, stage.contraction.right]
-        writes.append(stage.contraction.target)
-    for total in stage.totals:
-        reads += [total.source] + ([total.right] if total.right else [])
-    return reads, writes
-
-
 def arithmetic(stage: Stage) -> float:
-    """Operations for one row: two for a multiply-add, one for every function of an element."""
-    elements = prod(stage.domain)
-    if stage.totals:
-        return sum(2.0 * prod(t.target.sizes) * (prod(t.source.sizes[:-1]) if t.right else 1) for t in stage.totals)
-    if stage.contraction:
-        return 2.0 * prod(stage.contraction.target.sizes) * stage.contraction.left.sizes[-1]
-    if stage.kind == "move":
-        return 0.0
-    products = sum(2.0 * elements * s.k * len(s.gates) for s in stage.product.segments) if stage.product else 0.0
-    sums = len(stage.product.names) if stage.product else 0
-    return products + float(elements * (len(stage.nodes) - sums + len(stage.sums)))
+    """Operations for one row: two for a multiply-add, one for every function of an element and every term of a sum."""
+    count = stage.operations
+    return 2 * count.multiply_adds + count.functions + count.terms
 
 
 def _depth(nodes: Iterable[Node]) -> int:
@@ -330,7 +312,7 @@ def better(models: Mapping[str, CostModel], n_steps: int, n_instances: int) -> s
 
 def differ(fused: Plan, hoisted: Plan) -> bool:
     """Whether there is a product that one of them runs before the loop."""
-    before = [[s.kind for s in plan.stages.get(Phase.BEFORE, ())].count("product") for plan in (fused, hoisted)]
+    before = [sum(isinstance(s, Product) for s in plan.stages.get(Phase.BEFORE, ())) for plan in (fused, hoisted)]
     return before[0] != before[1]
 
 
@@ -351,7 +333,7 @@ def _reason(fused: CostModel, hoisted: CostModel, best: list[str]) -> str:
 def largest(plan: Plan) -> float:
     """The bytes of what is largest in the calls that `advice` looks at: a buffer, or all weights together."""
     rows = {Varies.NEVER: 1, Varies.INSTANCE: MANY, Varies.STEP: MANY * STEPS}
-    buffers = [rows[b.space] * b.size * b.item_bytes for b in plan.buffers.values()]
+    buffers = [rows[b.space] * b.row_bytes for b in plan.buffers.values()]
     elements = sum(p.k * p.n * len(p.rights) for p in plan.packings)
     return float(max(*buffers, elements * BYTES[plan.program.dtype], 0))
 

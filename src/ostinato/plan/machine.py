@@ -143,7 +143,7 @@ def _core() -> tuple[str, dict[str, int]]:
 
 
 def vector_bytes() -> int:
-    """The width of vectors that native code uses here, as lower/target.py finds it, but without llvmlite."""
+    """The width of vectors that native code uses here, as native/targets.py finds it, but without llvmlite."""
     wanted = os.environ.get(TARGET, "")
     if wanted in WIDTHS:
         return WIDTHS[wanted]

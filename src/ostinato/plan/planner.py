@@ -1,24 +1,55 @@
-"""How a plan is made: every node finds its stage. See plan.py for what comes out, buffers.py for where values lie."""
+"""How a plan is made.
+
+    1. phases          when each node runs: once for the weights, for each instance, before, in or after the loop (phases.py)
+    2. assignment      where each value lies or would lie, which nodes compute something and which are only views (buffers.py)
+    3. accumulation    which sums and products are one chain, accumulated in one fixed order whatever the plan (accumulation.py)
+    4. levels          in each phase, which nodes share a walk with everything in registers (levels.py)
+    5. stages          a record for each of these, with what it loads from memory (stages.py)
+    6. storage         what is in memory: what has to be (2), and what some stage loads or adds to; each such node has a buffer
+    7. stores          every walk stores those of its values that are in memory
+
+Each is a function of the ones before, and changes nothing that they made.
+"""
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from ..ir.graph import Node, Program, Value
 from ..ir.op import Kind
 from ..ir.shapes import Varies
 from .accumulation import Chain, chains
-from .buffers import Places
-from .copies import moves_of
-from .phases import Phase
-from .plan import Contraction, Move, Packing, Plan, Product, Segment, Source, Stage, Sum, Total
-from .views import Buffer, View
+from .buffers import Assignment, assign
+from .copies import copies_of
+from .levels import Key, Section, stage_groups
+from .phases import Phase, phases
+from .plan import Packing, Plan
+from .stages import (
+    Contraction,
+    Copies,
+    Copy,
+    Map,
+    Product,
+    Reduce,
+    RowSum,
+    RowSums,
+    Segment,
+    Source,
+    Stage,
+    Sum,
+)
+from .views import Buffer, BufferId, View
 
-MAX_SUMS = 8  # sums over rows of one stage
-LAST = 1 << 30  # the level of sums over rows: they run behind all other stages of their phase
-MAX_GATES = 8  # accumulators of one stage; more products of one operand make more stages
+# Sums over rows of one stage, and accumulators of one product stage; more make further stages. Of the 16 vector registers of
+# AVX2 12 hold accumulators (tiling.py): with eight, a tile still has room for one row of each.
+MAX_SUMS = 8
+MAX_ACCUMULATORS = 8
+
+# Rows whose size is a multiple of SPREAD elements would all begin in the same few sets of a cache, and drive each other out of
+# it: buffers of such rows have GAP elements more to a row (a cache line of float32). 128 float32 are 512 bytes, an eighth of
+# the 4 KiB after which the sets of a first-level cache repeat.
+SPREAD, GAP = 128, 16
 
 
 def plan_program(program: Program, shapes: Mapping[str, tuple[int, ...]], choice: str = "hoisted") -> Plan:
@@ -29,381 +60,174 @@ def plan_program(program: Program, shapes: Mapping[str, tuple[int, ...]], choice
         shapes: the shape of every declared weight, whole.
         choice: "separate", "fused" or "hoisted" (phases.CHOICES).
     """
-    places = Places(program, choice, shapes)
-    accumulations, swallowed = chains(program, places.nodes, places.phase)
-    nodes = [n for n in places.nodes if n.value.name not in swallowed]
-    phases = {}
-    for phase in Phase:
-        inside = [n for n in nodes if places.phase[n.value.name] == phase]
-        if inside:
-            phases[phase] = _PhasePlanner(places, phase, inside, accumulations, separate=choice == "separate")
-    drafts = {phase: planner.draft() for phase, planner in phases.items()}  # all, before it is known what is stored
-    places.make_buffers()
-    stages = {phase: tuple(phases[phase].finished(stage) for stage in draft) for phase, draft in drafts.items()}
-    packings = [p for planner in phases.values() for p in planner.packings]
-    for packing in packings:
-        places.buffers[packing.panels] = Buffer(packing.panels, Varies.NEVER, 0, program.dtype)  # sized by the target
-    summed = [n.value.name for n in nodes if n.record.sums_over_steps]
-    zeroed = tuple(dict.fromkeys(places.homes[name].buffer if name in places.homes else name for name in summed))
-    prepared = tuple(name for name in places.buffers if places.phase.get(name) == Phase.PREPARE and name in places.stored)
-    return Plan(program, choice, places.buffers, stages, tuple(packings), tuple(places.states.values()), places.ports,
-                places.results, zeroed, prepared)  # fmt: skip
+    assignment = assign(program, phases(program, choice), shapes)
+    accumulations, absorbed = chains(program, assignment.nodes, assignment.phase)
+    nodes = [n for n in assignment.nodes if n.value.name not in absorbed]
+    drafts = {
+        phase: _stages_of(section)
+        for phase in Phase
+        if (section := _section(assignment, phase, nodes, accumulations, separate=choice == "separate")).nodes
+    }
+    stored = _stored(assignment, drafts)
+    buffers = {**assignment.buffers, **_buffers(assignment, stored)}
+    packings = tuple(_packing(s, stage) for stages in drafts.values() for stage in stages if isinstance(stage, Product)
+                     for s in stage.segments)  # fmt: skip
+    # how large panels are depends on the vectors of the target
+    buffers |= {p.panels: Buffer(p.panels, Varies.NEVER, 0, program.dtype) for p in packings}
+    return Plan(
+        program, choice, buffers,
+        stages={phase: tuple(_with_stores(assignment, s, stored) for s in draft) for phase, draft in drafts.items()},
+        packings=packings, states=assignment.states, ports=assignment.ports, results=assignment.results,
+        zeroed=tuple(dict.fromkeys(_target(assignment, node).buffer for node in nodes if node.record.sums_over_steps)),
+        prepared=tuple(b for b in buffers if _is_prepared(assignment, b)),
+    )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class _Key:
-    """Nodes with the same key and the same level share a stage."""
-
-    kind: str  # "elements", "reduce", "sum", or "alone"
-    domain: tuple[int, ...]
-    axes: tuple[int, ...] = ()
-    name: str = ""
+def _section(
+    assignment: Assignment, phase: Phase, nodes: Sequence[Node], accumulations: Mapping[str, Chain], *, separate: bool
+) -> Section:
+    inside = tuple(n for n in nodes if assignment.phase[n.value.name] == phase)
+    here = {n.value.name: accumulations[n.value.name] for n in inside if n.value.name in accumulations}
+    return Section(assignment, phase, inside, here, separate)
 
 
-class _PhasePlanner:
-    """The stages of one phase."""
+# --- storage
 
-    def __init__(
-        self, places: Places, phase: Phase, nodes: list[Node], accumulations: Mapping[str, Chain], *, separate: bool
-    ) -> None:  # fmt: skip
-        self.places, self.phase, self.nodes = places, phase, nodes
-        self.chains = {n.value.name: accumulations[n.value.name] for n in nodes if n.value.name in accumulations}
-        self.separate = separate
-        self.here = {n.value.name: n for n in nodes}
-        self.packings: list[Packing] = []
-        self.users: dict[str, list[Node]] = defaultdict(list)
-        for node in nodes:
-            for value in self.operands(node):
-                base = self.made_here(value)
-                if base is not None:
-                    self.users[base.value.name].append(node)
-        self.summed = self._summed()
-        self.keys: dict[str, _Key] = {}
-        for node in reversed(nodes):
-            self.keys[node.value.name] = self._key(node)
 
-    def operands(self, node: Node) -> list[Value]:
-        """What a node reads; of a sum of products, the parts."""
-        chain = self.chains.get(node.value.name)
-        if chain is None:
-            return list(node.args)
-        return [*([chain.start] if chain.start else []), *(v for t in chain.terms for v in (t.left, t.right))]
+def _stored(assignment: Assignment, drafts: Mapping[Phase, Sequence[Stage]]) -> frozenset[str]:
+    """The nodes whose values are in memory in a buffer of their own."""
+    touched = {buffer for stages in drafts.values() for stage in stages for buffer in stage.buffers}
+    made = {node.value.name for buffer, node in assignment.node_in.items() if buffer in touched}
+    return (assignment.in_memory | made) - assignment.slices.keys()
 
-    def made_here(self, value: Value) -> Node | None:
-        """The node of this phase that computes a value, or the one it is a view of."""
-        source = self.places.views[value.name]
-        return self.here.get(source.buffer) if isinstance(source, View) else None
 
-    # --- sums over rows
+def _buffers(assignment: Assignment, stored: frozenset[str]) -> dict[BufferId, Buffer]:
+    """A buffer for every node that is stored."""
+    found = {}
+    for node in assignment.nodes:
+        name, value = node.value.name, node.value
+        if name not in stored:
+            continue
+        phase, buffer = assignment.phase[name], assignment.buffer_of[name]
+        space = phase.space
+        if node.record.sums_over_steps:
+            space = value.type.varies
+        elif phase == Phase.LOOP and name not in assignment.kept:
+            space = Varies.INSTANCE
+        size = value.type.n_elements
+        if space == Varies.STEP and size % SPREAD == 0 and buffer not in assignment.results:
+            size += GAP
+        found[buffer] = Buffer(buffer, space, size, value.type.dtype)
+    return found
 
-    def _summed(self) -> set[str]:
-        """Sums over all rows of one value, and the elementwise nodes that they alone read: these are never stored."""
-        found = {
-            n.value.name for n in self.nodes if n.op == "total" and n.args[0].type.varies == Varies.STEP
-        }  # see lower_total
-        totals = set(found)
-        for node in reversed(self.nodes):
-            if self._only_summed(node, found):
-                found.add(node.value.name)
-        kept: set[str] = set()
-        while kept != found:  # what one of them waits for may have to be stored, and then there is nothing left to save
-            kept = set(found)
-            for node in self.nodes:
-                name = node.value.name
-                if name in found - totals:
-                    at_hand = all(self._at_hand(arg, found) for arg in node.args)
-                    if not at_hand or any(r.value.name not in found for r in self.users[name]):
-                        found.discard(name)
-        return found
 
-    def _only_summed(self, node: Node, found: set[str]) -> bool:
-        name, places = node.value.name, self.places
-        readers = self.users[name]
-        if not node.record.elementwise or name in self.chains or name in places.targets:
-            return False
-        if name in places.stored or name in places.crossing:
-            return False
-        if not readers or any(r.value.name not in found for r in readers):
-            return False
-        pairs = [(r, v) for r in readers for v in r.args if self.made_here(v) is node]
-        return all(places.node_of(v) is node and v.type.sizes == r.value.type.sizes for r, v in pairs)
+def _is_prepared(assignment: Assignment, buffer: BufferId) -> bool:
+    """Whether a buffer holds what a node computes of weights alone."""
+    node = assignment.node_in.get(buffer)
+    return node is not None and assignment.phase[node.value.name] == Phase.PREPARE
 
-    def _at_hand(self, value: Value, found: set[str]) -> bool:
-        """Whether a sum over rows finds a value in memory, or computes it, without one more being stored for it."""
-        if value.type.varies == Varies.INSTANCE:
-            return False
-        maker = self.made_here(value)
-        if maker is None or maker.value.name in found or maker.value.name in self.places.stored:
-            return True
-        whole = [r for r in self.users[maker.value.name] if r.value.name not in found]
-        return any(r.op in ("matmul", "total_product") or r.value.name in self.chains for r in whole)
 
-    def _sum_stages(self, domain: tuple[int, ...], nodes: list[Node]) -> list[Stage]:
-        made = {n.value.name: n for n in nodes if n.op != "total"}
-        totals = [n for n in nodes if n.op == "total"]
-        stages = []
-        for first in range(0, len(totals), MAX_SUMS):
-            part = totals[first : first + MAX_SUMS]
-            needed = {a.name for n in part for a in n.args}
-            for node in reversed(list(made.values())):
-                if node.value.name in needed:
-                    needed.update(a.name for a in node.args)
-            inside = [n for n in made.values() if n.value.name in needed]
-            walk = self._walk("sum", domain, [*inside, *part])
-            sums = tuple(Sum(n.args[0].name, self._target(n)) for n in part)
-            stages.append(replace(walk, nodes=tuple(inside), sums=sums))
-        return stages
-
-    # --- keys and levels
-
-    def _key(self, node: Node) -> _Key:
+def _with_stores(assignment: Assignment, stage: Stage, stored: frozenset[str]) -> Stage:
+    """A walk with what it stores: the values that are in memory, the new values of states, and parts of joined ones."""
+    if not isinstance(stage, Map | Product | Reduce):
+        return stage
+    stores: list[tuple[str, View]] = []
+    for node in stage.nodes:
         name = node.value.name
-        if name in self.summed:
-            return _Key("sum", node.value.type.sizes)
-        if name in self.chains:
-            return _Key("alone" if self.separate else "elements", node.value.type.sizes, name=name if self.separate else "")
-        if node.record.kind is Kind.REDUCTION:
-            return _Key("reduce", node.args[0].type.sizes, node.options["axes"])
-        if node.record.elementwise:
-            return self._with_reductions(node) or _Key("elements", node.value.type.sizes)
-        return _Key("alone", node.value.type.sizes, name=name)
+        if name in stored:
+            stores.append((name, assignment.whole(node)))
+        stores += [(name, view) for view in assignment.targets.get(name, ())]
+    return replace(stage, stores=tuple(stores))
 
-    def _with_reductions(self, node: Node) -> _Key | None:
-        """A node that reductions read, and nothing else before they are done, is computed where they walk."""
-        readers, sizes = self.users[node.value.name], node.value.type.sizes
-        keys = [self.keys[r.value.name] for r in readers]
-        keys = [key for key in dict.fromkeys(keys) if key.kind == "reduce" and key.domain == sizes]
-        if len(keys) != 1:
-            return None
-        key = keys[0]
-        waiting = {r.value.name for r in readers if self.keys[r.value.name] == key}
-        others = [r for r in readers if r.value.name not in waiting]
-        return key if all(self._waits_for(r, waiting) for r in others) else None
 
-    def _waits_for(self, node: Node, names: set[str]) -> bool:
-        stack, seen = [node], set()
-        while stack:
-            current = stack.pop()
-            for value in self.operands(current):
-                base = self.made_here(value)
-                if base is None or base.value.name in seen:
-                    continue
-                if base.value.name in names:
-                    return True
-                seen.add(base.value.name)
-                stack.append(base)
-        return False
+def _packing(segment: Segment, stage: Product) -> Packing:
+    return Packing(segment.panels, segment.k, stage.domain[-1], segment.rights, len(stage.names))
 
-    def in_register(self, reader: Node, value: Value) -> bool:
-        """Whether the reader finds a value in a register, if both are on the same level."""
-        maker = self.places.node_of(value)
-        if maker is None or maker.value.name not in self.here:
-            return False
-        name = maker.value.name
-        if self.keys[name] != self.keys[reader.value.name] or self.keys[name].kind == "alone":
-            return False
-        if maker.record.kind is Kind.REDUCTION:
-            return False
-        chain = self.chains.get(reader.value.name)
-        if chain is not None and any(self.made_here(v) is maker for t in chain.terms for v in (t.left, t.right)):
-            return False
-        return maker.value.type.sizes == self.keys[name].domain
 
-    def _all_in_register(self, reader: Node, maker: Node) -> bool:
-        return all(self.in_register(reader, value) for value in self.operands(reader) if self.made_here(value) is maker)
+# --- stages
 
-    def _levels(self) -> dict[str, int]:
-        levels: dict[str, int] = {}
-        fixed: set[str] = set()  # on the level of a product or a reduction, whose registers they read
-        for node in self.nodes:
-            name, level = node.value.name, 0
-            if name in self.summed:
-                levels[name] = LAST
-                continue
-            for value in self.operands(node):
-                base = self.made_here(value)
-                if base is not None:
-                    # an accumulator can not begin with what other accumulators of its stage have to be finished for
-                    late = name in self.chains and base.value.name in fixed
-                    near_enough = self.in_register(node, value) and not late
-                    level = max(level, levels[base.value.name] + (0 if near_enough else 1))
-            levels[name] = level
-            near = [b.value.name for v in self.operands(node) if (b := self.made_here(v)) and self.in_register(node, v)]
-            plain = node.record.elementwise and name not in self.chains
-            if not plain or any(levels[b] == level and b in fixed for b in near):
-                fixed.add(name)
-        for node in reversed(self.nodes):  # what waits for nothing is computed where it is first read
-            name = node.value.name
-            readers = [r for r in self.users[name] if levels[r.value.name] < LAST]
-            if name in fixed or not readers:
-                continue
-            wanted = [levels[r.value.name] - (0 if self._all_in_register(r, node) else 1) for r in readers]
-            levels[name] = max(levels[name], min(wanted))
-        return levels
 
-    # --- stages
+def _stages_of(section: Section) -> list[Stage]:
+    """The stages of a phase in order; what they store is not known yet."""
+    return [stage for (_, key), nodes in stage_groups(section).items() for stage in _stages(section, key, nodes)]
 
-    def draft(self) -> list[Stage]:
-        """The stages in order; stores are not known yet."""
-        levels = self._levels()
-        groups: dict[tuple[int, _Key], list[Node]] = {}
-        for node in sorted(self.nodes, key=lambda n: levels[n.value.name]):
-            groups.setdefault((levels[node.value.name], self.keys[node.value.name]), []).append(node)
-        self._join_reductions(groups, levels)
-        return [stage for (_, key), nodes in groups.items() for stage in self._stages(key, nodes)]
 
-    def _join_reductions(self, groups: dict[tuple[int, _Key], list[Node]], levels: dict[str, int]) -> None:
-        """Elementwise work joins the next reduction over the same elements, if nothing waits for it in between."""
-        order = {n.value.name: i for i, n in enumerate(self.nodes)}
-        for place, nodes in list(groups.items()):
-            level, key = place
-            if key.kind != "elements" or any(n.value.name in self.chains for n in nodes):
-                continue
-            others = [p for p in groups if p[1].kind == "reduce" and p[1].domain == key.domain and p[0] >= level]
-            found = next((p for p in sorted(others, key=lambda p: p[0]) if self._may_join(nodes, groups[p], levels)), None)
-            if found is not None:
-                groups[found] = sorted((*groups.pop(place), *groups[found]), key=lambda n: order[n.value.name])
-                levels |= {n.value.name: found[0] for n in nodes}
+def _stages(section: Section, key: Key, nodes: list[Node]) -> list[Stage]:
+    node = nodes[0]
+    if key.kind == "sum":
+        return _row_sums(section, key.domain, nodes)
+    if node.value.name in section.chains or key.kind == "elements":
+        return _elementwise(section, key.domain, nodes)
+    if key.kind == "reduce":
+        return [Reduce(key.domain, tuple(nodes), _loads(section, key.domain, nodes), axes=key.axes)]
+    if node.record.kind is Kind.COPY:
+        copies = _copies(section, node)
+        return [Copies(key.domain, (node,), copies)] if copies else []
+    if node.op == "matmul":
+        return [_contraction(section, key.domain, node)]
+    views = [_view(section, a) for a in node.args]
+    return [RowSum(key.domain, (node,), _target(section.assignment, node), *views)]
 
-    def _comes_after(self, reader: Node, level: int, levels: dict[str, int]) -> bool:
-        """Whether a node needs its operands behind a level only; a joined value whose parts are put in place is no stage."""
-        if reader.op == "concat" and all((reader.value.name, a.name) in self.places.joined for a in reader.args):
-            return all(self._comes_after(r, level, levels) for r in self.users[reader.value.name])
-        return levels[reader.value.name] > level
 
-    def _may_join(self, nodes: list[Node], reduction: list[Node], levels: dict[str, int]) -> bool:
-        """Whether the reduction finds in registers what it reads of the nodes, and all others come after it."""
-        level, near = levels[reduction[0].value.name], {n.value.name for n in reduction}
-        inside = near | {n.value.name for n in nodes}
-        for node in nodes:
-            readers = self.users[node.value.name]
-            if not all(r.value.name in inside or self._comes_after(r, level, levels) for r in readers):
-                return False
-            read = [v for r in readers if r.value.name in near for v in self.operands(r) if self.made_here(v) is node]
-            if any(self.places.node_of(v) is not node for v in read):
-                return False
-        return True
+def _read(section: Section, value: Value) -> Source:
+    return section.assignment.source(value, section.phase)
 
-    def _stages(self, key: _Key, nodes: list[Node]) -> list[Stage]:
-        node = nodes[0]
-        if key.kind == "sum":
-            return self._sum_stages(key.domain, nodes)
-        if node.value.name in self.chains or key.kind == "elements":
-            return self._split_products(key, nodes)
-        if key.kind == "reduce":
-            return [replace(self._walk("reduce", key.domain, nodes), axes=key.axes)]
-        if node.record.kind is Kind.COPY:
-            moves = self._moves(node)
-            return [Stage("move", key.domain, (node,), moves=moves)] if moves else []
-        if node.op == "matmul":
-            return [Stage("contract", key.domain, (node,), contraction=self._contraction(node))]
-        return [Stage("total", key.domain, (node,), totals=(self._total(node),))]
 
-    def _moves(self, node: Node) -> tuple[Move, ...]:
-        """Those that are left when parts of a joined value are stored by what computes them."""
-        joined = [(node.value.name, a.name) in self.places.joined for a in node.args]
-        sources = [0.0 if direct else self.read(a) for direct, a in zip(joined, node.args, strict=True)]
-        sources = [s.stretched(a.type.sizes) if isinstance(s, View) else s for s, a in zip(sources, node.args, strict=True)]
-        moves = moves_of(node, sources, View.whole(node.value.name, node.value.type.sizes))
-        return tuple(m for m, direct in zip(moves, joined, strict=True) if not direct) if any(joined) else moves
+def _view(section: Section, value: Value) -> View:
+    source = _read(section, value)
+    assert isinstance(source, View), f"{value} is a number, and buffers.py puts those into memory"
+    return source
 
-    def read(self, value: Value) -> Source:
-        """Where a value is read from; what is read from memory is stored."""
-        source = self.places.source(value, self.phase)
-        self.places.store(source)
-        return source
 
-    def _view(self, value: Value) -> View:
-        source = self.read(value)
-        assert isinstance(source, View), f"{value} is a number, and buffers.py puts those into memory"
-        return source
+def _loads(section: Section, domain: tuple[int, ...], nodes: Sequence[Node]) -> dict[str, Source]:
+    """What a walk reads from memory: the operands that none of its elementwise nodes computes."""
+    inside = {n.value.name for n in nodes if n.record.kind not in (Kind.REDUCTION, Kind.ROW_SUM)}
+    loads: dict[str, Source] = {}
+    for node in nodes:
+        chain = section.chains.get(node.value.name)
+        operands = node.args if chain is None else ((chain.start,) if chain.start else ())
+        for value in operands:
+            maker = section.assignment.made.get(value.name)
+            if maker is None or maker.value.name not in inside:
+                source = _read(section, value)
+                loads[value.name] = source.broadcast_to(domain) if isinstance(source, View) else source
+    return loads
 
-    def _split_products(self, key: _Key, nodes: list[Node]) -> list[Stage]:
-        products = [n for n in nodes if n.value.name in self.chains]
-        stages = []
-        while len(products) > MAX_GATES:  # too many accumulators: some products make stages of their own, and are stored
-            part, products = products[:MAX_GATES], products[MAX_GATES:]
-            stages.append(self._product_stage(key, part))
-            nodes = [n for n in nodes if n not in part]
-            self.places.stored.update(n.value.name for n in part)
-        if products:
-            return [*stages, self._product_stage(key, nodes)]
-        return [*stages, self._walk("map", key.domain, nodes)]
 
-    def _walk(self, kind: str, domain: tuple[int, ...], nodes: list[Node]) -> Stage:
-        """A stage, with everything it reads from memory."""
-        inside = {n.value.name for n in nodes if n.record.kind not in (Kind.REDUCTION, Kind.ROW_SUM)}
-        loads: dict[str, Source] = {}
-        for node in nodes:
-            chain = self.chains.get(node.value.name)
-            operands = node.args if chain is None else ((chain.start,) if chain.start else ())
-            for value in operands:
-                if not ((maker := self.places.node_of(value)) and maker.value.name in inside):
-                    source = self.read(value)
-                    loads[value.name] = source.stretched(domain) if isinstance(source, View) else source
-        return Stage(kind, domain, tuple(nodes), loads)
+def _elementwise(section: Section, domain: tuple[int, ...], nodes: list[Node]) -> list[Stage]:
+    """One stage; where there are too many accumulators, some make stages of their own, and are stored."""
+    products = [n for n in nodes if n.value.name in section.chains]
+    stages: list[Stage] = []
+    while len(products) > MAX_ACCUMULATORS:
+        part, products = products[:MAX_ACCUMULATORS], products[MAX_ACCUMULATORS:]
+        stages.append(_product(section, domain, part))
+        nodes = [n for n in nodes if n not in part]
+    if products:
+        return [*stages, _product(section, domain, nodes)]
+    return [*stages, Map(domain, tuple(nodes), _loads(section, domain, nodes))]
 
-    def _product_stage(self, key: _Key, nodes: list[Node]) -> Stage:
-        products = [self.chains[n.value.name] for n in nodes if n.value.name in self.chains]
-        starts = tuple(None if p.start is None else p.start.name for p in products)
-        segments: list[Segment] = []
-        waiting = {gate: [self._left(chain, place) for place in range(len(chain.terms))] for gate, chain in enumerate(products)}
-        while any(waiting.values()):
-            left, gates = _next_together(waiting)
-            places = {g: len(products[g].terms) - len(waiting[g]) for g in gates}
-            rights = tuple(self._right(products[g], place) for g, place in places.items())
-            panels = f"panels {products[gates[0]].value.name} {places[gates[0]]}"
-            segments.append(Segment(left, left.sizes[-1], gates, rights, panels))
-            self.packings.append(Packing(panels, left.sizes[-1], key.domain[-1], rights, len(products)))
-            for gate in gates:
-                waiting[gate].pop(0)
-        stage = self._walk("product", key.domain, nodes)
-        return replace(stage, product=Product(tuple(p.value.name for p in products), starts, tuple(segments)))
 
-    def _left(self, chain: Chain, place: int) -> View:
-        return self._view(chain.terms[place].left)
+def _product(section: Section, domain: tuple[int, ...], nodes: list[Node]) -> Product:
+    products = [section.chains[n.value.name] for n in nodes if n.value.name in section.chains]
+    starts = tuple(None if p.start is None else p.start.name for p in products)
+    waiting = {i: [_view(section, term.left) for term in chain.terms] for i, chain in enumerate(products)}
+    segments: list[Segment] = []
+    while any(waiting.values()):
+        left, together = _next_together(waiting)
+        terms = {i: len(products[i].terms) - len(waiting[i]) for i in together}
+        rights = tuple(_right(section, products[i], term) for i, term in terms.items())
+        panels = BufferId("panels", f"{products[together[0]].value.name} {terms[together[0]]}")
+        segments.append(Segment(left, left.sizes[-1], together, rights, panels))
+        for i in together:
+            waiting[i].pop(0)
+    names = tuple(p.value.name for p in products)
+    return Product(domain, tuple(nodes), _loads(section, domain, nodes), names=names, starts=starts, segments=tuple(segments))
 
-    def _right(self, chain: Chain, place: int) -> View:
-        term = chain.terms[place]
-        view = self._view(term.right)
-        return view.transposed((1, 0)) if term.turned else view
 
-    def _contraction(self, node: Node) -> Contraction:
-        """Both operands with the same stack of matrices, by NumPy's rules for vectors."""
-        a, b = (self._view(arg) for arg in node.args)
-        sizes = node.value.type.sizes
-        target = View.whole(node.value.name, sizes)
-        self.places.stored.add(node.value.name)
-        row, column = len(a.sizes) == 1, len(b.sizes) == 1
-        if row:
-            a = View(a.buffer, (1, *a.sizes), (0, *a.strides), a.offset)
-        if column:
-            b = View(b.buffer, (*b.sizes, 1), (*b.strides, 0), b.offset)
-        stack = sizes[: len(sizes) - (not row) - (not column)]
-        full = (*stack, a.sizes[-2], b.sizes[-1])
-        reshaped = target.reshaped(full)
-        assert reshaped is not None
-        return Contraction(a.stretched((*stack, *a.sizes[-2:])), b.stretched((*stack, *b.sizes[-2:])), reshaped)
-
-    def _target(self, node: Node) -> View:
-        """Where a sum over rows goes."""
-        return self.places.homes.get(node.value.name) or View.whole(node.value.name, node.value.type.sizes)
-
-    def _total(self, node: Node) -> Total:
-        views = [self._view(a) for a in node.args]
-        return Total(self._target(node), views[0], views[1] if len(views) > 1 else None)
-
-    def finished(self, stage: Stage) -> Stage:
-        """With what it stores."""
-        stores = []
-        for node in stage.nodes:
-            name = node.value.name
-            if stage.kind not in ("product", "map", "reduce"):
-                continue
-            if name in self.places.stored:
-                stores.append((name, View.whole(name, node.value.type.sizes)))
-            stores += [(name, view) for view in self.places.targets.get(name, ())]
-        return replace(stage, stores=tuple(stores))
+def _right(section: Section, chain: Chain, place: int) -> View:
+    term = chain.terms[place]
+    view = _view(section, term.right)
+    return view.transposed((1, 0)) if term.transposed else view
 
 
 def _next_together(waiting: Mapping[int, list[View]]) -> tuple[View, tuple[int, ...]]:
@@ -414,4 +238,53 @@ def _next_together(waiting: Mapping[int, list[View]]) -> tuple[View, tuple[int, 
     first = list(dict.fromkeys(lefts[0] for lefts in waiting.values() if lefts))
     later = {left for lefts in waiting.values() for left in lefts[1:]}
     left = next((left for left in first if left not in later), first[0])
-    return left, tuple(gate for gate, lefts in waiting.items() if lefts and lefts[0] == left)
+    return left, tuple(i for i, lefts in waiting.items() if lefts and lefts[0] == left)
+
+
+def _row_sums(section: Section, domain: tuple[int, ...], nodes: list[Node]) -> list[Stage]:
+    """Sums over rows, some in each stage, with the nodes that they need: one that two stages need is computed in both."""
+    makers = [n for n in nodes if n.record.kind is not Kind.ROW_SUM]
+    sums = [n for n in nodes if n.record.kind is Kind.ROW_SUM]
+    stages: list[Stage] = []
+    for first in range(0, len(sums), MAX_SUMS):
+        part = sums[first : first + MAX_SUMS]
+        needed = {a.name for n in part for a in n.args}
+        for node in reversed(makers):
+            if node.value.name in needed:
+                needed.update(a.name for a in node.args)
+        inside = tuple(n for n in makers if n.value.name in needed)
+        targets = tuple(Sum(n.args[0].name, _target(section.assignment, n)) for n in part)
+        stages.append(RowSums(domain, inside, _loads(section, domain, [*inside, *part]), sums=targets))
+    return stages
+
+
+def _target(assignment: Assignment, node: Node) -> View:
+    """Where a sum over rows goes."""
+    return assignment.slices.get(node.value.name) or assignment.whole(node)
+
+
+def _copies(section: Section, node: Node) -> tuple[Copy, ...]:
+    """Those that are left when parts of a joined value are stored by what computes them."""
+    joined = [(node.value.name, a.name) in section.assignment.joined for a in node.args]
+    sources: list[Source] = []
+    for direct, arg in zip(joined, node.args, strict=True):
+        source = 0.0 if direct else _read(section, arg)
+        sources.append(source.broadcast_to(arg.type.sizes) if isinstance(source, View) else source)
+    copies = copies_of(node, sources, section.assignment.whole(node))
+    return tuple(c for c, direct in zip(copies, joined, strict=True) if not direct) if any(joined) else copies
+
+
+def _contraction(section: Section, domain: tuple[int, ...], node: Node) -> Contraction:
+    """Both operands with the same stack of matrices, by NumPy's rules for vectors."""
+    a, b = (_view(section, arg) for arg in node.args)
+    sizes, target = node.value.type.sizes, section.assignment.whole(node)
+    row, column = len(a.sizes) == 1, len(b.sizes) == 1
+    if row:
+        a = View(a.buffer, (1, *a.sizes), (0, *a.strides), a.offset)
+    if column:
+        b = View(b.buffer, (*b.sizes, 1), (*b.strides, 0), b.offset)
+    stack = sizes[: len(sizes) - (not row) - (not column)]
+    reshaped = target.reshaped((*stack, a.sizes[-2], b.sizes[-1]))
+    assert reshaped is not None
+    left, right = a.broadcast_to((*stack, *a.sizes[-2:])), b.broadcast_to((*stack, *b.sizes[-2:]))
+    return Contraction(domain, (node,), left, right, reshaped)

@@ -9,10 +9,16 @@ from dataclasses import dataclass
 
 from ..ir.dtypes import BYTES
 from .machine import Machine
-from .plan import Packing, Plan, Stage
+from .plan import Packing, Plan
+from .stages import Product, Stage
+from .views import BufferId
 
-CHUNK = 128  # rows that go through all stages of a phase together
-BLOCK = 256  # rows that are summed together, and whose values are kept where only one phase reads them
+# Rows that go through all stages of a phase before the next rows do, so that what one stage stores the next one finds in the
+# cache: 128 rows of 256 float32 values are 128 KiB, which fit a second-level cache beside packed weights. Chosen by trial.
+CHUNK = 128
+# Rows that are summed into one partial sum, which begins at zero: many rows do not round each small term against a large sum.
+# A buffer that only one phase outside the loop reads and writes is as large as one block. Another number would give other bits.
+BLOCK = 256
 
 
 @dataclass(frozen=True)
@@ -60,10 +66,10 @@ def tiles_of(n_registers: int, vector_bytes: int, gates: int, n_blocks: int) -> 
 
 def stage_tiles(stage: Stage, machine: Machine, dtype: str) -> list[Tile]:
     """The tiles of a product stage; none of another."""
-    if stage.product is None:
+    if not isinstance(stage, Product):
         return []
     n_blocks = -(-stage.domain[-1] // machine.lanes(dtype))
-    return tiles_of(machine.n_registers, machine.vector_bytes, len(stage.product.names), n_blocks)
+    return tiles_of(machine.n_registers, machine.vector_bytes, len(stage.names), n_blocks)
 
 
 def tile_for(tiles: list[Tile], rows: int) -> Tile:
@@ -83,6 +89,6 @@ def packed_bytes(packing: Packing, machine: Machine, dtype: str) -> int:
     return -(-packing.n // lanes) * lanes * packing.k * len(packing.rights) * BYTES[dtype]
 
 
-def panel_bytes(plan: Plan, machine: Machine) -> dict[str, int]:
+def panel_bytes(plan: Plan, machine: Machine) -> dict[BufferId, int]:
     """For every packing of a plan by the name of its panels, the bytes."""
     return {p.panels: packed_bytes(p, machine, plan.program.dtype) for p in plan.packings}

@@ -1,7 +1,7 @@
 """Where a value lies in memory: a buffer, an offset, and a stride for each dimension.
 
 A buffer holds one compact row for each step and instance, for each instance, or a single one (`Varies`). Slices, transposes,
-stretches and most reshapes only change offset and strides: they cost nothing.
+broadcasts and most reshapes only change offset and strides: they cost nothing.
 """
 
 from __future__ import annotations
@@ -9,16 +9,38 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from math import prod
+from typing import NamedTuple
 
 from ..ir.dtypes import BYTES
 from ..ir.shapes import Varies
+
+
+class BufferId(NamedTuple):
+    """What a buffer holds: a role, and the name of the value, port, weight or state that it plays this role for.
+
+    value       what a node computes                    port        what comes in with a call
+    weight      a declared weight, whole                gradient    the gradient of one, whole
+    panels      weights of a product stage, packed
+    now, next   a state, read in a step and written     begin, end  a state before the first step, behind the last
+    rows        a state, kept for every step
+    out, new, copy, operand     a copy that the planner adds: of what goes out as it came in, of a new state that is no
+                                value of its own, for a reshape that strides cannot express, of a number that a product reads
+    """
+
+    role: str
+    name: str
+
+    def __str__(self) -> str:
+        if self.role in ("value", "port"):
+            return self.name
+        return f"{self.role} {self.name}" if self.role in ("weight", "gradient", "panels") else f"{self.name}@{self.role}"
 
 
 @dataclass(frozen=True)
 class Buffer:
     """One array of the plan: `size` elements for each row of its space."""
 
-    name: str
+    id: BufferId
     space: Varies
     size: int
     dtype: str  # "f32", "f64" or "bool"
@@ -26,6 +48,10 @@ class Buffer:
     @property
     def item_bytes(self) -> int:
         return BYTES[self.dtype]
+
+    @property
+    def row_bytes(self) -> int:
+        return self.size * self.item_bytes
 
 
 def compact_strides(sizes: Sequence[int]) -> tuple[int, ...]:
@@ -37,13 +63,13 @@ def compact_strides(sizes: Sequence[int]) -> tuple[int, ...]:
 class View:
     """A part of each row of a buffer, in elements."""
 
-    buffer: str
+    buffer: BufferId
     sizes: tuple[int, ...]
     strides: tuple[int, ...]
     offset: int = 0
 
     @classmethod
-    def whole(cls, buffer: str, sizes: Sequence[int]) -> View:
+    def whole(cls, buffer: BufferId, sizes: Sequence[int]) -> View:
         return cls(buffer, tuple(sizes), compact_strides(sizes))
 
     @property
@@ -61,7 +87,7 @@ class View:
     def transposed(self, axes: Sequence[int]) -> View:
         return replace(self, sizes=tuple(self.sizes[a] for a in axes), strides=tuple(self.strides[a] for a in axes))
 
-    def stretched(self, sizes: Sequence[int]) -> View:
+    def broadcast_to(self, sizes: Sequence[int]) -> View:
         """Broadcast: aligned from the right, what is missing or 1 is repeated."""
         extra = len(sizes) - len(self.sizes)
         pairs = zip(self.sizes, self.strides, sizes[extra:], strict=True)
@@ -91,7 +117,7 @@ class View:
                 place -= 1
         return replace(self, sizes=tuple(sizes), strides=tuple(strides))
 
-    def in_buffer(self, buffer: str) -> View:
+    def in_buffer(self, buffer: BufferId) -> View:
         return replace(self, buffer=buffer)
 
 

@@ -66,7 +66,7 @@ class Executable(Protocol):
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
         beginning: Mapping[str, Array],
     ) -> Any:  # fmt: skip
-        """A native.rerun.Rerun for further calls like this one; None where there is none."""
+        """A native.bound_call.BoundCall for further calls like this one; None where there is none."""
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Any:
         """One step at a time; native code only."""
