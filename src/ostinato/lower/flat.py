@@ -22,7 +22,7 @@ from ..ir.dtypes import DTYPES
 from ..ir.graph import Graph, Node
 from ..passes.per_instance import shared_values
 from . import llvm_text as llvm
-from .kernel import ALIGNED, FLOATS, I64, PTR, VOID, i64
+from .kernel import FLOATS, I64, PTR, TABLE, Lanes, Writer, i64
 from .llvm_text import I1
 from .target import Target
 from .vector_math import KNOWN, emit
@@ -63,39 +63,26 @@ class FlatWalk:
     def module(self) -> llvm.Module:
         """All jobs of a table, one after another."""
         module = llvm.Module(self.target.triple)
-        job = _Writer(module, self).write()
-        function = llvm.Function(module, llvm.FunctionType(VOID, [PTR]), "ostinato_flat")
-        b = llvm.IRBuilder(function.append_basic_block("entry"))
-        table = function.args[0]
-        count = b.load(table, typ=I64)
-        before, loop, after = b.block, b.append_basic_block("loop"), b.append_basic_block("done")
-        b.cbranch(b.icmp_signed("<", i64(0), count), loop, after)
-        b.position_at_end(loop)
-        index = b.phi(I64)
-        index.add_incoming(i64(0), before)
-        b.call(job, [b.gep(table, [b.add(b.mul(index, i64(self.size)), i64(1))], source_etype=I64)])
-        following = b.add(index, i64(1))
-        index.add_incoming(following, b.block)
-        b.cbranch(b.icmp_signed("<", following, count), loop, after)
-        b.position_at_end(after)
-        b.store(i64(0), table)
-        b.ret_void()
+        job = _Job(module, self).write()
+        k = Writer(module, self.target, "ostinato_flat", TABLE, exported=True)
+        with k.loop(i64(0), k.field(0)) as index:
+            k.b.call(job, [k.b.gep(k.context, [k.b.add(k.b.mul(index, i64(self.size)), i64(1))], source_etype=I64)])
+        k.b.store(i64(0), k.context)
+        k.finish()
         return module
 
 
-class _Writer:
+class _Job(Writer):
     """The function of one job."""
 
     def __init__(self, module: llvm.Module, step: FlatWalk) -> None:
-        self.step, self.target, self.graph = step, step.target, step.graph
+        super().__init__(module, step.target, "job", TABLE)
+        self.step, self.graph = step, step.graph
         self.number = FLOATS[self.graph.dtype]
-        self.function = llvm.Function(module, llvm.FunctionType(VOID, [PTR]), "job")
-        self.function.internal = True
-        self.b = llvm.IRBuilder(self.function.append_basic_block("entry"))
 
     def write(self) -> llvm.Function:
         step, b = self.step, self.b
-        count = self.field(COUNT, I64)
+        count = self.field(COUNT)
         known = self.scalars()
         inputs, results = ([self.field(FIRST + i + at, PTR) for i in range(n)] for at, n in step.fields)
         own = [node for node in self.graph.nodes if node.value.name not in step.shared]
@@ -103,26 +90,13 @@ class _Writer:
         read = {arg.name for node in own for arg in node.args} | {SCALE, *step.new.values()}
         lanes = {name: self.splat(value, n) for name, value in known.items() if name in read}
         whole = b.and_(count, i64(-n))
-        before, loop, after = b.block, b.append_basic_block("loop"), b.append_basic_block("rest")
-        b.cbranch(b.icmp_signed("<", i64(0), whole), loop, after)
-        b.position_at_end(loop)
-        index = b.phi(I64)
-        index.add_incoming(i64(0), before)
-        self.elements(index, inputs, results, own, lanes, n, None)
-        following = b.add(index, i64(n))
-        index.add_incoming(following, b.block)
-        b.cbranch(b.icmp_signed("<", following, whole), loop, after)
-        b.position_at_end(after)
+        with self.loop(i64(0), whole, n) as index:
+            self.elements(index, inputs, results, own, lanes, Lanes(n))
         if n > 1:
             with b.if_then(b.icmp_signed("<", whole, count)):
-                iota = llvm.Constant(llvm.VectorType(I64, n), range(n))
-                mask = b.icmp_signed("<", iota, self.splat(b.sub(count, whole), n))
-                self.elements(whole, inputs, results, own, lanes, n, mask)
-        b.ret_void()
-        return self.function
-
-    def field(self, place: int, kind: llvm.Type) -> llvm.Value:
-        return self.b.load(self.b.gep(self.function.args[0], [i64(place)], source_etype=I64), typ=kind)
+                rest = Lanes(n, self.mask(b.sub(count, whole), n))
+                self.elements(whole, inputs, results, own, lanes, rest)
+        return self.finish()
 
     def scalars(self) -> dict[str, llvm.Value]:
         """What is the same for all elements; the new states among it are stored."""
@@ -147,41 +121,15 @@ class _Writer:
 
     def elements(
         self, index: llvm.Value, inputs: Sequence[llvm.Value], results: Sequence[llvm.Value], nodes: Sequence[Node],
-        lanes: Mapping[str, llvm.Value], n: int, mask: llvm.Value | None,
+        same: Mapping[str, llvm.Value], lanes: Lanes,
     ) -> None:  # fmt: skip
         """The elements from an index on, as many as there are lanes."""
         b, step = self.b, self.step
-        known = dict(lanes)
+        known = dict(same)
         for name, pointer in zip((step.input, *step.own), inputs, strict=True):
-            known[name] = self.load(b.gep(pointer, [index], source_etype=self.number), n, mask)
-        known[step.input] = b.fmul(known[step.input], lanes[SCALE])
-        self.compute(nodes, known, n)
+            known[name] = self.load(b.gep(pointer, [index], source_etype=self.number), self.number, 1, lanes)
+        known[step.input] = b.fmul(known[step.input], same[SCALE])
+        self.compute(nodes, known, lanes.n)
         for name, pointer in zip(step.own, results, strict=True):
-            self.store(known[step.new[name]], b.gep(pointer, [index], source_etype=self.number), n, mask)
-
-    def load(self, pointer: llvm.Value, n: int, mask: llvm.Value | None) -> llvm.Value:
-        kind, align = llvm.vector(self.number, n), ALIGNED.get(self.number, 8)
-        if mask is None:
-            return self.b.load(pointer, typ=kind, align=align)
-        name = f"llvm.masked.load.v{n}{self.graph.dtype}.p0"
-        function = self.b.module.declare(name, kind, [PTR, llvm.I32, mask.type, kind])
-        return self.b.call(function, [pointer, llvm.Constant(llvm.I32, align), mask, llvm.Constant(kind, 0)])
-
-    def store(self, value: llvm.Value, pointer: llvm.Value, n: int, mask: llvm.Value | None) -> None:
-        align = ALIGNED.get(self.number, 8)
-        if mask is None:
-            self.b.store(value, pointer, align=align)
-            return
-        name = f"llvm.masked.store.v{n}{self.graph.dtype}.p0"
-        function = self.b.module.declare(name, VOID, [value.type, PTR, llvm.I32, mask.type])
-        self.b.call(function, [value, pointer, llvm.Constant(llvm.I32, align), mask])
-
-    def splat(self, value: llvm.Value, n: int) -> llvm.Value:
-        if n == 1:
-            return value
-        if isinstance(value, llvm.Constant):
-            return llvm.Constant(llvm.VectorType(value.type, n), value.constant)
-        kind = llvm.VectorType(value.type, n)
-        poison = llvm.Word(kind, "poison")
-        one = self.b.insert_element(poison, value, llvm.Constant(llvm.I32, 0))
-        return self.b.shuffle_vector(one, poison, llvm.Word(llvm.VectorType(llvm.I32, n), "zeroinitializer"))
+            place = b.gep(pointer, [index], source_etype=self.number)
+            self.store(known[step.new[name]], place, self.number, 1, lanes)
