@@ -4,8 +4,12 @@ The instances are the elements of arrays that lie anywhere: each array of weight
 is the same for all instances is computed once for each job, in registers, and the rest element by element: everything that is
 read is read once, and everything that is written is written once. A state may be written where it was read.
 
-    ostinato_flat(table)    the number of jobs, which becomes 0, and then for each job:
-                            count, scalars, new scalars, g, own states, own states afterwards      8 bytes each
+    ostinato_flat(table)    the number of jobs, which becomes 0, and then for each job, 8 bytes each:
+                            how many elements, the first one in bytes, pointers to the scalars, to the new scalars, and to the
+                            pointer to the first of its arrays, and the bytes from that pointer to the one of its next array
+
+The arrays of a job are g, w, w afterwards, the other own states, and those afterwards. A pointer to an array is one to the
+object that NumPy has of it (array_objects.py): to ask each array for the address of its data takes Python longer.
 
 The scalars are the factor of the gradients, the weights of the cell (the settings of a rule), and the states that are the same
 for all. Each op is the vector code that layers have, so the bits are those of a layer whose instances are the elements.
@@ -22,12 +26,15 @@ from ..ir.dtypes import DTYPES
 from ..ir.graph import Graph, Node
 from ..passes.per_instance import shared_values
 from . import llvm_text as llvm
-from .kernel import FLOATS, I64, PTR, TABLE, Lanes, Writer, i64
+from .array_objects import HEADER
+from .kernel import FLOATS, I8, I64, PTR, TABLE, Lanes, Writer, i64
 from .llvm_text import I1
 from .target import Target
 from .vector_math import KNOWN, emit
 
-COUNT, SCALARS, NEW, FIRST = range(4)  # the fields of a job; the rest are arrays
+COUNT, SHIFT, SCALARS, NEW, ARRAYS, NEXT = range(6)  # the fields of a job
+SIZE = 6  # fields
+GIVEN = 3  # the arrays that are others at every step: g, w, w afterwards
 SCALE = "(scale)"  # the first scalar, the factor of the gradients; no name of a cell has parentheses
 
 
@@ -44,7 +51,7 @@ class FlatWalk:
         input: its one input. own: the states that every instance has of its own; shared_states: the others.
         scalars: what is read once: SCALE, the weights, the shared states.
         shared: all values that are the same for all instances. new: state -> its new value.
-        fields: where the addresses of what is read and of what is written begin in a job, and how many they are.
+        places: of what is read and of what is written among the arrays of a job.
     """
 
     def __init__(self, graph: Graph, own: Sequence[str], target: Target) -> None:
@@ -55,9 +62,8 @@ class FlatWalk:
         self.settings = [p.name for p in graph.with_role("weight", "bias")]
         self.scalars = [SCALE, *self.settings, *self.shared_states]
         self.new = {r.name: r.value.name for r in graph.results_with("state")}
-        n = 1 + len(self.own)
-        self.fields = ((0, n), (n, n - 1))
-        self.size = FIRST + 2 * n - 1
+        n = len(self.own) - 1
+        self.places = ((0, 1, *range(GIVEN, GIVEN + n)), (2, *range(GIVEN + n, GIVEN + 2 * n)))
         self.dtype = np.dtype(DTYPES[graph.dtype])
 
     def module(self) -> llvm.Module:
@@ -66,7 +72,7 @@ class FlatWalk:
         job = _Job(module, self).write()
         k = Writer(module, self.target, "ostinato_flat", TABLE, exported=True)
         with k.loop(i64(0), k.field(0)) as index:
-            k.b.call(job, [k.b.gep(k.context, [k.b.add(k.b.mul(index, i64(self.size)), i64(1))], source_etype=I64)])
+            k.b.call(job, [k.b.gep(k.context, [k.b.add(k.b.mul(index, i64(SIZE)), i64(1))], source_etype=I64)])
         k.b.store(i64(0), k.context)
         k.finish()
         return module
@@ -84,7 +90,7 @@ class _Job(Writer):
         step, b = self.step, self.b
         count = self.field(COUNT)
         known = self.scalars()
-        inputs, results = ([self.field(FIRST + i + at, PTR) for i in range(n)] for at, n in step.fields)
+        inputs, results = ([self.array(place) for place in places] for places in step.places)
         own = [node for node in self.graph.nodes if node.value.name not in step.shared]
         n = step.target.lanes(self.graph.dtype)  # type: ignore[arg-type]
         read = {arg.name for node in own for arg in node.args} | {SCALE, *step.new.values()}
@@ -97,6 +103,13 @@ class _Job(Writer):
                 rest = Lanes(n, self.mask(b.sub(count, whole), n))
                 self.elements(whole, inputs, results, own, lanes, rest)
         return self.finish()
+
+    def array(self, place: int) -> llvm.Value:
+        """Where the elements of the job begin, in one of its arrays."""
+        b = self.b
+        pointer = b.gep(self.field(ARRAYS, PTR), [b.mul(self.field(NEXT), i64(place))], source_etype=I8)
+        data = b.load(b.gep(b.load(pointer, typ=PTR), [i64(HEADER)], source_etype=I8), typ=PTR)
+        return b.gep(data, [self.field(SHIFT)], source_etype=I8)
 
     def scalars(self) -> dict[str, llvm.Value]:
         """What is the same for all elements; the new states among it are stored."""
