@@ -23,6 +23,7 @@ import pytest
 
 import ostinato
 from ostinato.ir import parse
+from ostinato.plan import planner
 from ostinato.runtime.backends import VARIABLE
 
 SOURCE = Path(ostinato.__file__).parent
@@ -51,6 +52,7 @@ EXPLAINED = {
 # What a cell means is asked of the interpreter, where nothing has to be compiled; native code is compared with it in the files
 # named below, which run as a user would.
 os.environ[VARIABLE] = "numpy"
+planner.CHECKED = True  # every plan that a test makes is verified
 if "OSTINATO_CACHE" not in os.environ:  # the tests neither fill nor need the cache of whoever runs them
     folder = tempfile.mkdtemp(prefix="ostinato-")
     os.environ["OSTINATO_CACHE"] = folder  # the processes of pytest-xdist share it

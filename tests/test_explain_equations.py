@@ -203,7 +203,7 @@ def test_number_options_of_composed_functions_stand_behind_a_semicolon():
     def sized(x=Input("n"), h=State("n")):
         return ostinato.leaky_relu(x + h, alpha=0.2)
 
-    graph, meanings = sized.trace_with_meanings("f32", False, {"n": 2})
-    meanings = {name: ("leaky_relu; alpha=0.2", operands) for name, (_, operands) in meanings.items()}
+    graph = sized.trace(n=2)
+    meanings = {name: ("leaky_relu; alpha=0.2", operands) for name, (_, operands) in graph.meanings.items()}
     [line] = Notation(graph, set(), meanings).equations()
     assert str(line) == "h(t) = leaky_relu(x(t) + h(t-1), alpha=0.2)"

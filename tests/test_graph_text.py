@@ -269,6 +269,15 @@ SPELLINGS = {
 }
 
 
+@pytest.mark.parametrize("made", [joined, cells.lstm, cells.gru], ids=lambda c: c.name)
+def test_every_stage_knows_the_parameters_of_the_cell(made):
+    """Whole, also where passes have cut them into blocks or nothing reads them any more."""
+    layer = Layer(made, **{dim: SIZES[dim] for dim in made.dimensions})
+    for stage in layer.compiled().stages.values():
+        if hasattr(stage, "ports"):
+            assert {name: type_.sizes for name, type_ in stage.parameters.items()} == layer.weights.shapes
+
+
 @pytest.mark.parametrize("sizes", [(3, 5), (5, 5), (1, 1), (1, 4)], ids=str)
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_two_spellings_are_one_program(spelling, sizes):

@@ -60,7 +60,7 @@ def training_section(subject: Subject) -> Iterator[Block]:
     masks = subject.training_graph.with_role("mask")
     if not masks:
         return
-    notation = Notation(subject.training_graph, subject.named, subject.training_meanings)
+    notation = Notation(subject.training_graph, subject.named, subject.training_graph.meanings)
     yield Sentence("With dropout, some elements are set to zero, and the others divided by the probability to be kept:")
     yield Formulas(tuple((e.left, e.right) for e in notation.equations()))
     rows = []

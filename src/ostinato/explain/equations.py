@@ -11,18 +11,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
 from ..ir.analysis import addends
-from ..ir.graph import Graph, Node, Port, Program, Value, expression
+from ..ir.graph import Graph, Meanings, Node, Port, Program, Value, expression
 from ..ir.op import Binding
 from ..ir.shapes import Dims, Varies
 from .markup import Fraction, Marked, Piece, Power, Root, Symbol, Under, joined, spell
 from .numbers import number_as_written, patches_options
-
-Meanings = Mapping[str, tuple[str, tuple[str, ...]]]
 
 CHOICE, OR, AND, NOT, COMPARED, SUM, TERM, SIGN, PRODUCT, POWER, ATOM = Binding
 INLINED = ("concat",)  # a name for values side by side says less than the values

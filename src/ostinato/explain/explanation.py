@@ -178,13 +178,12 @@ def explain(layer_or_cell: Any, *inputs: Any, measured: Mapping[str, float] | No
 
 
 def _of_cell(cell: Cell, given: dict[str, Any], measured: Mapping[str, float]) -> Subject:
-    graph, meanings = cell.trace_with_meanings("f32", False, given)
-    training, training_meanings = cell.trace_with_meanings("f32", True, given)
+    graph, training = (cell.trace(training=flag, **given) for flag in (False, True))
     compiled = compile_graph(graph)
     recording = compile_graph(training) if training.with_role("mask") else compiled
     named = named_by_author(graph) | named_by_author(training)
     plans = _planned(compiled, graph, chosen(None, graph.name), "automatic")
-    return Subject(graph, meanings, named, compiled, training, training_meanings, recording, cell, Given(), measured,
+    return Subject(graph, named, compiled, training, recording, cell, Given(), measured,
                    cell.placements(dict(graph.sizes)), plans)  # fmt: skip
 
 
@@ -198,15 +197,11 @@ def _planned(compiled: Compiled, graph: Graph, backend: str, plan: str) -> dict[
 
 def _of_layer(layer: Any, inputs: tuple[Any, ...], more: Mapping[str, Any], measured: Mapping[str, float]) -> Subject:
     graph = layer.graph
-    meanings: dict[bool, Any] = {False: {}, True: {}}  # a layer read from a file has no cell, and shows the parts
-    if layer.cell is not None:
-        given = {**layer.sizes, **layer.options}
-        meanings = {t: layer.cell.trace_with_meanings(graph.dtype, t, given)[1] for t in (False, True)}
     compiled = layer.compiled()
     training = layer.compiled(training=True)
     written = training.stages["trace"]
     named = named_by_author(graph) | named_by_author(written)
     arrays = {name: value for name, value in more.items() if name != "state"}
     shown = Given(layer.weights, inputs, arrays, more.get("state"), layer.batch_first, layer.reverse)
-    return Subject(graph, meanings[False], named, compiled, written, meanings[True], training, layer.cell, shown, measured,
+    return Subject(graph, named, compiled, written, training, layer.cell, shown, measured,
                    layer.structures, _planned(compiled, graph, layer.backend, layer.plan))  # fmt: skip

@@ -45,7 +45,7 @@ def page_of(subject: Subject) -> Page:
 def _equation(subject: Subject) -> Iterator[Block]:
     lines = subject.notation.equations()
     yield Formulas(tuple((e.left, e.right) for e in lines))
-    batch = Notation(subject.graph, subject.named, subject.meanings, batch=True, joined=True)
+    batch = Notation(subject.graph, subject.named, subject.graph.meanings, batch=True, joined=True)
     sums = joined_sums(batch)
     if sums:
         yield Sentence("The same for a batch of m instances, one row each; what is added together is one product:")
@@ -113,8 +113,8 @@ def _made_role(node: Node, new: Mapping[str, str], outputs: Mapping[str, str], s
         return "state after the step" + (", and the output" if name in outputs else "")
     if name in outputs:
         return f"output `{outputs[name]}`" if len(outputs) > 1 else "output"
-    if name in subject.meanings:
-        return f"result of {subject.meanings[name][0].partition('; ')[0]}"
+    if name in subject.graph.meanings:
+        return f"result of {subject.graph.meanings[name][0].partition('; ')[0]}"
     if node.record is concat:
         return "values side by side: " + subject.notation.right(name)
     return node.record.gist or "made in the step"

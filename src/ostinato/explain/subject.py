@@ -16,7 +16,7 @@ from ..structure.base import Placement
 from . import words
 from .alternatives import Plan, plans
 from .cost import Counts, counts, products, step_nodes, value_bytes
-from .equations import Meanings, Notation
+from .equations import Notation
 from .flow import Flow, Given, flow_of
 from .markup import symbols_of
 from .pictures.colours import Colours
@@ -28,11 +28,9 @@ class Subject:
 
     Attributes:
         graph: one step, as it was written.
-        meanings: which values are the results of composed functions.
         named: the values that the author named.
         compiled: the programs.
         training_graph: the step with dropout; the same as `graph` without.
-        training_meanings: the same as `meanings`, of the step with dropout.
         training: the programs with dropout.
         cell: the cell itself; None for a layer that was read from a file.
         given: the numbers that are to be shown.
@@ -42,11 +40,9 @@ class Subject:
     """
 
     graph: Graph
-    meanings: Meanings
     named: set[str]
     compiled: Compiled
     training_graph: Graph
-    training_meanings: Meanings
     training: Compiled
     cell: Cell | None = None
     given: Given = field(default_factory=Given)
@@ -56,7 +52,7 @@ class Subject:
 
     @cached_property
     def notation(self) -> Notation:
-        return Notation(self.graph, self.named, self.meanings)
+        return Notation(self.graph, self.named, self.graph.meanings)
 
     @cached_property
     def written_nodes(self) -> tuple[Node, ...]:
@@ -118,7 +114,7 @@ class Subject:
 
     @cached_property
     def kept(self) -> list[tuple[str, Value]]:
-        return words.kept(self.training, self.training_graph, self.named, self.training_meanings)
+        return words.kept(self.training, self.training_graph, self.named, self.training_graph.meanings)
 
     @property
     def kept_bytes(self) -> int:
@@ -127,14 +123,14 @@ class Subject:
     @cached_property
     def batch(self) -> Notation:
         """The equation for a batch, a row for each instance."""
-        return Notation(self.graph, self.named, self.meanings, batch=True)
+        return Notation(self.graph, self.named, self.graph.meanings, batch=True)
 
     @cached_property
     def program_notation(self) -> Notation:
         """The equation of what runs forward."""
         simple = self.compiled.stages.get("simplify", self.graph)
-        before = Notation(simple, self.named, self.meanings)
-        return Notation(self.compiled.forward, self.named, self.meanings, before_fusing=before)
+        before = Notation(simple, self.named, self.graph.meanings)
+        return Notation(self.compiled.forward, self.named, self.graph.meanings, before_fusing=before)
 
     @cached_property
     def plans(self) -> list[Plan]:

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..compiler import Compiled
-from ..ir.graph import Graph, Node, Program, Value
+from ..ir.graph import Graph, Meanings, Node, Program, Value
 from ..ir.shapes import Varies
 from .cost import contracted, is_product, products
 from .document import TOGETHER
-from .equations import Meanings, Notation, is_generated
+from .equations import Notation, is_generated
 
 LONG = 48  # characters; a value inside a composed function is not spelled out if it is longer
 PLACES = {

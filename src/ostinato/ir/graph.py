@@ -42,6 +42,7 @@ VARIES = {  # what a cell declares, and with what it varies
     "input": Varies.STEP, "state": Varies.STEP, "context": Varies.INSTANCE, "weight": Varies.NEVER, "bias": Varies.NEVER,
 }  # fmt: skip
 RESULT_ROLES = ("output", "state", "record", "gradient")
+Meanings = Mapping[str, tuple[str, tuple[str, ...]]]
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,13 @@ class Result:
 
 @dataclass(frozen=True)
 class Graph:
-    """One step for one instance."""
+    """One step for one instance.
+
+    Attributes:
+        parameters: every declared weight and bias, whole, by its name. Passes cut weights into blocks and drop those that
+            nothing reads; what was declared stays.
+        meanings: a value that a composed function made (softmax, ...) -> the function's name, and the names of its operands.
+    """
 
     name: str
     dtype: str
@@ -138,6 +145,12 @@ class Graph:
     nodes: tuple[Node, ...]
     results: tuple[Result, ...]
     doc: str = field(default="", compare=False)
+    parameters: Mapping[str, Type] = field(default_factory=dict, compare=False)
+    meanings: Meanings = field(default_factory=dict, compare=False)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Pickles of version 0.1 hold graphs as they were traced: every weight is a port."""
+        self.__dict__.update({"parameters": declared_parameters(state["ports"]), "meanings": {}, **state})
 
     @property
     def states(self) -> tuple[Port, ...]:
@@ -155,7 +168,11 @@ class Graph:
 
 @dataclass(frozen=True)
 class Program:
-    """A sequence of steps: three graphs, and for every node the reason why it stands where it stands."""
+    """A sequence of steps: three graphs, and for every node the reason why it stands where it stands.
+
+    Attributes:
+        parameters: as those of the graph that it was made of.
+    """
 
     name: str
     direction: str  # "forward" or "backward"
@@ -167,6 +184,7 @@ class Program:
     after: tuple[Node, ...]
     results: tuple[Result, ...]
     reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
+    parameters: Mapping[str, Type] = field(default_factory=dict, compare=False)
 
     @property
     def sections(self) -> dict[str, tuple[Node, ...]]:
@@ -196,6 +214,11 @@ class Program:
 
     def __str__(self) -> str:
         return print_program(self)
+
+
+def declared_parameters(ports: Iterable[Port]) -> dict[str, Type]:
+    """The weights and biases of a step as it was traced, where each is a port."""
+    return {p.name: p.value.type for p in ports if p.role in ("weight", "bias") and p.block is None}
 
 
 def result_type(op: Op, args: Iterable[Value], attributes: Mapping[str, Any]) -> Type | Reason:

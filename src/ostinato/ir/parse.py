@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import FileError, lay_out
 from . import ops
-from .graph import HEADINGS, VARIES, Block, Graph, Node, Port, Program, Result, Value, result_type
+from .graph import HEADINGS, VARIES, Block, Graph, Node, Port, Program, Result, Value, declared_parameters, result_type
 from .ops import OPS
 from .shapes import Dim, Reason, Type, Varies, parse_dim
 from .verify import problems
@@ -132,7 +132,8 @@ class _Reader:
         sizes = tuple(self.sizes.items())
         ports, results, name = tuple(self.ports), tuple(self.results), head.group(2)
         if self.kind == "graph":
-            return Graph(name, dtype, sizes, ports, tuple(self.sections["graph"]), results)
+            nodes = tuple(self.sections["graph"])
+            return Graph(name, dtype, sizes, ports, nodes, results, parameters=declared_parameters(ports))
         before, loop, after = (tuple(self.sections[key]) for key in HEADINGS)
         return Program(name, direction, dtype, sizes, ports, before, loop, after, results)
 

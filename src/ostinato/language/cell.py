@@ -213,13 +213,7 @@ class Cell:
 
     def trace(self, *, dtype: str = "f32", training: bool = False, **sizes_and_options: Any) -> Graph:
         """The graph of one step at the given sizes, as it was written: no pass has touched it."""
-        return self.trace_with_meanings(dtype, training, sizes_and_options)[0]
-
-    def trace_with_meanings(
-        self, dtype: str, training: bool, given: Mapping[str, Any]
-    ) -> tuple[Graph, Mapping[str, tuple[str, tuple[str, ...]]]]:
-        """The graph, and which values are the results of composed functions such as softmax."""
-        sizes, options = self.settle(given)
+        sizes, options = self.settle(sizes_and_options)
         return trace(self.name, self.function, self.declarations, options, sizes, dtype, training)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -244,7 +238,7 @@ class Cell:
             except OstinatoError:
                 raise
             except Exception as error:
-                self.trace_with_meanings("f64", False, {**sizes, **options})  # if it is the cell, in our own words
+                self.trace(dtype="f64", **{**sizes, **options})  # if it is the cell, in our own words
                 if raised_by_the_text(error):
                     raise
                 headline = f"{self.name}: a layer can be made of it, but NumPy can not compute this step: {first_line(error)}"

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from ..errors import CellError, ShapeError, Source, lay_out
-from ..ir.graph import VARIES, Graph, Port, Result, Value, rename
+from ..ir.graph import VARIES, Graph, Port, Result, Value, declared_parameters, rename
 from ..ir.op import kind, sizes_known
 from ..ir.shapes import Dim, Type
 from ..ir.verify import verify
@@ -32,11 +32,8 @@ def trace(
     sizes: Mapping[str, int],
     dtype: str,
     training: bool,
-) -> tuple[Graph, dict[str, tuple[str, tuple[str, ...]]]]:
-    """Run a cell's function on symbols.
-
-    Returns:
-        the graph, and for values made by a composed function (softmax, ...) its name and operands.
+) -> Graph:
+    """The graph of a cell: its function is run on symbols.
 
     Raises:
         CellError: the cell says something that has no meaning.
@@ -64,7 +61,9 @@ def trace(
     names = _names(tracer, results)
     meanings = {names.get(k, k): (f, tuple(names.get(a, a) for a in args)) for k, (f, args) in tracer.meanings.items()}
     graph = rename(graph, names)
-    return verify(replace(graph, doc=function.__doc__ or ""), "trace"), meanings
+    parameters = declared_parameters(graph.ports)
+    graph = replace(graph, doc=function.__doc__ or "", parameters=parameters, meanings=meanings)
+    return verify(graph, "trace")  # type: ignore[no-any-return]
 
 
 def _names(tracer: Tracer, results: Sequence[Result]) -> dict[str, str]:

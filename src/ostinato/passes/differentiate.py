@@ -142,7 +142,9 @@ class _Adjoint:
         made = {n.value.name for n in again}
         ports = [p for p in tracer.ports if (p.role in ("state", "adjoint") or p.name in used) and p.name not in made]
         sizes = tuple(tracer.sizes.items())
-        graph = Graph(tracer.name, tracer.dtype, sizes, tuple(ports), tuple(nodes), tuple(results))
+        graph = Graph(
+            tracer.name, tracer.dtype, sizes, tuple(ports), tuple(nodes), tuple(results), parameters=self.forward.parameters
+        )
         return verify(rename(graph, self._names()), "differentiate")  # type: ignore[no-any-return]
 
     def _computed_again(self, used: set[str]) -> list[Node]:

@@ -35,7 +35,8 @@ def fuse(program: Program) -> Program:
         pass
     work.join_weight_gradients()
     work.join_totals()
-    graph = Graph(program.name, program.dtype, program.sizes, program.ports, work.sorted(), program.results)
+    graph = Graph(program.name, program.dtype, program.sizes, program.ports, work.sorted(), program.results,
+                  parameters=program.parameters)  # fmt: skip
     graph = Pass(graph).run()  # emitted again: equal nodes are shared, slices of joined values fall together
     records = {r.name: r.value for r in graph.results_with("record")}
     graph = replace(graph, results=tuple(r for r in graph.results if r.role != "record"))

@@ -50,6 +50,7 @@ def schedule(
     program = Program(
         graph.name, direction, graph.dtype, graph.sizes, graph.ports,
         tuple(sections["before"]), tuple(sections["loop"]), tuple(sections["after"]), results, reasons,
+        graph.parameters,
     )  # fmt: skip
     return verify(without_dead_ports(program), "schedule")  # type: ignore[no-any-return]
 

@@ -18,6 +18,7 @@ from ..ir.graph import Program
 from ..ir.shapes import Varies
 from .phases import Phase
 from .stages import Stage
+from .text import buffer_lines, stage_lines, view_text
 from .views import Buffer, BufferId, View
 
 
@@ -83,6 +84,9 @@ class Plan:
             return phase == Phase.LOOP
         return any(self.buffers[b].space == Varies.INSTANCE for stage in self.stages.get(phase, ()) for b in stage.buffers)
 
+    def __str__(self) -> str:
+        return print_plan(self)
+
     @cached_property
     def block_local(self) -> Mapping[BufferId, Phase]:
         """The buffers of rows that one phase outside the loop writes and reads, and nobody else: a block of rows is enough."""
@@ -96,3 +100,44 @@ class Plan:
             if len(users.get(buffer, ())) == 1 and buffer not in outside and self.buffers[buffer].space == Varies.STEP
         }  # fmt: skip
         return {buffer: phase for buffer, phase in found.items() if phase != Phase.LOOP and not self.by_step(phase)}
+
+
+HEADINGS = {
+    Phase.PREPARE: "of weights alone, once for a set of them",
+    Phase.INSTANCES: "once for each instance",
+    Phase.BEFORE: "before the loop, for all steps at once",
+    Phase.LOOP: "loop, one step after another",
+    Phase.AFTER: "after the loop, for all steps at once",
+    Phase.FINISH_INSTANCES: "at the end, once for each instance",
+    Phase.FINISH: "at the end, once",
+}
+
+
+def print_plan(plan: Plan) -> str:
+    """A plan as text: its buffers, what is packed, the stages of each phase, and where its results are (see text.py)."""
+    program = plan.program
+    sizes = [f"{name}={size}" for name, size in program.sizes]
+    lines = [f"plan {program.name} ({', '.join([plan.choice, program.direction, program.dtype, *sizes])})"]
+    lines += ["", "buffers, and the elements of a row:", *buffer_lines(plan.buffers.values())]
+    for phase in Phase:
+        stages = plan.stages.get(phase, ())
+        if stages:
+            lines += ["", f"{_heading(plan, phase)}:"]
+        for number, stage in enumerate(stages, 1):
+            lines += stage_lines(number, stage, plan.buffers)
+        if phase == Phase.PREPARE and plan.packings:
+            lines += ["", "packed, once for a set of weights:"]
+            width = max(len(str(p.panels)) for p in plan.packings)
+            for p in plan.packings:
+                matrices = ", ".join(view_text(right, plan.buffers) for right in p.rights)
+                lines.append(f"  {p.panels!s:<{width}} = {matrices}   ({p.k}, {p.n})" + (" each" if len(p.rights) > 1 else ""))
+    lines += ["", "results:"]
+    lines += [f"  {r.role:<8} {r.name} = {b}" for r, b in zip(program.results, plan.results, strict=True)]
+    return "\n".join(lines)
+
+
+def _heading(plan: Plan, phase: Phase) -> str:
+    if not plan.states and phase.space == Varies.STEP:
+        return "for all steps at once"
+    backwards = phase == Phase.LOOP and plan.program.direction == "backward"
+    return HEADINGS[phase] + (", the last step first" if backwards else "")

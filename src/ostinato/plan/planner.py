@@ -9,6 +9,36 @@
     7. stores          every walk stores those of its values that are in memory
 
 Each is a function of the ones before, and changes nothing that they made.
+
+The GRU of the library with 3 inputs and 4 neurons, choice "hoisted":
+
+    before the loop, for all steps at once:
+      1  product (n_neurons=4)
+           u1  = [b_r] + [x] @ W_r   -> u1
+           u2  = [b_z] + [x] @ W_z   -> u2
+           t12 = [b_n] + [x] @ W_n   -> t12
+
+    loop, one step after another:
+      1  product (n_neurons=4)
+           t4    = [u1] + [h@now] @ U_r
+           r     = sigmoid(t4)
+           t9    = [u2] + [h@now] @ U_z
+           z     = sigmoid(t9)
+           t14   = [b_hn] + [h@now] @ U_n
+           t15   = r * t14
+           t16   = [t12] + t15
+           n     = tanh(t16)
+           t19   = 1 - z
+           t20   = t19 * n
+           t21   = z * [h@now]
+           h_new = t20 + t21   -> h_new, h@next
+
+The products of x depend on no state: their phase is before the loop (1). With the biases they are three accumulations (3), and
+so are those of h, two of which begin with what was accumulated before the loop. In the loop everything has the domain
+(n_neurons), and what is needed whole, h, is there when the step begins: one level, so one walk (4). In memory are u1, u2 and
+t12, which another phase reads, and h_new, which goes out and is the h of the next step (6); r, z and n never leave the
+registers. Where a cell multiplies r * h with a matrix (`gru_reset_before`), that is needed whole in the middle of a step: two
+levels, two stages.
 """
 
 from __future__ import annotations
@@ -26,6 +56,8 @@ from .levels import Key, Section, stage_groups
 from .phases import Phase, phases
 from .plan import Packing, Plan
 from .stages import (
+    MAX_ACCUMULATORS,
+    MAX_SUMS,
     Contraction,
     Copies,
     Copy,
@@ -39,12 +71,11 @@ from .stages import (
     Stage,
     Sum,
 )
+from .verify import verify
 from .views import Buffer, BufferId, View
 
-# Sums over rows of one stage, and accumulators of one product stage; more make further stages. Of the 16 vector registers of
-# AVX2 12 hold accumulators (tiling.py): with eight, a tile still has room for one row of each.
-MAX_SUMS = 8
-MAX_ACCUMULATORS = 8
+# Whether every plan is verified. Tests say so; it takes about as long as planning does.
+CHECKED = False
 
 # Rows whose size is a multiple of SPREAD elements would all begin in the same few sets of a cache, and drive each other out of
 # it: buffers of such rows have GAP elements more to a row (a cache line of float32). 128 float32 are 512 bytes, an eighth of
@@ -74,13 +105,14 @@ def plan_program(program: Program, shapes: Mapping[str, tuple[int, ...]], choice
                      for s in stage.segments)  # fmt: skip
     # how large panels are depends on the vectors of the target
     buffers |= {p.panels: Buffer(p.panels, Varies.NEVER, 0, program.dtype) for p in packings}
-    return Plan(
+    plan = Plan(
         program, choice, buffers,
         stages={phase: tuple(_with_stores(assignment, s, stored) for s in draft) for phase, draft in drafts.items()},
         packings=packings, states=assignment.states, ports=assignment.ports, results=assignment.results,
         zeroed=tuple(dict.fromkeys(_target(assignment, node).buffer for node in nodes if node.record.sums_over_steps)),
         prepared=tuple(b for b in buffers if _is_prepared(assignment, b)),
     )  # fmt: skip
+    return verify(plan) if CHECKED else plan
 
 
 def _section(

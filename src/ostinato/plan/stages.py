@@ -24,6 +24,11 @@ from .views import BufferId, View
 
 Source = View | float  # where a value is read: in memory, or it is the same number everywhere
 
+# Accumulators of one product stage, and sums over rows of one stage; more make further stages. Of the 16 vector registers of
+# AVX2, 12 hold accumulators (tiling.py): with eight, a tile still has room for one row of each.
+MAX_ACCUMULATORS = 8
+MAX_SUMS = 8
+
 
 class Operations(NamedTuple):
     """How much a stage computes for one row: numbers of multiply-adds, of other elementwise functions, of terms of sums."""
