@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from .errors import OptionError, known_names, lay_out
+from .ir import ops
 from .ir.analysis import in_order_of_results
 from .ir.graph import Graph, Program, Value
 from .passes.differentiate import differentiate
@@ -114,7 +115,7 @@ def _as_written(traced: Graph) -> Compiled:
 
 
 def _has_stops(graph: Graph) -> bool:
-    return any(node.op == "stop_gradient" for node in graph.nodes)
+    return any(node.record is ops.stop_gradient for node in graph.nodes)
 
 
 def _once(make: Callable[[], Graph]) -> Callable[[], Graph]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..ir import ops
 from ..ir.shapes import Varies
 from . import words
 from .cost import counts, products, step_nodes, value_bytes
@@ -49,7 +50,7 @@ def _product_rows(subject: Subject) -> Iterator[tuple[str, str, str]]:
     program = subject.training.backward
     for section, nodes in program.sections.items():
         for node in products(nodes):
-            alone = node.value.type.varies == Varies.NEVER and node.op == "matmul"
+            alone = node.value.type.varies == Varies.NEVER and node.record is ops.matmul
             place = words.PLACES[section] if program.states else "for all steps at once"
             place = "once per call" if alone else place.replace("once for all T steps", "all T steps at once")
             steps = section != "loop" and bool(program.states)

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
+from ..ir import ops
 from ..ir.analysis import addends
 from ..ir.graph import Graph, Meanings, Node, Port, Program, Value, expression
 from ..ir.op import Binding
@@ -115,7 +116,7 @@ class Notation:
             uses.update(operands)
             waiting += [o for o in dict.fromkeys(operands) if o not in seen]
             seen.update(operands)
-        shared = {n for n in seen if uses[n] > 1 and n in self.made and self.made[n].op not in ("constant", "concat")}
+        shared = {n for n in seen if uses[n] > 1 and n in self.made and self.made[n].record not in (ops.constant, ops.concat)}
         if self.before_fusing is not None:
             shared = {n for n in shared if not is_joined(self.made[n])}
         lines = {n for n in seen & self.named if self._worth_a_line(n)} | shared | set(self.new) | set(self.outputs)
@@ -185,7 +186,12 @@ class Notation:
         if name in self.ports or name in self.lines or name not in self.made:
             return Written(self.symbol(name), ATOM)
         older = self.before_fusing
-        if older is not None and self.made[name].op == "slice" and name in older.made and older.made[name].op != "slice":
+        if (
+            older is not None
+            and self.made[name].record is ops.slice_
+            and name in older.made
+            and older.made[name].record is not ops.slice_
+        ):
             return older.written(name)
         return self._spelled(name)
 
@@ -194,7 +200,9 @@ class Notation:
         found = []
         for i, arg in enumerate(node.args):
             made = self.made.get(arg.name)
-            text = number_as_written(node, i, made.options["value"], self._dims) if made and made.op == "constant" else None
+            text = (
+                number_as_written(node, i, made.options["value"], self._dims) if made and made.record is ops.constant else None
+            )
             found.append(self.written(arg) if text is None else Written(text, ATOM))
         return found
 
@@ -241,14 +249,16 @@ class Notation:
 
     def nested_sum(self, value: Value) -> Node | None:
         node = self.made.get(value.name)
-        return node if node and node.op == "add" and value.name not in self.lines and value.name not in self.meant else None
+        return (
+            node if node and node.record is ops.add and value.name not in self.lines and value.name not in self.meant else None
+        )
 
     def can_join(self, addends: Sequence[Value]) -> list[Node]:
         """The products of vectors with matrices of weights among addends of the same shape."""
         nodes = [self.made[v.name] for v in addends if v.name in self.made and v.name not in self.lines]
         parts = [
             n for n in nodes
-            if n.op == "matmul" and len(n.args[0].type.dims) == 1 and len(n.args[1].type.dims) == 2
+            if n.record is ops.matmul and len(n.args[0].type.dims) == 1 and len(n.args[1].type.dims) == 2
             and n.args[1].type.varies == Varies.NEVER and n.args[0].type.varies != Varies.NEVER
         ]  # fmt: skip
         return parts if len(parts) > 1 else []
@@ -271,7 +281,7 @@ class Notation:
         lefts: list[Marked] = []
         for value in (n.args[0] for n in parts):
             node = self.made.get(value.name)
-            inner = node is not None and node.op == "concat" and value.name not in self.lines
+            inner = node is not None and node.record is ops.concat and value.name not in self.lines
             lefts += [self._beside(a) for a in node.args] if inner and node else [self._beside(value)]
         return spell("[{}]", joined(" ", lefts)), spell("[{}]", joined("; ", [self._beside(n.args[1]) for n in parts]))
 
@@ -284,7 +294,7 @@ class Notation:
         if all(arg.type.dims for arg in node.args):
             return Written(spell("{} ⊙ {}", parts[0].within(TERM), parts[1].within(SIGN)), TERM)
         number = self.made.get(node.args[1].name)
-        if number is not None and number.op == "constant":
+        if number is not None and number.record is ops.constant:
             parts.reverse()  # 2 x, not x 2
         return Written(spell("{} {}", parts[0].within(PRODUCT), parts[1].within(POWER)), PRODUCT)
 
@@ -350,7 +360,7 @@ class Notation:
     def _reshape(self, node: Node) -> Written:
         inner = self.made.get(node.args[0].name)
         dims, old = node.options["dims"], node.args[0].type.dims
-        if inner is not None and inner.op == "slice" and len(dims) < len(old) and inner.value.name not in self.lines:
+        if inner is not None and inner.record is ops.slice_ and len(dims) < len(old) and inner.value.name not in self.lines:
             return self._place(inner)
         shape = ", ".join(d.expression for d in dims)
         text = self.written(node.args[0])
@@ -384,7 +394,7 @@ def joined_sums(notation: Notation) -> list[list[Node]]:
     inside: set[str] = set()
     found = []
     for node in reversed(notation.graph.nodes):
-        if node.op != "add":
+        if node.record is not ops.add:
             continue
         if node.value.name not in inside:
             parts = notation.can_join(notation.addends(node))
@@ -396,7 +406,7 @@ def joined_sums(notation: Notation) -> list[list[Node]]:
 
 def is_joined(node: Node) -> bool:
     """Whether a pass made a value that the cell's text does not have: it goes by what it is."""
-    return node.op in ("matmul", "add", "slice", "concat") and not is_generated(node.value.name)
+    return node.record in (ops.matmul, ops.add, ops.slice_, ops.concat) and not is_generated(node.value.name)
 
 
 def is_generated(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 
+from ..ir import ops
 from ..ir.shapes import Varies
 from ..plan.candidates import Planned
 from ..plan.cost_model import PlanCost, StageCost
@@ -152,7 +153,9 @@ def computes(stage: Stage) -> str:
     elif isinstance(stage, Contraction):
         lines.append(f"{_name(stage.left)} @ {_name(stage.right)}")
     made = stage.names if isinstance(stage, Product) else ()
-    counted = Counter(n.op for n in stage.nodes if n.value.name not in made or (n.record.elementwise and n.op != "add"))
+    counted = Counter(
+        n.op for n in stage.nodes if n.value.name not in made or (n.record.elementwise and n.record is not ops.add)
+    )
     others = ", ".join(f"{op}" if n == 1 else f"{n} {op}" for op, n in counted.items() if op != "stop_gradient")
     if not isinstance(stage, Contraction) and others:
         lines.append(f"{'then ' if lines else ''}{others}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from ..ir import ops
 from ..ir.graph import Program
 from ..ir.shapes import Varies
 from . import words
@@ -36,7 +37,7 @@ def runs_section(subject: Subject) -> Iterator[Block]:
         yield Sentence(sentence)
     parts = words.blocks(program, subject.graph)
     if parts:
-        joined = {n.value.name for n in subject.graph.nodes if n.op == "concat"}
+        joined = {n.value.name for n in subject.graph.nodes if n.record is ops.concat}
         side_by_side = any(n.args[0].name in joined for n in subject.written_products)
         yield Sentence(BLOCKS if side_by_side else PARTS)
         yield Picture(tuple(parts))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..compiler import Compiled
+from ..ir import ops
 from ..ir.graph import Graph, Meanings, Node, Program, Value
 from ..ir.shapes import Varies
 from .cost import contracted, is_product, products
@@ -36,7 +37,7 @@ class Placed:
         varies = self.node.value.type.varies
         if self.section == "before" and varies == Varies.INSTANCE:
             return "before the loop, once for each instance"
-        if self.section == "before" and varies == Varies.NEVER and self.node.op == "matmul":
+        if self.section == "before" and varies == Varies.NEVER and self.node.record is ops.matmul:
             return "before the loop, once per call"
         return PLACES[self.section]
 
@@ -45,7 +46,7 @@ def _parts(program: Program, value: Value, axis: int) -> tuple[Value, ...]:
     """The values that stand side by side in a value."""
     made = {n.value.name: n for n in program.nodes}
     node = made.get(value.name)
-    return node.args if node is not None and node.op == "concat" and node.options["axis"] == axis else ()
+    return node.args if node is not None and node.record is ops.concat and node.options["axis"] == axis else ()
 
 
 def placed_products(program: Program, notation: Notation) -> list[Placed]:
@@ -61,7 +62,7 @@ def placed_products(program: Program, notation: Notation) -> list[Placed]:
 def how_many(program: Program, node: Node) -> int:
     """How many products stand side by side in one: the blocks of its weights (or, of a weight gradient, of its right)."""
     right = node.args[1]
-    if node.op == "total_product":
+    if node.record is ops.total_product:
         return max(1, len(_parts(program, right, -1)))
     columns, rows = _parts(program, right, -1), _parts(program, right, -2)
     return max(1, len(columns), len(rows))
@@ -157,7 +158,7 @@ def counted(program: Program) -> Mapping[str, int]:
     numbers = dict.fromkeys(program.sections, 0) | {"weights": 0}
     for section, nodes in program.sections.items():
         for node in products(nodes):
-            alone = node.op == "matmul" and node.value.type.varies == Varies.NEVER
+            alone = node.record is ops.matmul and node.value.type.varies == Varies.NEVER
             numbers["weights" if alone else section] += 1
     return numbers
 
@@ -167,7 +168,7 @@ def contraction(node: Node, *, steps: bool = False) -> str:
 
     `steps`: with T in front of what varies by step, where all steps are computed at once.
     """
-    if node.op == "total_product":
+    if node.record is ops.total_product:
         columns = [f"(T m{', ' if v.type.dims else ''}{', '.join(map(str, v.type.dims[-1:]))})" for v in node.args]
         parts = (f"{columns[0]}ᵀ", f"@ {columns[1]}", f"-> {shape(node.value)}")
         return " ".join(part.replace(" ", TOGETHER) for part in parts)

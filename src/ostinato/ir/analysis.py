@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from . import ops
 from .graph import Graph, Node, Result, Value
 from .shapes import Varies
 
@@ -66,7 +67,7 @@ def nested_sum(value: Value, made: Mapping[str, Node], uses: Mapping[str, int]) 
         uses: how often every value is read.
     """
     node = made.get(value.name)
-    return node if node is not None and node.op == "add" and uses[value.name] == 1 else None
+    return node if node is not None and node.record is ops.add and uses[value.name] == 1 else None
 
 
 def addends(node: Node, inner: Callable[[Value], Node | None]) -> list[Value]:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from . import ops
 from .dtypes import DTYPES
 from .graph import Node, Program, Value
 from .shapes import Varies
@@ -114,7 +115,7 @@ def _at_once(nodes: Iterable[Node], env: dict[str, Array], timeline: Timeline) -
     """Compute nodes for all steps at once."""
     for node in nodes:
         args = [env[arg.name] for arg in node.args]
-        if node.op == "total_per_instance":
+        if node.record is ops.total_per_instance:
             env[node.value.name] = timeline.total_per_instance(args[0])
             continue
         deepest = max((arg.type.varies for arg in node.args), default=Varies.NEVER)

@@ -191,7 +191,7 @@ class Tracer:
         assert isinstance(type_, Type)
         for node in self.nodes:
             # the text of a number is its identity, so that -0.0 and nan stay what they are
-            if node.op == "constant" and repr(node.options["value"]) == repr(attributes["value"]):
+            if node.record is ops.constant and repr(node.options["value"]) == repr(attributes["value"]):
                 return node.value
         return value_of(self.node(ops.constant, (), attributes, type_))
 
@@ -262,13 +262,13 @@ class Tracer:
                 if isinstance(local, Symbol) and value_of(local) == value:
                     return name
         node = next(n for n in self.nodes if n.value == value)
-        if node.op == "constant":
+        if node.record is ops.constant:
             return repr(node.options["value"])
         written = node.source.expression if node.source else ""
         return written if 0 < len(written) <= LONGEST_SHOWN else f"({node.op})"
 
     def _is_number(self, value: Value) -> bool:
-        return any(n.value == value and n.op == "constant" for n in self.nodes)
+        return any(n.value == value and n.record is ops.constant for n in self.nodes)
 
     def row(self, value: Value) -> tuple[str, str, str]:
         shown = self.display_value(value)

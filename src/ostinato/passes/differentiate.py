@@ -152,7 +152,7 @@ class _Adjoint:
         recorded = {p.name for p in self.tracer.ports if p.role == "recorded" and p.name in used}
         depth = dict.fromkeys(recorded, 0)
         depth |= {p.name: 0 for p in self.tracer.ports if p.role in ("weight", "bias")}
-        depth |= {n.value.name: 0 for n in self.forward.nodes if n.op == "constant"}
+        depth |= {n.value.name: 0 for n in self.forward.nodes if n.record is ops.constant}
         found: dict[str, Node] = {}
         for node in self.forward.nodes:
             if node.record.recomputed and all(a.name in depth for a in node.args):
@@ -164,7 +164,7 @@ class _Adjoint:
         for node in reversed(self.forward.nodes):
             if node.value.name in needed and node.value.name in found:
                 needed.update(a.name for a in node.args)
-        return [n for n in self.forward.nodes if n.value.name in needed and (n.value.name in found or n.op == "constant")]
+        return [n for n in self.forward.nodes if n.value.name in needed and (n.value.name in found or n.record is ops.constant)]
 
     def _zero(self, port: Port) -> Symbol:
         zero = self.tracer.number(0.0)

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..errors import InternalError, Source
+from ..ir import ops
 from ..ir.analysis import live, users
 from ..ir.dtypes import DTYPES
 from ..ir.graph import Graph, Node, Value, result_type
-from ..ir.ops import OPS
+from ..ir.op import Op
 from ..ir.shapes import Dim, Reason, Type
 
 
@@ -32,12 +33,12 @@ class Builder:
         self._fresh = 0
 
     def emit(
-        self, op: str, args: Iterable[Value], attributes: Mapping[str, Any] | None = None,
+        self, op: Op, args: Iterable[Value], attributes: Mapping[str, Any] | None = None,
         *, name: str = "", source: Source | None = None, known: Type | None = None,
     ) -> Value:  # fmt: skip
         """A node; `name` is wished for and given if it is free. `known`: its type, if that has been worked out before."""
         args, attributes = tuple(args), dict(attributes or {})
-        type_ = known or result_type(OPS[op], args, attributes)
+        type_ = known or result_type(op, args, attributes)
         if isinstance(type_, Reason):
             raise InternalError(f"this is a bug of Ostinato, in a pass: {op} of {[str(a) for a in args]}: {type_.text}")
         simpler = self._simpler(op, args, attributes, type_, source)
@@ -46,11 +47,11 @@ class Builder:
         names = tuple(a.name for a in args)
         # the text of a number is its identity, so that -0.0 is not 0.0
         said = repr(sorted(attributes.items())) if attributes else ""
-        key = (op, tuple(sorted(names)) if OPS[op].commutative else names, said)
+        key = (op, tuple(sorted(names)) if op.commutative else names, said)
         if key in self._known:
             return self._known[key]
         value = Value(self._free(name), type_)
-        node = Node(value, op, args, tuple(attributes.items()), source)
+        node = Node(value, op.name, args, tuple(attributes.items()), source)
         self.nodes.append(node)
         self.made[value.name] = node
         self._known[key] = value
@@ -71,30 +72,30 @@ class Builder:
 
     def constant(self, value: Value) -> float | None:
         node = self.made.get(value.name)
-        return node.options["value"] if node is not None and node.op == "constant" else None
+        return node.options["value"] if node is not None and node.record is ops.constant else None
 
     def number(self, number: float, dtype: str) -> Value:
-        return self.emit("constant", (), {"value": float(number), "dtype": dtype})
+        return self.emit(ops.constant, (), {"value": float(number), "dtype": dtype})
 
     def _simpler(
-        self, op: str, args: tuple[Value, ...], attributes: dict[str, Any], type_: Type, source: Source | None
+        self, op: Op, args: tuple[Value, ...], attributes: dict[str, Any], type_: Type, source: Source | None
     ) -> Value | None:
         constants = [self.constant(a) for a in args]
-        if args and None not in constants and OPS[op].elementwise and type_.dtype != "bool":
+        if args and None not in constants and op.elementwise and type_.dtype != "bool":
             arrays = [np.full(1, c, DTYPES[a.type.dtype]) for c, a in zip(constants, args, strict=True)]
             with np.errstate(all="ignore"):
-                return self.number(float(OPS[op].compute(arrays, attributes)[0]), type_.dtype)
-        rule = getattr(self, f"_{op}", None)
+                return self.number(float(op.compute(arrays, attributes)[0]), type_.dtype)
+        rule = getattr(self, f"_{op.name}", None)
         found = rule(args, constants, attributes, type_, source) if rule else None
         if isinstance(found, Value) and found.type.sizes == type_.sizes and found.type.varies == type_.varies:
             if found.type.dims != type_.dims:  # the same numbers, whose dimensions have other names
-                return self.emit("reshape", (found,), {"dims": type_.dims}, source=source)
+                return self.emit(ops.reshape, (found,), {"dims": type_.dims}, source=source)
             return found
         return None
 
-    def _inner(self, value: Value, op: str) -> Node | None:
+    def _inner(self, value: Value, op: Op) -> Node | None:
         node = self.made.get(value.name)
-        return node if node is not None and node.op == op else None
+        return node if node is not None and node.record is op else None
 
     def _add(self, args: Any, constants: Any, *_: Any) -> Value | None:
         return args[1] if constants[0] == 0 else args[0] if constants[1] == 0 else None
@@ -110,12 +111,12 @@ class Builder:
 
     def _power(self, args: Any, constants: Any, _a: Any, _t: Any, source: Any) -> Value | None:
         if constants[1] == 2:
-            return self.emit("multiply", (args[0], args[0]), source=source)
+            return self.emit(ops.multiply, (args[0], args[0]), source=source)
         return args[0] if constants[1] == 1 else None
 
     def _where(self, args: Any, constants: Any, *_: Any) -> Value | None:
         """`0 if d = 0 else d / 3` is `d / 3`: 0 where d is, too."""
-        asked, quotient = self._inner(args[0], "equal"), self._inner(args[2], "divide")
+        asked, quotient = self._inner(args[0], ops.equal), self._inner(args[2], ops.divide)
         if asked is None or quotient is None or constants[1] != 0 or quotient.args[0] not in asked.args:
             return None
         divisor = self.constant(quotient.args[1])
@@ -123,7 +124,7 @@ class Builder:
         return args[2] if zero and divisor is not None and divisor != 0 and not isnan(divisor) else None
 
     def _negative(self, args: Any, *_: Any) -> Value | None:
-        inner = self._inner(args[0], "negative")
+        inner = self._inner(args[0], ops.negative)
         return inner.args[0] if inner else None
 
     def _stop_gradient(self, args: Any, *_: Any) -> Value | None:
@@ -134,8 +135,8 @@ class Builder:
     def _reshape(self, args: Any, _c: Any, attributes: Any, _t: Any, source: Any) -> Value | None:
         if args[0].type.dims == attributes["dims"]:  # other names are kept: what is joined from them has to agree
             return args[0]  # type: ignore[no-any-return]
-        inner = self._inner(args[0], "reshape")
-        return self.emit("reshape", inner.args, attributes, source=source) if inner else None
+        inner = self._inner(args[0], ops.reshape)
+        return self.emit(ops.reshape, inner.args, attributes, source=source) if inner else None
 
     def _stretch(self, args: Any, _c: Any, attributes: Any, *_: Any) -> Value | None:
         return args[0] if args[0].type.sizes == tuple(d.size for d in attributes["dims"]) else None
@@ -144,18 +145,18 @@ class Builder:
         axes = attributes["axes"]
         if axes == tuple(range(-len(axes), 0)):
             return args[0]  # type: ignore[no-any-return]
-        inner = self._inner(args[0], "transpose")
+        inner = self._inner(args[0], ops.transpose)
         if inner is None:
             return None
         order = tuple(inner.options["axes"][axis] for axis in axes)
-        return self.emit("transpose", inner.args, {"axes": order}, source=source)
+        return self.emit(ops.transpose, inner.args, {"axes": order}, source=source)
 
     def _concat(self, args: Any, _c: Any, attributes: Any, _t: Any, source: Any) -> Value | None:
         """One value is itself; neighbouring slices of one value are one slice."""
         if len(args) == 1:
             return args[0]  # type: ignore[no-any-return]
         axis = attributes["axis"]
-        slices = [self._inner(a, "slice") for a in args]
+        slices = [self._inner(a, ops.slice_) for a in args]
         if any(s is None or s.args[0] != slices[0].args[0] for s in slices):  # type: ignore[union-attr]
             return None
         options = [s.options for s in slices if s is not None]
@@ -168,7 +169,7 @@ class Builder:
         stop = list(options[0]["stop"])
         stop[axis] = options[-1]["stop"][axis]
         joined = {"start": options[0]["start"], "stop": tuple(stop), "step": options[0]["step"]}
-        return self.emit("slice", slices[0].args, joined, source=source)  # type: ignore[union-attr]
+        return self.emit(ops.slice_, slices[0].args, joined, source=source)  # type: ignore[union-attr]
 
     def _slice(self, args: Any, _c: Any, attributes: Any, _t: Any, source: Any) -> Value | None:
         start, stop, step = (attributes[k] for k in ("start", "stop", "step"))
@@ -178,7 +179,7 @@ class Builder:
             return value
         if set(step) != {1}:
             return None
-        inner = self._inner(value, "slice")
+        inner = self._inner(value, ops.slice_)
         if inner is not None and set(inner.options["step"]) == {1}:
             offset = inner.options["start"]
             moved = {
@@ -186,8 +187,8 @@ class Builder:
                 "stop": tuple(o + b for o, b in zip(offset, stop, strict=True)),
                 "step": step,
             }
-            return self.emit("slice", inner.args, moved, source=source)
-        joined = self._inner(value, "concat")
+            return self.emit(ops.slice_, inner.args, moved, source=source)
+        joined = self._inner(value, ops.concat)
         return self._slice_of_concat(joined, start, stop, source) if joined is not None else None
 
     def _slice_of_concat(self, joined: Node, start: Any, stop: Any, source: Any) -> Value | None:
@@ -201,7 +202,7 @@ class Builder:
                 begin, end = list(start), list(stop)
                 begin[axis], end[axis] = start[axis] - first, stop[axis] - first
                 attributes = {"start": tuple(begin), "stop": tuple(end), "step": (1,) * len(begin)}
-                return self.emit("slice", (part,), attributes, source=source)
+                return self.emit(ops.slice_, (part,), attributes, source=source)
             first = last
         return None
 
@@ -227,7 +228,7 @@ class Pass:
         args = [self.new(a) for a in node.args]
         same = all(new.type is old.type or new.type == old.type for new, old in zip(args, node.args, strict=True))
         known = node.value.type if same else None
-        return self.builder.emit(node.op, args, node.options, name=node.value.name, source=node.source, known=known)
+        return self.builder.emit(node.record, args, node.options, name=node.value.name, source=node.source, known=known)
 
     def run(self) -> Graph:
         for node in self.graph.nodes:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from ..errors import Source
+from ..ir import ops
 from ..ir.analysis import addends, is_matrix_of_weights, live, nested_sum, state_dependent, users
 from ..ir.graph import Block, Graph, Node, Port, Value
 from ..ir.shapes import Dim, Varies
@@ -58,25 +59,25 @@ class _SplitProducts(_Share):
 
     @classmethod
     def may_apply(cls, graph: Graph) -> bool:
-        joined = {n.value.name for n in graph.nodes if n.op == "concat"}
-        lefts = [n.args[0] for n in graph.nodes if n.op == "matmul"]
+        joined = {n.value.name for n in graph.nodes if n.record is ops.concat}
+        lefts = [n.args[0] for n in graph.nodes if n.record is ops.matmul]
         return any(left.name in joined or is_matrix_of_weights(left) for left in lefts)
 
     def visit(self, node: Node) -> Value:
-        if node.op != "matmul":
+        if node.record is not ops.matmul:
             return self.again(node)
         left, right = (self.new(a) for a in node.args)
         emit = self.builder.emit
         if is_matrix_of_weights(left) and left.type.varies < right.type.varies and len(right.type.dims) <= 2:
             flip = {"axes": (-1, -2)}
-            weights = emit("transpose", (left,), flip, source=node.source)
+            weights = emit(ops.transpose, (left,), flip, source=node.source)
             if len(right.type.dims) == 1:
-                return emit("matmul", (right, weights), name=node.value.name, source=node.source)
-            turned = emit("transpose", (right,), flip, source=node.source)
-            product = emit("matmul", (turned, weights), source=node.source)
-            return emit("transpose", (product,), flip, name=node.value.name, source=node.source)
+                return emit(ops.matmul, (right, weights), name=node.value.name, source=node.source)
+            turned = emit(ops.transpose, (right,), flip, source=node.source)
+            product = emit(ops.matmul, (turned, weights), source=node.source)
+            return emit(ops.transpose, (product,), flip, name=node.value.name, source=node.source)
         joined = self.builder.made.get(left.name)
-        if joined is None or joined.op != "concat" or joined.options["axis"] != -1 or len(right.type.dims) != 2:
+        if joined is None or joined.record is not ops.concat or joined.options["axis"] != -1 or len(right.type.dims) != 2:
             return self.again(node)
         return self.sum_of_products(node, joined.args, right)
 
@@ -87,9 +88,9 @@ class _SplitProducts(_Share):
         for part in parts:
             last = first + part.type.dims[-1]
             rows = {"start": (first, Dim.number(0)), "stop": (last, columns), "step": (1, 1)}
-            block = emit("slice", (right,), rows, source=node.source)
-            product = emit("matmul", (part, block), source=node.source)
-            total = product if total is None else emit("add", (total, product), source=node.source)
+            block = emit(ops.slice_, (right,), rows, source=node.source)
+            product = emit(ops.matmul, (part, block), source=node.source)
+            total = product if total is None else emit(ops.add, (total, product), source=node.source)
             first = last
         assert total is not None
         return total
@@ -100,13 +101,13 @@ class _PushSlices(_Share):
 
     @classmethod
     def may_apply(cls, graph: Graph) -> bool:
-        return any(n.op == "slice" and _last_only(n) for n in graph.nodes)
+        return any(n.record is ops.slice_ and _last_only(n) for n in graph.nodes)
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph)
         parts: dict[str, list[tuple[int, int]]] = {}
         for node in graph.nodes:
-            if node.op == "slice" and _last_only(node):
+            if node.record is ops.slice_ and _last_only(node):
                 options = node.options
                 parts.setdefault(node.args[0].name, []).append((options["start"][-1].size, options["stop"][-1].size))
         # parts that overlap would be computed twice
@@ -114,7 +115,7 @@ class _PushSlices(_Share):
         self.made = {n.value.name: n for n in graph.nodes}
 
     def visit(self, node: Node) -> Value:
-        inner = self.made.get(node.args[0].name) if node.op == "slice" and _last_only(node) else None
+        inner = self.made.get(node.args[0].name) if node.record is ops.slice_ and _last_only(node) else None
         if inner is None or inner.value.name not in self.only_sliced:
             return self.again(node)
         pushed = self.part(inner, node.options["start"][-1], node.options["stop"][-1], node.source, node.value.name)
@@ -124,10 +125,10 @@ class _PushSlices(_Share):
         self, inner: Node, start: Dim, stop: Dim, source: Source | None, name: str = "", depth: int = 0
     ) -> Value | None:  # fmt: skip
         """A part of what a node computes, computed from parts of its operands; None where that can not be."""
-        if inner.op == "matmul" and len(inner.args[1].type.dims) == 2 and inner.args[1].type.varies == Varies.NEVER:
+        if inner.record is ops.matmul and len(inner.args[1].type.dims) == 2 and inner.args[1].type.varies == Varies.NEVER:
             left, right = (self.new(a) for a in inner.args)
             columns = self.cut(right, start, stop, source)
-            return self.builder.emit("matmul", (left, columns), name=name, source=source)
+            return self.builder.emit(ops.matmul, (left, columns), name=name, source=source)
         whole = inner.value.type.dims[-1].size
         if not inner.record.elementwise or not inner.args:
             return None
@@ -141,14 +142,14 @@ class _PushSlices(_Share):
             further = made if made is not None and self.uses[arg.name] == 1 and depth < DEEPEST else None
             cut = self.part(further, start, stop, source, "", depth + 1) if further else None
             parts.append(self.cut(self.new(arg), start, stop, source) if cut is None else cut)
-        return self.builder.emit(inner.op, parts, inner.options, name=name, source=inner.source)
+        return self.builder.emit(inner.record, parts, inner.options, name=name, source=inner.source)
 
     def cut(self, value: Value, start: Dim, stop: Dim, source: Source | None) -> Value:
         rank = len(value.type.dims)
         begin = (*(Dim.number(0),) * (rank - 1), start)
         end = (*value.type.dims[:-1], stop)
         attributes = {"start": begin, "stop": end, "step": (1,) * rank}
-        return self.builder.emit("slice", (value,), attributes, source=source)
+        return self.builder.emit(ops.slice_, (value,), attributes, source=source)
 
 
 def _disjoint(ranges: Iterable[tuple[int, int]]) -> bool:
@@ -174,17 +175,17 @@ class _OrderSums(Pass):
         self.depth: dict[str, int] = {}  # products one after another on the way to a value
         for node in graph.nodes:
             before = max((self.depth.get(a.name, 0) for a in node.args), default=0)
-            self.depth[node.value.name] = before + (node.op == "matmul")
+            self.depth[node.value.name] = before + (node.record is ops.matmul)
         self.inside: set[str] = set()
         for node in reversed(graph.nodes):
-            if node.op == "add":
+            if node.record is ops.add:
                 self.inside.update(a.name for a in node.args if self.nested(a))
 
     def nested(self, value: Value) -> Node | None:
         return nested_sum(value, self.made, self.uses)
 
     def visit(self, node: Node) -> Value:
-        if node.op != "add" or node.value.name in self.inside:
+        if node.record is not ops.add or node.value.name in self.inside:
             return self.again(node)
         summed = addends(node, self.nested)
         if (len(summed) < 3 and not self.is_product(summed[0])) or not any(map(self.is_product, summed)):
@@ -194,12 +195,12 @@ class _OrderSums(Pass):
         for i, addend in enumerate(ordered[1:], start=2):
             name = node.value.name if i == len(ordered) else ""
             source = self.made[addend.name].source if addend.name in self.made else node.source
-            total = self.builder.emit("add", (total, self.new(addend)), name=name, source=source)
+            total = self.builder.emit(ops.add, (total, self.new(addend)), name=name, source=source)
         return total
 
     def is_product(self, value: Value) -> bool:
         node = self.made.get(value.name)
-        return node is not None and node.op == "matmul"
+        return node is not None and node.record is ops.matmul
 
     def rank(self, value: Value) -> tuple[int, int, int, int]:
         """Constants first, then what is known before the loop, then what depends on a state; products by their operand.
@@ -221,21 +222,21 @@ class _JoinPads(_Share):
 
     @classmethod
     def may_apply(cls, graph: Graph) -> bool:
-        return any(n.op == "pad" for n in graph.nodes)
+        return any(n.record is ops.pad for n in graph.nodes)
 
     def __init__(self, graph: Graph) -> None:
         super().__init__(graph)
         self.made = {n.value.name: n for n in graph.nodes}
         self.inside: set[str] = set()
         for node in graph.nodes:
-            if node.op == "add":
+            if node.record is ops.add:
                 self.inside.update(a.name for a in node.args if self.nested(a))
 
     def nested(self, value: Value) -> Node | None:
         return nested_sum(value, self.made, self.uses)
 
     def visit(self, node: Node) -> Value:
-        if node.op != "add" or node.value.name in self.inside or not node.value.type.dims:
+        if node.record is not ops.add or node.value.name in self.inside or not node.value.type.dims:
             return self.again(node)
         summed = addends(node, self.nested)
         pads = [n for v in summed if (n := self.made.get(v.name)) is not None and _pads_last(n)]
@@ -247,17 +248,19 @@ class _JoinPads(_Share):
         parts = [self.new(n.args[0]) for n in pads]
         rest = [self.new(v) for v in summed if v.name not in {n.value.name for n in pads}]
         name = "" if rest else node.value.name
-        total = self.builder.emit("concat", parts, {"axis": -1}, name=name, source=node.source)
+        total = self.builder.emit(ops.concat, parts, {"axis": -1}, name=name, source=node.source)
         for i, value in enumerate(rest, start=1):
-            total = self.builder.emit("add", (total, value), name=node.value.name if i == len(rest) else "", source=node.source)
+            total = self.builder.emit(
+                ops.add, (total, value), name=node.value.name if i == len(rest) else "", source=node.source
+            )
         if total.type.dims != node.value.type.dims:
-            total = self.builder.emit("reshape", (total,), {"dims": node.value.type.dims}, source=node.source)
+            total = self.builder.emit(ops.reshape, (total,), {"dims": node.value.type.dims}, source=node.source)
         return total
 
 
 def _pads_last(node: Node) -> bool:
     """Whether a value is placed between zeros along its last dimension alone."""
-    if node.op != "pad" or set(node.options["step"]) != {1}:
+    if node.record is not ops.pad or set(node.options["step"]) != {1}:
         return False
     *others, _ = zip(node.options["start"], node.options["stop"], node.value.type.dims, strict=True)
     return all(a.size == 0 and b.size == d.size for a, b, d in others)
@@ -268,7 +271,7 @@ def _blocks(graph: Graph) -> Graph:
     ports = {p.name: p for p in graph.ports}
     cut: dict[str, list[Node]] = {}
     for node in graph.nodes:
-        port = ports.get(node.args[0].name) if node.op == "slice" else None
+        port = ports.get(node.args[0].name) if node.record is ops.slice_ else None
         if port is not None and port.role in ("weight", "bias") and set(node.options["step"]) == {1}:
             cut.setdefault(port.name, []).append(node)
     taken = {*ports, *(n.value.name for n in graph.nodes)}

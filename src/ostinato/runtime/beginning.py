@@ -17,6 +17,7 @@ import numpy as np
 from ..checks import is_whole
 from ..errors import OptionError, lay_out
 from ..initialise import Glorot, Initialiser, Orthogonal
+from ..ir import ops
 from ..ir.analysis import state_dependent
 from ..ir.graph import Graph
 from ..ir.shapes import Varies
@@ -198,7 +199,7 @@ def _moving_blocks(graph: Graph, name: str) -> list[tuple[slice, ...]]:
         for node in graph.nodes:
             names = {a.name for a in node.args}
             if names & made:
-                meets = meets or (node.op in ("matmul", "multiply") and bool(names & moving))
+                meets = meets or (node.record in (ops.matmul, ops.multiply) and bool(names & moving))
                 if node.value.type.varies == Varies.NEVER:
                     made.add(node.value.name)
         if meets:
@@ -219,11 +220,11 @@ def draw_by_blocks(graph: Graph, name: str, shape: tuple[int, ...], generator: n
     """Orthogonal where a part of the weight multiplies what depends on a state, Glorot elsewhere."""
     array = Glorot().draw(shape, generator)
     moving = state_dependent(graph.nodes, [p.name for p in graph.states])
-    turned = {n.value.name: n.args[0].name for n in graph.nodes if n.op == "transpose"}
+    turned = {n.value.name: n.args[0].name for n in graph.nodes if n.record is ops.transpose}
     blocks = {p.name: p for p in graph.ports if p.parameter == name}
     recurrent: dict[str, bool] = {}
     for node in graph.nodes:
-        if node.op == "matmul":
+        if node.record is ops.matmul:
             right = turned.get(node.args[1].name, node.args[1].name)
             if right in blocks:
                 recurrent[right] = recurrent.get(right, False) or node.args[0].name in moving

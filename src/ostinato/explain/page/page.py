@@ -10,6 +10,7 @@ from collections.abc import Callable
 from html import escape
 from math import isfinite
 
+from ...ir import ops
 from ...ir.graph import Node, Program, Value
 from ..cost import products
 from ..document import Page, Picture, Section
@@ -223,7 +224,7 @@ Pictures = list[tuple[Marked, Canvas]]
 
 def written_pictures(subject: Subject) -> Pictures:
     """The products of the cell's text to scale: (the product as it is written, its picture)."""
-    reader = _reader(subject, [n for n in subject.graph.nodes if n.op == "concat"], subject.notation)
+    reader = _reader(subject, [n for n in subject.graph.nodes if n.record is ops.concat], subject.notation)
     return [
         (subject.notation.right(n.value.name), draw_product(drawing_of(n, reader, "")))
         for n in subject.written_products[:MOST_PICTURES]
@@ -233,7 +234,7 @@ def written_pictures(subject: Subject) -> Pictures:
 def run_pictures(subject: Subject) -> Pictures:
     """The same of the products that run."""
     program, notation = subject.compiled.forward, subject.program_notation
-    reader = _reader(subject, [n for n in program.nodes if n.op == "concat"], notation)
+    reader = _reader(subject, [n for n in program.nodes if n.record is ops.concat], notation)
     found = []
     for section, nodes in program.sections.items():
         for node in products(nodes):

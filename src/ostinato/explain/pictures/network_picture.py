@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any
 
+from ...ir import ops
 from ...ir.graph import Graph, Node, Port, Result
 from ...ir.shapes import Dims
 from ..equations import Notation
@@ -56,14 +57,16 @@ def parts_of(graph: Graph, nodes: tuple[Node, ...], notation: Notation, colours:
     found: dict[str, dict[str, None]] = {}
     weights = {p.name for p in graph.with_role("weight")}
     for node in nodes:
-        if node.op != "matmul" or node.args[1].name not in weights:
+        if node.record is not ops.matmul or node.args[1].name not in weights:
             continue
         left = made.get(node.args[0].name)
-        for value in left.args if left is not None and left.op in ("concat", "patches", "multiply") else node.args[:1]:
+        for value in (
+            left.args if left is not None and left.record in (ops.concat, ops.patches, ops.multiply) else node.args[:1]
+        ):
             found.setdefault(value.name, {})[node.args[1].name] = None
     first = graph.results_with("output")[0].value.name
     depth, node_ = 0, made.get(first)
-    while node_ is not None and node_.record.elementwise and node_.op not in ("add", "multiply") and depth < 3:
+    while node_ is not None and node_.record.elementwise and node_.record not in (ops.add, ops.multiply) and depth < 3:
         depth, node_ = depth + 1, made.get(node_.args[-1].name)
     is_sum = node_ is not None and len(graph.states) < 2 and _weighs(node_, made, weights)
     multiplied = {name: tuple(by) for name, by in found.items()}
@@ -76,9 +79,9 @@ def _weighs(node: Node, made: dict[str, Node], weights: set[str]) -> bool:
     waiting = [node]
     while waiting:
         one = waiting.pop()
-        if one.op == "matmul" and one.args[1].name in weights:
+        if one.record is ops.matmul and one.args[1].name in weights:
             return True
-        if one.op == "add":
+        if one.record is ops.add:
             waiting += [made[a.name] for a in one.args if a.name in made]
     return False
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...ir import ops
 from ...ir.graph import Node
 from ...ir.shapes import Dim, Varies
 from .canvas import Canvas, number_text
@@ -289,7 +290,7 @@ def drawing_of(node: Node, reader: Reader, result: str, *, steps: bool = False) 
     left, right = node.args
     (left_text, left_symbol), (right_text, right_symbol) = reader.write(left.name), reader.write(right.name)
     names, symbols = (left_text, right_text, result), (left_symbol, right_symbol, "")
-    if node.op == "total_product":
+    if node.record is ops.total_product:
         everything = Axis("T m", 2 * MANY, exact=False)
         rows = Axis.of(left.type.dims[-1]) if left.type.dims else ROW
         columns = Axis.of(right.type.dims[-1]) if right.type.dims else ROW
