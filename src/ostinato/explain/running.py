@@ -64,7 +64,7 @@ def native_section(subject: Subject) -> Iterator[Block]:
         yield Sentence(
             "These values have no name in the cell; one that is given there is used here (d_ stands before adjoints):"
         )
-        notation = Notation(subject.graph, subject.named, subject.meanings)
+        notation = Notation(subject.graph, subject.named, subject.graph.meanings)
         notation.lines |= set(unnamed)  # each by those before it
         yield Formulas(tuple((n, notation.right(n)) for n in unnamed))
 
