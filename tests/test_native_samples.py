@@ -54,7 +54,7 @@ def numbers(*shape, dtype="float32"):
 def test_every_bit_is_that_of_the_definition(given, before, after, n_features):
     samples = samples_of(GIVEN[given](numbers(37, 6, n_features, dtype=before)), "test")
     by_numpy = given.endswith("NumPy reads") and not (n_features == 1 and "column" in given)
-    assert (rows_of(samples.arrays) is None) == by_numpy
+    assert (rows_of(samples.arrays, samples.lengths) is None) == by_numpy
     scale, places = scale_of(n_features), RNG.permutation(37)[:35]
     found, lengths = samples.batch(places, scale, after, native=True)
     known, same_lengths = samples.batch(places, scale, after)
@@ -70,7 +70,7 @@ def test_every_bit_is_that_of_the_definition(given, before, after, n_features):
 def test_one_feature_as_a_column_of_a_row():
     X = [numbers(n)[:, None] for n in (5, 1, 0, 7)]
     samples = samples_of(X, "test")
-    assert rows_of(samples.arrays) is not None
+    assert rows_of(samples.arrays, samples.lengths) is not None
     scale = scale_of(1)
     assert_equal(
         samples.batch(np.arange(4), scale, "float32", native=True)[0], samples.batch(np.arange(4), scale, "float32")[0]
@@ -103,9 +103,9 @@ def test_what_is_no_number_is_found_wherever_it_stands(value, n_features, listed
 def test_the_limit_itself_fits():
     limit = float(np.sqrt(np.finfo("float32").max))
     X = np.array([[[-limit], [0.0], [limit]]])
-    out, arguments = np.empty((3, 1, 1)), (np.arange(1), np.array([3]), np.zeros(1), np.ones(1))
-    assert fill(out, rows_of(X), *arguments, limit)
-    assert not fill(out, rows_of(X), *arguments, float(np.nextafter(limit, 0)))
+    out, arguments = np.empty((3, 1, 1)), (rows_of(X, np.array([3])), np.arange(1), np.zeros(1), np.ones(1))
+    assert fill(out, *arguments, limit)
+    assert not fill(out, *arguments, float(np.nextafter(limit, 0)))
 
 
 def test_where_arrays_lie_is_read_as_numpy_says():

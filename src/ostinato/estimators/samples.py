@@ -125,7 +125,7 @@ class Samples:
         else:
             from ..native.samples import fill
 
-            fits = fill(X, rows, places, lengths, scale.mean, scale.deviation, float(limit))
+            fits = fill(X, rows, places, scale.mean, scale.deviation, float(limit))
         if not fits:
             for j in sorted(range(n), key=lambda j: int(places[j])):
                 values = X[: lengths[j], j]
@@ -138,7 +138,7 @@ class Samples:
         """Where the samples lie, a native.samples.Rows; None where native code does not read them."""
         from ..native.samples import rows_of  # llvmlite is loaded when it is needed
 
-        return rows_of(self.arrays)
+        return rows_of(self.arrays, self.lengths)
 
     def _fill(self, X: Array, places: Array, scale: Scale, limit: np.float64) -> bool:
         """Scaled samples side by side, zeros behind them. Returns whether all of it is within the limit."""

@@ -28,18 +28,21 @@ class Rows(NamedTuple):
     Attributes:
         kind: "f32" or "f64".
         addresses, strides: (n_samples,) of the first row, and from row to row in bytes.
+        lengths: (n_samples,) how many rows each has.
     """
 
     kind: str
     addresses: Array
     strides: Array
+    lengths: Array
 
 
-def rows_of(arrays: Array | list[Array]) -> Rows | None:
+def rows_of(arrays: Array | list[Array], lengths: Array) -> Rows | None:
     """Where samples lie; None where they are not of a kind, or no rows of contiguous numbers.
 
     Args:
         arrays: (n_samples, n_steps, n_features), or a list of (n_steps_i, n_features).
+        lengths: (n_samples,) the n_steps_i.
     """
     if isinstance(arrays, list):
         kinds = set(map(attrgetter("dtype"), arrays))
@@ -48,28 +51,26 @@ def rows_of(arrays: Array | list[Array]) -> Rows | None:
             return None
         addresses, rows, columns = _layout(arrays)
         contiguous = arrays[0].shape[1] == 1 or (columns == arrays[0].itemsize).all()
-        return Rows(kind, addresses, rows) if contiguous else None
+        return Rows(kind, addresses, rows, lengths) if contiguous else None
     kind = KINDS.get(arrays.dtype)
     if kind is None or (arrays.shape[2] > 1 and arrays.strides[2] != arrays.itemsize):
         return None
-    n = len(arrays)
-    return Rows(
-        kind, address(arrays) + np.arange(n, dtype=np.int64) * arrays.strides[0], np.full(n, arrays.strides[1], np.int64)
-    )
+    n, (by_sample, by_step, _) = len(arrays), arrays.strides
+    addresses = address(arrays) + np.arange(n, dtype=np.int64) * by_sample
+    return Rows(kind, addresses, np.full(n, by_step, np.int64), lengths)
 
 
-def fill(X: Array, rows: Rows, places: Array, lengths: Array, mean: Array, deviation: Array, limit: float) -> bool:
+def fill(X: Array, rows: Rows, places: Array, mean: Array, deviation: Array, limit: float) -> bool:
     """Scaled samples side by side. Returns whether all of it is within the limit.
 
     Args:
         X: (n_steps, len(places), n_features), C contiguous; what lies behind the end of a sequence stays.
         rows: of all samples.
         places: which of them.
-        lengths: (len(places),) how many rows each has.
         mean, deviation: (n_features,) of float64.
     """
     n_steps, n, n_features = X.shape
-    kept = [np.ascontiguousarray(a, np.int64) for a in (rows.addresses[places], rows.strides[places], lengths)]
+    kept = [np.ascontiguousarray(a[places], np.int64) for a in (rows.addresses, rows.strides, rows.lengths)]
     kept += [np.ascontiguousarray(a, np.float64) for a in (mean, deviation)]
     table = np.array([n, n_features, n_steps, *map(address, kept), address(X), 0, 0], np.int64)
     table[SampleField.LIMIT : SampleField.LIMIT + 1].view(np.float64)[0] = limit
