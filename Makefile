@@ -2,12 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-versions check fuzz bench adding-problem clean
+.PHONY: help demo test test-torch test-versions test-pythons package check fuzz bench adding-problem clean
 
 help:
 	@echo "make demo            train on real handwritten digits, show what happens, save, load, predict"
 	@echo "make test            the whole test suite"
+	@echo "make test-torch      the door to PyTorch: drop-ins for torch.nn, any cell as a module"
 	@echo "make test-versions   native code and estimators with the oldest packages that are allowed, and with some in the middle"
+	@echo "make test-pythons    the fast part of the suite with Python 3.11, 3.12 and 3.13, as far as they are on this machine"
+	@echo "make package         build wheel and sdist, install each in an empty environment, and try it"
 	@echo "make check           format, lint and types"
 	@echo "make fuzz            random cells against the definition, then natively, then random use, each for SECONDS=60, from SEED=1"
 	@echo "make bench           ostinato against PyTorch, ONNX Runtime, OpenVINO and JAX; BENCH=\"--grid forward --quick\""
@@ -47,6 +50,9 @@ MIDDLE := llvmlite==0.47.0 numpy==2.2.0 safetensors==0.6.1 scikit-learn==1.7.0 r
 NATIVE := tests/test_jit.py tests/test_native.py tests/test_native_calls.py tests/test_native_compile.py \
 	tests/test_native_rerun.py tests/test_native_cache.py tests/test_vector_math.py tests/test_saving.py tests/test_estimators.py
 
+test-torch: .venv/test
+	$(BIN)/python -m pytest -n auto tests/doors/torch
+
 test-versions: .venv-oldest/test .venv-middle/test
 	.venv-oldest/bin/python -m pytest -n auto $(NATIVE)
 	.venv-middle/bin/python -m pytest -n auto $(NATIVE)
@@ -56,6 +62,12 @@ test-versions: .venv-oldest/test .venv-middle/test
 	$(@D)/bin/python -m pip install --quiet --disable-pip-version-check --editable . $(if $(findstring oldest,$@),$(OLDEST),$(MIDDLE)) \
 		"hypothesis>=6.120,<7" "pytest>=8.3,<10" "pytest-xdist>=3.6,<4"
 	touch $@
+
+test-pythons:
+	$(PYTHON) tests/pythons.py
+
+package:
+	$(PYTHON) tests/package.py
 
 check: .venv/check
 	$(BIN)/ruff format --check
@@ -77,4 +89,4 @@ adding-problem: .venv/learn
 	$(BIN)/python examples/adding_problem.py
 
 clean:
-	rm -rf .venv .venv-oldest .venv-middle .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info
+	rm -rf .venv .venv-* .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist src/*.egg-info

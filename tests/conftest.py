@@ -4,7 +4,8 @@
 
 The guard looks at a whole, successful run only: nothing chosen by path or by name, nothing failed. It then lists the `raise`
 statements of src/ostinato that no test has reached, and the run fails. It works under `pytest -n` too: the workers hand their
-sites to the first process.
+sites to the first process. The doors to other frameworks have commands of their own, `pytest tests/doors/torch`, and are
+guarded by them.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from ostinato.runtime.backends import VARIABLE
 
 SOURCE = Path(ostinato.__file__).parent
 GOLDEN = Path(__file__).parent / "golden"
+DOORS = ("torch",)  # packages whose tests are tests/doors/<name>
 
 # `raise` statements that no test can reach, or whose class is not ours to watch: (file, class) -> why
 EXPLAINED = {
@@ -36,14 +38,8 @@ EXPLAINED = {
     ("ir/op.py", "NotImplementedError"): "the method of the abstract Symbolic; every symbol has its own",
     ("language/array_like.py", "NotImplementedError"): "the methods of the abstract ArrayLike; every symbol has its own",
     ("ir/shapes.py", "ValueError"): "tests/test_shapes.py and the messages built from it",
-    (
-        "language/declarations.py",
-        "ValueError",
-    ): "caught three lines below; pinned in tests/golden/errors_cell.txt",
-    (
-        "passes/fuse.py",
-        "_DoesNotFitError",
-    ): "caught in the same file; see tests/test_corners.py",
+    ("language/declarations.py", "ValueError"): "caught three lines below; pinned in tests/golden/errors_cell.txt",
+    ("passes/fuse.py", "_DoesNotFitError"): "caught in the same file; see tests/test_corners.py",
     ("runtime/arguments.py", "AssertionError"): "the line above always raises",
     ("process/interrupts.py", "error"): "what another thread raised goes on in the one that waits for it",
     ("runtime/backends.py", "NotImplementedError"): "a stream asks native code alone for a stepper",
@@ -57,7 +53,15 @@ if "OSTINATO_CACHE" not in os.environ:  # the tests neither fill nor need the ca
     folder = tempfile.mkdtemp(prefix="ostinato-")
     os.environ["OSTINATO_CACHE"] = folder  # the processes of pytest-xdist share it
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-AS_A_USER = ("test_native", "test_documentation", "test_examples", "test_cli_learning", "test_jit", "test_structured")
+AS_A_USER = (
+    "test_torch_",
+    "test_native",
+    "test_documentation",
+    "test_examples",
+    "test_cli_learning",
+    "test_jit",
+    "test_structured",
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -104,10 +108,13 @@ def inside(path: Path) -> str:
     return path.relative_to(SOURCE).as_posix()
 
 
-def unreached(sites: set[tuple[str, int]]) -> list[str]:
-    """The `raise` statements that are neither reached nor explained, as file:line: statement."""
+def unreached(sites: set[tuple[str, int]], door: str = "") -> list[str]:
+    """The `raise` statements that are neither reached nor explained, as file:line: statement; of all rooms, or of a door."""
     found = []
     for path, node, name in raise_statements():
+        first = inside(path).partition("/")[0]
+        if (first if first in DOORS else "") != door:
+            continue
         lines = {line for file, line in sites if file == inside(path)}
         seen = lines & set(range(node.lineno, (node.end_lineno or node.lineno) + 1))
         if not seen and (inside(path), name) not in EXPLAINED:
@@ -119,12 +126,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite the golden files")
 
 
-def _is_whole(session: pytest.Session) -> bool:
-    """Whether nothing was chosen: the run is that of `pytest`, in whatever number of processes."""
+def guarded(session: pytest.Session) -> str | None:
+    """What a run that chose nothing is guarded for: "" for `pytest`, the name of a door for all of its tests; else None."""
     config = session.config
-    chosen = config.args_source != pytest.Config.ArgsSource.TESTPATHS
-    narrowed = any(config.getoption(name, None) for name in ("keyword", "markexpr", "lf", "deselect", "collectonly", "ignore"))
-    return not chosen and not narrowed and not config.getoption("update_golden")
+    names = ("keyword", "markexpr", "lf", "deselect", "collectonly", "ignore", "update_golden")
+    if any(config.getoption(name, None) for name in names):
+        return None
+    if config.args_source == pytest.Config.ArgsSource.TESTPATHS:
+        return ""
+    chosen = [Path(config.invocation_params.dir, argument) for argument in config.args]
+    return next((door for door in DOORS if chosen == [Path(__file__).parent / "doors" / door]), None)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -140,8 +151,9 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     if output is not None:
         output["raise_sites"] = sorted(reached)
         return
-    if exitstatus == 0 and session.testscollected and _is_whole(session):
-        missing = unreached(reached)
+    door = guarded(session)
+    if exitstatus == 0 and session.testscollected and door is not None:
+        missing = unreached(reached, door)
         if missing:
             sys.stderr.write("\n\n`raise` statements that no test has run:\n  " + "\n  ".join(missing) + "\n")
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -22,7 +22,7 @@ def objects(cell, target):
     for dtype in ("float32", "float64") if cell.name in DOUBLE else ("float32",):
         layer = Layer(cell, dtype=dtype, backend="native", **sizes)
         for name in ("forward", "backward"):
-            plan = plan_program(scheduled_program(layer.compiled(), name), layer.weights.shapes)
+            plan = plan_program(scheduled_program(layer.compiled(), name))
             yield compile_module(str(lower(plan, target)), target)
 
 

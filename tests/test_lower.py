@@ -20,9 +20,8 @@ from ostinato.plan.planner import plan_program
 from ostinato.runtime.backends import scheduled_program
 
 layer = Layer(cells.gru, n_inputs=2, n_neurons=3, backend="numpy")
-shapes = {name: array.shape for name, array in layer.weights.items()}
 for name in ("forward", "recording", "backward"):
-    plan = plan_program(scheduled_program(layer.compiled(), name), shapes)
+    plan = plan_program(scheduled_program(layer.compiled(), name))
     for target in TARGETS.values():
         assert "define void @ostinato_run(ptr " in llvm_of(plan, target), target
 try:
@@ -39,9 +38,8 @@ def test_the_text_of_a_plan_needs_no_llvmlite():
 
 def test_assembly_is_made_for_any_target():
     layer = Layer(cells.recurrent, n_inputs=2, n_neurons=3, backend="numpy")
-    shapes = {name: array.shape for name, array in layer.weights.items()}
     for name in PROGRAMS:
-        plan = plan_program(scheduled_program(layer.compiled(), name), shapes)
+        plan = plan_program(scheduled_program(layer.compiled(), name))
         assert "zmm" in assembly_of(plan, TARGETS["x86-64-v4"])
         assert "fmla" in assembly_of(plan, TARGETS["aarch64"])
         assert "ostinato_run" in assembly_of(plan)

@@ -16,7 +16,7 @@ from ostinato.runtime.backends import scheduled_program
 def functions(made, name, **sizes):
     """The functions that are written for a program, by name."""
     layer = Layer(made, **sizes, backend="numpy")
-    plan = plan_program(scheduled_program(layer.compiled(), name), layer.weights.shapes, "hoisted")
+    plan = plan_program(scheduled_program(layer.compiled(), name), "hoisted")
     found = lower(plan, TARGETS["x86-64-v4"]).globals
     return {name: function for name, function in found.items() if function.blocks}
 

@@ -73,7 +73,7 @@ def small_layers(cases=SMALL_SET, dtype="float32", n=19, **more):
 
 def programs(layer):
     """The plans of a layer: forwards, forwards with records, backwards."""
-    return [plan_program(scheduled_program(layer.compiled(), name), layer.weights.shapes) for name in PROGRAMS]
+    return [plan_program(scheduled_program(layer.compiled(), name)) for name in PROGRAMS]
 
 
 def called(text):

@@ -62,10 +62,10 @@ def test_no_number_of_threads_changes_a_bit(monkeypatch, name, n, by_neurons):
 
 def test_small_work_stays_on_one_thread():
     layer = Layer(cells.lstm, n_inputs=16, n_neurons=16)
-    plan = plan_program(layer.compiled().stages["schedule"], layer.weights.shapes)
+    plan = plan_program(layer.compiled().stages["schedule"])
     assert Work.of(plan).threads(Timeline(100, 1), 2) is None
     large = Layer(cells.lstm, n_inputs=256, n_neurons=256)
-    work = Work.of(plan_program(large.compiled().stages["schedule"], large.weights.shapes))
+    work = Work.of(plan_program(large.compiled().stages["schedule"]))
     assert work.threads(Timeline(100, 32), 2) == Shares(2, by_neurons=False)
     assert work.threads(Timeline(100, 1), 2) == Shares(2, by_neurons=True)
     assert work.threads(Timeline(100, 32), 1) is None

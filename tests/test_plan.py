@@ -28,8 +28,8 @@ MACHINE = Machine(
 
 
 def plans_of(layer, program="forward", machine=MACHINE, asked="automatic"):
-    found = planned(layer.compiled(), program, layer.weights.shapes, asked)
-    return Planned(found.program, layer.weights.shapes, asked, machine)
+    found = planned(layer.compiled(), program, asked)
+    return Planned(found.program, asked, machine)
 
 
 def native(cell, n_inputs, n_neurons, **more):

@@ -34,7 +34,7 @@ def shaded(x=Input("n"), k=Context("n"), h=State("n"), W=Weight("n", "n"), s=Wei
 
 
 def plan(layer, program="backward", choice="hoisted"):
-    return plan_program(layer.compiled().stages[f"schedule_{program}"], layer.weights.shapes, choice)
+    return plan_program(layer.compiled().stages[f"schedule_{program}"], choice)
 
 
 def ops(layer, program):

@@ -18,7 +18,7 @@ from ostinato.runtime.backends import scheduled_program
 def plan(name, program="forward", choice="hoisted", **sizes):
     made = getattr(cells, name)
     layer = Layer(made, **{dim: {"n_inputs": 3, "n_neurons": 4, **sizes}.get(dim, 5) for dim in made.dimensions})
-    return plan_program(scheduled_program(layer.compiled(), program), layer.weights.shapes, choice)
+    return plan_program(scheduled_program(layer.compiled(), program), choice)
 
 
 @pytest.mark.parametrize("name", ["recurrent", "lstm", "gru"])

@@ -52,7 +52,7 @@ def test_every_cell_has_a_plan_in_words(cell, program):
     assert all(len(line) <= 100 for line in text.splitlines())
     # every stage that runs stands in a row of its own; sums over rows share one
     for phase, stages in found.plan.stages.items():
-        walks = [s for s in stages if not (s.totals or s.sums)]
+        walks = [s for s in stages if not s.over_rows]
         rows = len(walks) + (len(walks) < len(stages))
         assert phase not in found.costs[found.choice].phases or len(found.costs[found.choice].phases[phase]) == len(stages)
         assert sum(bool(re.match(rf" +{n}  ", line)) for n in range(1, rows + 1) for line in text.splitlines()) >= rows

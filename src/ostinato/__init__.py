@@ -122,7 +122,7 @@ sum = ops.sum_  # noqa: A001
 if TYPE_CHECKING:
     from .estimators import RecurrentClassifier, RecurrentRegressor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [  # and the estimators, where scikit-learn can be imported: see below
     "ArgumentError",

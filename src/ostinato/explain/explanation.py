@@ -11,7 +11,6 @@ from ..checks import is_whole
 from ..compiler import Compiled, compile_graph
 from ..errors import OptionError, known_names, lay_out
 from ..files import write_atomically
-from ..ir.graph import Graph
 from ..language.cell import Cell
 from ..plan.candidates import Planned
 from ..runtime.backends import chosen, planned
@@ -182,17 +181,16 @@ def _of_cell(cell: Cell, given: dict[str, Any], measured: Mapping[str, float]) -
     compiled = compile_graph(graph)
     recording = compile_graph(training) if training.with_role("mask") else compiled
     named = named_by_author(graph) | named_by_author(training)
-    plans = _planned(compiled, graph, chosen(None, graph.name), "automatic")
+    plans = _planned(compiled, chosen(None, graph.name), "automatic")
     return Subject(graph, named, compiled, training, recording, cell, Given(), measured,
                    cell.placements(dict(graph.sizes)), plans)  # fmt: skip
 
 
-def _planned(compiled: Compiled, graph: Graph, backend: str, plan: str) -> dict[str, Planned]:
+def _planned(compiled: Compiled, backend: str, plan: str) -> dict[str, Planned]:
     """The plans of native code, made without llvmlite; none where something else runs the programs."""
     if backend != "native":
         return {}
-    shapes = {p.name: p.value.type.sizes for p in graph.with_role("weight", "bias")}
-    return {name: planned(compiled, name, shapes, plan) for name in ("forward", "backward")}
+    return {name: planned(compiled, name, plan) for name in ("forward", "backward")}
 
 
 def _of_layer(layer: Any, inputs: tuple[Any, ...], more: Mapping[str, Any], measured: Mapping[str, float]) -> Subject:
@@ -204,4 +202,4 @@ def _of_layer(layer: Any, inputs: tuple[Any, ...], more: Mapping[str, Any], meas
     arrays = {name: value for name, value in more.items() if name != "state"}
     shown = Given(layer.weights, inputs, arrays, more.get("state"), layer.batch_first, layer.reverse)
     return Subject(graph, named, compiled, written, training, layer.cell, shown, measured,
-                   layer.structures, _planned(compiled, graph, layer.backend, layer.plan))  # fmt: skip
+                   layer.structures, _planned(compiled, layer.backend, layer.plan))  # fmt: skip

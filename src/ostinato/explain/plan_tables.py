@@ -219,7 +219,8 @@ def _names(views: Iterable[View]) -> str:
 
 def _name(view: View) -> str:
     """What a buffer holds, in the author's words where he has some."""
-    return f"{view.buffer.name} (next)" if view.buffer.role == "next" else view.buffer.name
+    role, name = view.buffer
+    return {"next": f"{name} (next)", "gradient": f"gradient {name}"}.get(role, name)
 
 
 def recorded_bytes(plan: Plan) -> int:

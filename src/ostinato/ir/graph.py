@@ -205,6 +205,11 @@ class Program:
         return tuple(r for r in self.results if r.role == role)
 
     @property
+    def parameter_sizes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of every declared weight and bias, whole."""
+        return {name: type_.sizes for name, type_ in self.parameters.items()}
+
+    @property
     def stacked(self) -> tuple[Value, ...]:
         """The values of the loop that are kept for every step: read in `after`, or handed out."""
         made = {n.value.name: n.value for n in self.loop} | {p.name: p.value for p in self.states}

@@ -167,7 +167,7 @@ class Op:
         return _of_name, (self.name,)
 
     def derivative_for(self, index: int) -> Callable[..., Any] | None:
-        """The formula for one operand; an op of any number of operands has one formula that is told the index."""
+        """The formula for one operand; an op of any number of operands has one formula, which takes the index first."""
         if self.n_operands is None:
             formula = self.derivative[0]
             return None if formula is None else (lambda *a, **k: formula(index, *a, **k))

@@ -35,7 +35,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def _if_any(d: Any, contribution: Any) -> Any:
-    """What flows back through an op whose derivative may be infinite; 0 where nothing arrives, so that 0 * infinity is 0."""
+    """A contribution of an op whose derivative may be infinite: 0 where the adjoint is 0, so that 0 * infinity is 0."""
     return where(equal(d, 0.0), 0.0, contribution)
 
 
@@ -44,12 +44,12 @@ def _power_by_exponent(d: Any, y: Any, a: Any, b: Any) -> Any:
 
 
 def unbroadcast(d: Any, dims: Dims) -> Any:
-    """Sum over the axes along which a value of `dims` was stretched to the shape of `d`."""
+    """Sum over the axes along which a value of `dims` was broadcast to the shape of `d`."""
     extra = len(dims_of(d)) - len(dims)
-    stretched = [i - len(dims_of(d)) for i in range(extra)]
-    stretched += [i - len(dims) for i, dim in enumerate(dims) if dim.is_one and not dims_of(d)[extra + i].is_one]
-    if stretched:
-        d = sum_(d, axis=tuple(stretched))
+    repeated = [i - len(dims_of(d)) for i in range(extra)]
+    repeated += [i - len(dims) for i, dim in enumerate(dims) if dim.is_one and not dims_of(d)[extra + i].is_one]
+    if repeated:
+        d = sum_(d, axis=tuple(repeated))
     return d if dims_of(d) == dims else reshape(d, *dims)
 
 

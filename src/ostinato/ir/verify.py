@@ -105,13 +105,11 @@ def _size_problems(graph: Graph | Program) -> Iterator[str]:
 
 def _section_problems(program: Program) -> Iterator[str]:
     states = {p.name for p in program.states}
-    moving: set[str] = set(states)
     for node in program.before:
         if any(arg.name in states for arg in node.args):
             yield f"`{node.value.name}` in `before` reads a state"
     for node in program.loop:
-        moving.add(node.value.name)
-        if node.record.sums_over_steps:
+        if node.op in OPS and node.record.sums_over_steps:
             yield f"`{node.value.name}` in the loop sums over all steps"
     made_after = {n.value.name for n in program.after}
     for result in program.results_with("state"):

@@ -1,7 +1,7 @@
 """What a symbol has of an array: operators, methods, what NumPy asks of it; and what it refuses, since it has no numbers.
 
 Every operator becomes a node, and so does what NumPy computes of it: `h.sum()`, `np.tanh(h)`, `alpha * h` with a number of
-NumPy (array_methods.py, numpy_calls.py). What can not be done without numbers (`if h > 0`, `math.tanh(h)`, `h[0] = 1`) is
+NumPy (array_methods.py, numpy_calls.py). What cannot be done without numbers (`if h > 0`, `math.tanh(h)`, `h[0] = 1`) is
 refused in words.
 """
 

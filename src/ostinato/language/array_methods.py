@@ -5,7 +5,7 @@ and not the functions of Ostinato, where the two differ: `x.sum()` is the sum of
 last dimension. Each takes a symbol first; tracer.py makes methods of them, numpy_calls.py answers NumPy's own functions with
 them.
 
-What arrays have and a step can not use is refused; `ELSEWHERE` says what to write instead, where there is such a thing.
+What arrays have and a step cannot use is refused; `ELSEWHERE` says what to write instead, where there is such a thing.
 """
 
 from __future__ import annotations

@@ -169,7 +169,7 @@ class Cell:
         """The structures of its weights at the given sizes; dense ones are not among them.
 
         Raises:
-            OptionError: a weight of these sizes can not have its structure.
+            OptionError: a weight of these sizes cannot have its structure.
         """
         found = {name: d.placement(self.name, name, sizes) for name, d in self.declarations.items()}
         return {name: placement for name, placement in found.items() if placement is not None}

@@ -40,7 +40,7 @@ class Declaration:
         """The structure of a weight at the given sizes; None for a dense one.
 
         Raises:
-            OptionError: a matrix of these sizes can not have the structure.
+            OptionError: a matrix of these sizes cannot have the structure.
         """
         if self.structure is None:
             return None

@@ -173,7 +173,7 @@ def hard_sigmoid(x: Any, alpha: float = 0.2, beta: float = 0.5) -> Any:
 @composed
 def elu(x: Any, alpha: float = 1.0) -> Any:
     """x where x > 0, else alpha (exp(x) - 1) (ONNX Elu)."""
-    # the exponential sees no positive number, so that it can not overflow where it is not chosen
+    # the exponential sees no positive number, so that it cannot overflow where it is not chosen
     below = where(x > 0, 0.0, x)
     # exp(x) - 1 = tanh(x/2) (exp(x) + 1), which keeps the digits of a small x
     return where(x > 0, x, alpha * (tanh(0.5 * below) * (exp(below) + 1.0)))

@@ -53,7 +53,7 @@ def piecewise_tanh(x: Any, segments: int = SEGMENTS, limit: float = 3.0) -> Any:
         limit: where the constant ones begin.
 
     Raises:
-        CellError: segments or a limit that can not be.
+        CellError: segments or a limit that cannot be.
     """
     return _odd(x, _lines(segments, limit))
 
@@ -67,6 +67,6 @@ def piecewise_sigmoid(x: Any, segments: int = SEGMENTS, limit: float = 5.0) -> A
         limit: where the constant ones begin.
 
     Raises:
-        CellError: segments or a limit that can not be.
+        CellError: segments or a limit that cannot be.
     """
     return 0.5 + 0.5 * _odd(0.5 * x, _lines(segments, limit / 2))

@@ -80,7 +80,7 @@ class Structured(Symbol):
 
 
 def refuse(weight: Structured, what: str) -> NoReturn:
-    """Say what a structured weight can not be used for."""
+    """Say what a structured weight cannot be used for."""
     tracer = weight._tracer
     headline = f"{what}: `{weight._value.name}` is a {weight._placement.structure} matrix, and all that it can do is multiply"
     row = tracer.row(weight._value)

@@ -128,7 +128,7 @@ class Layer:
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
         ports = graph.with_role("weight", "bias")
         self.weights = Weights({p.name: p.value.type.sizes for p in ports}, DTYPES[graph.dtype], self.name, weight_format)
-        self._programs = Programs(graphs, backend, self.plan, self.weights.shapes)
+        self._programs = Programs(graphs, backend, self.plan)
 
     # --- what the compiler made of it
 
@@ -366,7 +366,7 @@ class Layer:
         for name in ("_compiled", "_executables"):  # of version 0.1, too
             state.pop(name, None)
         self.__dict__.update(state)
-        self._programs = Programs(self._graphs, self.backend, self.plan, self.weights.shapes)
+        self._programs = Programs(self._graphs, self.backend, self.plan)
         self.cell, self.options = fitting(received(state["cell"]), self.graph), received(state["options"])
 
     def explain(self, *inputs: Any, **more: Any) -> Explanation:

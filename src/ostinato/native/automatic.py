@@ -30,11 +30,10 @@ MANY = 8  # rows of a step from which on products stay in the loop
 class AutomaticProgram:
     """A program with the plan that fits the call."""
 
-    def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(self, program: Program) -> None:
         self.program, self.masks = program, program.with_role("mask")
-        self._shapes = shapes
         self._ready: dict[str, NativeProgram] = {}
-        hoisted = plan_program(program, shapes, "hoisted")
+        hoisted = plan_program(program, "hoisted")
         before = hoisted.stages.get(Phase.BEFORE, ())
         self._differ = bool(program.states) and any(isinstance(stage, Product) for stage in before)
         self._plans = {"hoisted": hoisted}
@@ -47,16 +46,16 @@ class AutomaticProgram:
     def native(self, choice: str) -> NativeProgram:
         """The program with one plan."""
         if choice not in self._ready:
-            plan = self._plans.get(choice) or plan_program(self.program, self._shapes, choice)
+            plan = self._plans.get(choice) or plan_program(self.program, choice)
             self._ready[choice] = NativeProgram(plan)
         return self._ready[choice]
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
-        placed: frozenset[str] = frozenset(),
+        recording: Outcome | None = None,
     ) -> Outcome:  # fmt: skip
         """As `interpret.run_as_given`."""
-        return self.native(self.choice(timeline)).run(timeline, values, weights, reset, placed)
+        return self.native(self.choice(timeline)).run(timeline, values, weights, reset, recording)
 
     def rerun(
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],

@@ -17,8 +17,8 @@ import numpy as np
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
 from ..lower.context import Field
-from .code import Functions
-from .layout import CallMemory, Layout, Prepare
+from .code import CompiledPlan
+from .layout import CallMemory, Layout
 from .memory import Array, address, block
 
 LARGEST = 1 << 20  # bytes of internal buffers and results that a frame keeps, at most: the calls that matter are small
@@ -46,20 +46,20 @@ class BoundCall:
     """
 
     def __init__(
-        self, layout: Layout, functions: Functions, prepare: Prepare, snapshot: Mapping[str, Array], timeline: Timeline,
-        leading: tuple[int, ...], names: Sequence[str], beginning: Mapping[str, Array],
+        self, compiled: CompiledPlan, snapshot: Mapping[str, Array], timeline: Timeline, leading: tuple[int, ...],
+        names: Sequence[str], beginning: Mapping[str, Array],
     ) -> None:  # fmt: skip
         """For calls that `fits` found to be such.
 
         Args:
-            prepare: what makes panels of weights, or has made them.
             leading: the axes in front of an instance's own, as the user gives them.
             names: inputs and contexts, in the order in which they are given.
             beginning: the states as they were declared to begin, (n_instances, ...).
         """
+        layout = compiled.layout
         program, fields = layout.plan.program, layout.fields
         self.snapshot, self._timeline, self._beginning = snapshot, timeline, beginning
-        self._layout, self._functions, self._prepare = layout, functions, prepare
+        self._compiled = compiled
         self._dtype = layout.dtype
         of_instance = (timeline.n_instances,) if len(leading) == 2 else ()
         ports = {p.name: p for p in program.ports}
@@ -77,7 +77,7 @@ class BoundCall:
             for slot in layout.plan.states
         ]
         self._frames: list[_Frame] = []
-        self._call = functions.run
+        self._call = compiled.functions.run
 
     @staticmethod
     def fits(
@@ -159,8 +159,8 @@ class BoundCall:
         return results
 
     def _new_frame(self) -> _Frame:
-        layout, timeline = self._layout, self._timeline
-        ready = self._prepare(self.snapshot)
+        layout, timeline = self._compiled.layout, self._timeline
+        ready = self._compiled.prepare(self.snapshot)
         context = layout.context.from_buffer_copy(ready.context)
         context[Field.N_STEPS], context[Field.N_INSTANCES], context[Field.N_ROWS] = (
             timeline.n_steps,

@@ -5,8 +5,6 @@ No plan changes a bit of the result, so a call may choose; each of the two progr
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from ..ir.graph import Program
 from ..ir.timeline import Timeline
 from ..plan.candidates import Planned
@@ -24,15 +22,15 @@ class CheapestProgram(AutomaticProgram):
         planned: its plans and their costs; None where there is nothing to choose.
     """
 
-    def __init__(self, program: Program, shapes: Mapping[str, tuple[int, ...]]) -> None:
-        super().__init__(program, shapes)
+    def __init__(self, program: Program) -> None:
+        super().__init__(program)
         self.planned: Planned | None = None
         if self._differ:
-            self._plans["fused"] = plan_program(program, shapes, "fused")
+            self._plans["fused"] = plan_program(program, "fused")
             # where nothing can be kept, every process would have to measure anew: typical figures do
             reached = max(map(largest, self._plans.values()))
             figures = this_machine() if cache_folder() is None else measured(reached)
-            self.planned = Planned(program, shapes, "automatic", figures, self._plans)
+            self.planned = Planned(program, "automatic", figures, self._plans)
 
     def choice(self, timeline: Timeline) -> str:
         """The plan of a call."""

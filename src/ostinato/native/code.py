@@ -24,6 +24,7 @@ from ..process import forking
 from .cache import VARIABLE as FOLDER_VARIABLE
 from .cache import Cache, version_key
 from .jit import Code, assembly, compile_module, load
+from .layout import Layout, Prepare
 from .targets import host
 
 FUNCTION = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
@@ -44,6 +45,15 @@ class Functions:
     @classmethod
     def of(cls, code: Code) -> Functions:
         return cls(code, *(FUNCTION(code.address(f"ostinato_{name}")) for name in ("prepare", "run", "step")))
+
+
+@dataclass(frozen=True)
+class CompiledPlan:
+    """A plan as machine code: where everything stands, its functions, and what packs a set of weights or has packed it."""
+
+    layout: Layout
+    functions: Functions
+    prepare: Prepare
 
 
 def assembly_of(plan: Plan, target: Target | None = None) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -24,7 +25,7 @@ from ..plan.plan import Plan
 from ..plan.views import BufferId
 from ..process import forking
 from .bound_call import BoundCall
-from .code import FUNCTION, Functions, code_of
+from .code import FUNCTION, CompiledPlan, Functions, code_of
 from .jit import Code
 from .layout import CallMemory, Layout, NewArray, Prepared
 from .memory import KEPT, LINE, Array, PooledBuffer, address, block, rounded
@@ -36,6 +37,19 @@ from .threads import WORKERS
 
 # the address of the C function by which a thread that waits lets others run
 GIVE_WAY = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0 if os.name == "posix" else 0
+
+
+@dataclass
+class NativeOutcome(Outcome):
+    """What a run of native code gave.
+
+    Attributes:
+        placed: the records that lie in the order of the user's arrays, not as rows.
+        lease: the memory of the records; they may be read only while this is held.
+    """
+
+    placed: frozenset[str] = frozenset()
+    lease: object = None
 
 
 class NativeProgram:
@@ -55,6 +69,10 @@ class NativeProgram:
         self._last: tuple[Any, CallMemory | None] = None, None  # the sizes of the last call, and what followed from them
         self._prepared: Prepared | None = None
         self._paces = dict[tuple[Shares, int, int], Pace]()
+
+    @property
+    def _compiled(self) -> CompiledPlan:
+        return CompiledPlan(self.layout, self.functions, self.prepared)
 
     # --- weights
 
@@ -96,9 +114,10 @@ class NativeProgram:
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
-        placed: frozenset[str] = frozenset(),
-    ) -> Outcome:  # fmt: skip
-        """Run the program; arguments and result as in `interpret.run_as_given`."""
+        recording: Outcome | None = None,
+    ) -> NativeOutcome:  # fmt: skip
+        """Run the program; arguments and result as in `interpret.run_as_given`, and the run whose records it reads."""
+        placed = recording.placed if isinstance(recording, NativeOutcome) else frozenset()
         ready, layout = self.prepared(weights), self.layout
         context = layout.context.from_buffer_copy(ready.context)
         n_rows, n_instances = timeline.n_rows, timeline.n_instances
@@ -183,7 +202,7 @@ class NativeProgram:
 
     def stepper(self, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]) -> Stepper:
         """For streams."""
-        return Stepper(self.layout, self.functions, self.prepared, snapshot, n_instances, values)
+        return Stepper(self._compiled, snapshot, n_instances, values)
 
     def rerun(
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
@@ -193,7 +212,7 @@ class NativeProgram:
         memory = self._memory_of(timeline)
         if self.masks or not self.work.small(timeline) or not BoundCall.fits(self.layout, memory, timeline, leading, names):
             return None
-        return BoundCall(self.layout, self.functions, self.prepared, weights, timeline, leading, names, beginning)
+        return BoundCall(self._compiled, weights, timeline, leading, names, beginning)
 
     def _memory_of(self, timeline: Timeline) -> CallMemory:
         """`Layout.memory`; calls of one size usually follow each other."""
@@ -204,9 +223,9 @@ class NativeProgram:
             self._last = sizes, memory  # one assignment: other threads may be here too
         return memory
 
-    def _outcome(self, arrays: Mapping[BufferId, Array], timeline: Timeline, placed: frozenset[str]) -> Outcome:
+    def _outcome(self, arrays: Mapping[BufferId, Array], timeline: Timeline, placed: frozenset[str]) -> NativeOutcome:
         """What goes out. Nobody else holds the arrays of outputs, states and gradients."""
-        outcome, layout = Outcome(), self.layout
+        outcome, layout = NativeOutcome(), self.layout
         taken = set(layout.saved)
         for result in layout.results:
             name, array = result.buffer, arrays[result.buffer]

@@ -10,8 +10,7 @@ from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
 from ..lower.context import Field
 from ..plan.views import BufferId
-from .code import Functions
-from .layout import Layout, Prepare
+from .code import CompiledPlan
 from .memory import Array, address, block, rounded
 
 
@@ -27,12 +26,12 @@ class Stepper:
     """
 
     def __init__(
-        self, layout: Layout, functions: Functions, prepare: Prepare, snapshot: Mapping[str, Array], n_instances: int,
-        values: Mapping[str, Array],
+        self, compiled: CompiledPlan, snapshot: Mapping[str, Array], n_instances: int, values: Mapping[str, Array]
     ) -> None:  # fmt: skip
         """`values`: what does not change (contexts), and the states to begin with, (n_instances, ...)."""
+        layout, functions = compiled.layout, compiled.functions
         program, fields = layout.plan.program, layout.fields
-        self.snapshot, ready = snapshot, prepare(snapshot)
+        self.snapshot, ready = snapshot, compiled.prepare(snapshot)
         self._timeline = Timeline(1, n_instances)
         self.inputs = {
             p.name: np.zeros((n_instances, *p.value.type.sizes), layout.dtype) for p in program.with_role("input")

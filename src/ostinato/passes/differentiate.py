@@ -2,10 +2,10 @@
 
 The adjoint step reads the adjoints of the new states (carried from the step after) and of the outputs, walks the nodes from
 last to first, and adds to every operand what its formula in the table of ops says. What it needs of the forward pass comes in
-as `recorded`; nothing else has to be kept. What weights alone determine is computed again, and so is what takes a few cheap
-operations on values that are recorded anyway: reading it from memory would take longer.
+as `recorded`; nothing else has to be saved. Values that depend on weights alone are computed again, and so are values that take
+at most FEW cheap operations (`Op.recomputed`) from recorded ones: loading them from memory would take longer.
 
-A contribution is summed over everything that shares the operand: over the axes along which it was stretched, over all steps
+A contribution is summed over everything that shares the operand: over the axes along which it was broadcast, over all steps
 and instances for a weight, over all steps for a context.
 """
 
@@ -21,7 +21,7 @@ from ..ir.shapes import Type, Varies
 from ..ir.verify import verify
 from ..language.tracer import Symbol, Tracer, value_of
 
-FEW = 4  # cheap operations one after another, at most
+FEW = 4  # cheap operations one after another that are computed again instead of loaded; chosen, not measured
 DIFFERENTIABLE = ("input", "context", "state", "weight", "bias")
 
 

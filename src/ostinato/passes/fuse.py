@@ -1,11 +1,12 @@
 """Fuse: fewer and larger products. A program becomes a program that computes the same.
 
 * Products with the same left operand become one, with the weights side by side: x [W_i W_f W_o W_g].
-* What is added to all parts of such a product is added to the whole.
+* Values that are added to the parts of such a product are joined and added to the whole.
 * Sums of products of different left operands become one: a W_a + b W_b = [a b] [W_a; W_b].
 * Weight gradients of the same left operand become one: Xᵀ [D_i D_f D_o D_g].
 
-Only products that stand in the same section are joined, so nothing is drawn into the loop.
+Only products of the same section are joined, so nothing is sunk into the loop. This is the program that the NumPy backend runs;
+for native code a plan decides which products share a stage (plan/).
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def fuse(program: Program) -> Program:
 
 
 class _DoesNotFitError(Exception):
-    """Values that can not be joined, although their sizes agree: the names of their dimensions do not."""
+    """Values that cannot be joined, although their sizes agree: the names of their dimensions do not."""
 
 
 class _Fusion:

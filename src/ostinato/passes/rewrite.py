@@ -1,6 +1,8 @@
-"""Building a graph anew: nodes are emitted one by one, equal ones are shared, and what needs no node gets none.
+"""Building a graph anew: nodes are emitted one by one, equal ones are shared, and an operation that can be left out is.
 
-Every pass emits through a `Builder`, so that a pass only says what is special about it.
+A pass walks the old graph in order and emits each node into a `Builder`. The builder keeps a table of the nodes it has by op,
+operands and attributes (value numbering), computes operations on numbers at once, and knows the identities of single ops
+(`x + 0`, a slice of a slice). So a pass only says what is special about it.
 """
 
 from __future__ import annotations
@@ -68,7 +70,7 @@ class Builder:
                 self._taken.add(fresh)
                 return fresh
 
-    # --- what needs no node; every rule holds for every float, except that the sign of a zero may be lost
+    # --- identities of single ops; each holds for every float, except that the sign of a zero may be lost
 
     def constant(self, value: Value) -> float | None:
         node = self.made.get(value.name)

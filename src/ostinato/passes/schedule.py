@@ -1,8 +1,10 @@
 """Schedule: one step becomes a sequence. What can leave the loop leaves it.
 
-* `before`: what no state reaches, for all steps at once;
-* `loop`: what a state reaches and what the next state waits for;
-* `after`: what a state reaches and nothing in the loop waits for, again for all steps at once.
+* `before`: nodes that depend on no state, for all steps at once;
+* `loop`: nodes that depend on a state and that the next state depends on;
+* `after`: nodes that depend on a state and that no new state depends on, again for all steps at once.
+
+Two walks decide: one forward from the states, one backward from the new states.
 
 For every node the reason is kept.
 """

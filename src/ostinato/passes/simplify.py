@@ -5,9 +5,12 @@
 * `W @ x` with weights on the left becomes `x @ W.T`;
 * sums that contain products are accumulated in one order: what never changes, what varies by instance, by step, then what
   depends on a state. So the first part of the sum can leave the loop. Other sums stay as they were written;
-* values that fill a sum between zeros, each a part of it (what flows back to a value that was split), are joined;
+* a sum of `pad`s that tile the last dimension becomes one `concat`: the gradient of a split needs neither zeros nor additions;
 * a part of a weight is a weight;
-* equal nodes become one, numbers are computed, what nothing reads goes.
+* equal nodes become one, operations on numbers are computed, nodes that nothing reads are dropped.
+
+Rules are applied in rounds until a round changes nothing; each makes the graph simpler by its own measure. The order of sums
+and the blocks of weights come last, since they depend on what the rounds have left.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from ..ir.shapes import Dim, Varies
 from ..ir.verify import verify
 from .rewrite import Pass
 
-DEEPEST = 100  # how many nodes a slice is pushed through in one round
+DEEPEST = 100  # nodes that a slice is pushed through in one round: it bounds the recursion, and the next round goes on
 
 
 def simplify(graph: Graph, *, drop_stops: bool = False) -> Graph:
@@ -110,7 +113,7 @@ class _PushSlices(_Share):
             if node.record is ops.slice_ and _last_only(node):
                 options = node.options
                 parts.setdefault(node.args[0].name, []).append((options["start"][-1].size, options["stop"][-1].size))
-        # parts that overlap would be computed twice
+        # elements of parts that overlap would be computed twice
         self.only_sliced = {name for name, ranges in parts.items() if len(ranges) == self.uses[name] and _disjoint(ranges)}
         self.made = {n.value.name: n for n in graph.nodes}
 
@@ -124,7 +127,7 @@ class _PushSlices(_Share):
     def part(
         self, inner: Node, start: Dim, stop: Dim, source: Source | None, name: str = "", depth: int = 0
     ) -> Value | None:  # fmt: skip
-        """A part of what a node computes, computed from parts of its operands; None where that can not be."""
+        """A part of what a node computes, computed from parts of its operands; None where that cannot be."""
         if inner.record is ops.matmul and len(inner.args[1].type.dims) == 2 and inner.args[1].type.varies == Varies.NEVER:
             left, right = (self.new(a) for a in inner.args)
             columns = self.cut(right, start, stop, source)
@@ -171,7 +174,7 @@ class _OrderSums(Pass):
         super().__init__(graph)
         self.made = {n.value.name: n for n in graph.nodes}
         self.place = {v.name: i for i, v in enumerate([p.value for p in graph.ports] + [n.value for n in graph.nodes])}
-        self.moving = state_dependent(graph.nodes, [p.name for p in graph.states])
+        self.dependent = state_dependent(graph.nodes, [p.name for p in graph.states])
         self.depth: dict[str, int] = {}  # products one after another on the way to a value
         for node in graph.nodes:
             before = max((self.depth.get(a.name, 0) for a in node.args), default=0)
@@ -203,12 +206,12 @@ class _OrderSums(Pass):
         return node is not None and node.record is ops.matmul
 
     def rank(self, value: Value) -> tuple[int, int, int, int]:
-        """Constants first, then what is known before the loop, then what depends on a state; products by their operand.
+        """Constants first, then values that are known before the loop, then those that depend on a state; products by operand.
 
-        What waits for other products of this step comes after those that do not: all of these can then be one stage.
+        Addends that wait for another product of the same step come last: the products before them can then be one stage.
         """
         product = self.is_product(value)
-        if value.name not in self.moving:
+        if value.name not in self.dependent:
             place = self.made[value.name].args[0].name if product else value.name
             return int(value.type.varies), 0, int(product), self.place[place]
         depth = self.depth.get(value.name, 0)

@@ -96,20 +96,19 @@ class Assignment:
         return frozenset(found)
 
 
-def assign(program: Program, phase: Mapping[str, Phase], shapes: Mapping[str, tuple[int, ...]]) -> Assignment:
+def assign(program: Program, phase: Mapping[str, Phase]) -> Assignment:
     """Where the values of a program lie.
 
     Args:
         phase: of every port and node (phases.py).
-        shapes: the shape of every declared weight, whole.
     """
     walk = _Walk(program, phase)
     for port in program.ports:
-        walk.port(port, shapes)
+        walk.port(port)
     for node in program.nodes:
         walk.node(node)
     walk.parts()
-    walk.gradients(shapes)
+    walk.gradients()
     results = tuple(walk.result(r) for r in program.results)
     for result in program.results_with("state"):
         walk.new_state(result)
@@ -129,6 +128,7 @@ class _Walk:
 
     def __init__(self, program: Program, phase: Mapping[str, Phase]) -> None:
         self.program, self.phase = program, dict(phase)
+        self.weight_sizes = program.parameter_sizes  # of every declared weight, whole
         self.slots = {p.name: StateSlot(p.name, p.value.type.n_elements, p.initial) for p in program.states}
         self.nodes: list[Node] = []
         self.sources: dict[str, Source] = {}
@@ -153,10 +153,10 @@ class _Walk:
 
     # --- ports
 
-    def port(self, port: Port, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def port(self, port: Port) -> None:
         name, value = port.name, port.value
         if port.role in ("weight", "bias"):
-            buffer, sizes = BufferId("weight", port.parameter), shapes[port.parameter]
+            buffer, sizes = BufferId("weight", port.parameter), self.weight_sizes[port.parameter]
             view = View.whole(buffer, sizes)
             if port.block:
                 start, stop = ([d.size for d in ends] for ends in (port.block.start, port.block.stop))
@@ -275,11 +275,11 @@ class _Walk:
                     self.targets[maker.value.name].append(copy.target)
                     self.joined.add((node.value.name, arg.name))
 
-    def gradients(self, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    def gradients(self) -> None:
         """Parts of a weight's gradient are summed up side by side, as the weight is, if they do not overlap."""
         program = self.program
         read = Counter(a.name for n in self.nodes for a in n.args) + Counter(r.value.name for r in program.results)
-        for name, shape in shapes.items():
+        for name, shape in self.weight_sizes.items():
             parts = [r for r in program.results_with("gradient") if r.name == name]
             alone = all(r.block and read[r.value.name] == 1 and r.value.name in self.made for r in parts)
             summed = alone and all(self.made[r.value.name].op in ("total", "total_product") for r in parts)

@@ -18,25 +18,22 @@ class Planned:
 
     Args:
         program: as it comes from `schedule`.
-        shapes: the shape of every declared weight, whole.
         asked: what the user chose: one of CHOICES, or "automatic".
         machine: whose figures the model takes.
         plans: those that are made already.
     """
 
     def __init__(
-        self, program: Program, shapes: Mapping[str, tuple[int, ...]], asked: str, machine: Machine,
-        plans: Mapping[str, Plan] | None = None,
+        self, program: Program, asked: str, machine: Machine, plans: Mapping[str, Plan] | None = None
     ) -> None:  # fmt: skip
         self.program, self.asked, self.machine = program, asked, machine
-        self._shapes = shapes
         self._plans = dict(plans or {})
         self._chosen: dict[tuple[int, int], str] = {}
 
     def plan(self, choice: str) -> Plan:
         """The plan of a choice."""
         if choice not in self._plans:
-            self._plans[choice] = plan_program(self.program, self._shapes, choice)
+            self._plans[choice] = plan_program(self.program, choice)
         return self._plans[choice]
 
     @cached_property

@@ -83,15 +83,14 @@ CHECKED = False
 SPREAD, GAP = 128, 16
 
 
-def plan_program(program: Program, shapes: Mapping[str, tuple[int, ...]], choice: str = "hoisted") -> Plan:
+def plan_program(program: Program, choice: str = "hoisted") -> Plan:
     """The plan of a program.
 
     Args:
         program: as it comes from `schedule` (before `fuse`, whose joined products are for NumPy).
-        shapes: the shape of every declared weight, whole.
         choice: "separate", "fused" or "hoisted" (phases.CHOICES).
     """
-    assignment = assign(program, phases(program, choice), shapes)
+    assignment = assign(program, phases(program, choice))
     accumulations, absorbed = chains(program, assignment.nodes, assignment.phase)
     nodes = [n for n in assignment.nodes if n.value.name not in absorbed]
     drafts = {

@@ -58,9 +58,9 @@ class Executable(Protocol):
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
-        placed: frozenset[str] = frozenset(),
+        recording: Outcome | None = None,
     ) -> Outcome:  # fmt: skip
-        """As `interpret.run_as_given`."""
+        """As `interpret.run_as_given`; a backward program is handed the run of this backend whose records it reads."""
 
     def rerun(
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
@@ -85,10 +85,10 @@ class Interpreted:
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
-        placed: frozenset[str] = frozenset(),
+        recording: Outcome | None = None,  # noqa: ARG002 - the records of NumPy are rows, and among the values
     ) -> Outcome:  # fmt: skip
         """As `interpret.run_as_given`."""
-        return run_as_given(self.program, timeline, values, weights, reset, placed)
+        return run_as_given(self.program, timeline, values, weights, reset)
 
     def rerun(
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
@@ -101,13 +101,10 @@ class Interpreted:
         raise NotImplementedError
 
 
-def executable(
-    compiled: Compiled, name: str, backend: str, shapes: Mapping[str, tuple[int, ...]], plan: str
-) -> Executable:  # fmt: skip
+def executable(compiled: Compiled, name: str, backend: str, plan: str) -> Executable:
     """One of the PROGRAMS of a step, ready to run.
 
     Args:
-        shapes: the shape of every declared weight.
         plan: one of PLANS; native code only. With "automatic" the cost model chooses, for each call (see plan/cost_model.py).
     """
     if backend != "native":
@@ -118,8 +115,8 @@ def executable(
 
     scheduled = scheduled_program(compiled, name)
     if plan == "automatic":
-        return CheapestProgram(scheduled, shapes)
-    return NativeProgram(plan_program(scheduled, shapes, plan))
+        return CheapestProgram(scheduled)
+    return NativeProgram(plan_program(scheduled, plan))
 
 
 def scheduled_program(compiled: Compiled, name: str) -> Program:
@@ -127,9 +124,7 @@ def scheduled_program(compiled: Compiled, name: str) -> Program:
     return compiled.stages[f"schedule_{name}"]  # type: ignore[no-any-return]
 
 
-def planned(
-    compiled: Compiled, name: str, shapes: Mapping[str, tuple[int, ...]], plan: str, *, measure: bool = False
-) -> Planned:  # fmt: skip
+def planned(compiled: Compiled, name: str, plan: str, *, measure: bool = False) -> Planned:
     """The plans of one of the PROGRAMS and what they cost, for native code.
 
     Args:
@@ -139,5 +134,5 @@ def planned(
         with IMPORTING:
             from ..native.roofline import measured
 
-        return Planned(scheduled_program(compiled, name), shapes, plan, measured())
-    return Planned(scheduled_program(compiled, name), shapes, plan, this_machine())
+        return Planned(scheduled_program(compiled, name), plan, measured())
+    return Planned(scheduled_program(compiled, name), plan, this_machine())

@@ -18,19 +18,16 @@ class Programs:
             dropped, and then nothing is compiled twice.
         backend: one of BACKENDS.
         plan: one of PLANS.
-        shapes: the shape of every declared weight.
     """
 
-    def __init__(
-        self, graphs: Mapping[bool, Graph], backend: str, plan: str, shapes: Mapping[str, tuple[int, ...]]
-    ) -> None:  # fmt: skip
-        self._graphs, self._backend, self._plan, self._shapes = graphs, backend, plan, shapes
+    def __init__(self, graphs: Mapping[bool, Graph], backend: str, plan: str) -> None:
+        self._graphs, self._backend, self._plan = graphs, backend, plan
         self._compiled: dict[bool, Compiled] = {}
         self._executables: dict[tuple[str, bool], Executable] = {}
 
     def with_plan(self, plan: str) -> Programs:
         """The same programs run by another plan: the stages are shared, what runs them is not."""
-        other = Programs(self._graphs, self._backend, plan, self._shapes)
+        other = Programs(self._graphs, self._backend, plan)
         other._compiled = self._compiled
         return other
 
@@ -47,7 +44,7 @@ class Programs:
         if ready is None:
             compiled = self.compiled(training=training)
             key = name, compiled is not self._compiled.get(False)
-            ready = self._executables.get(key) or executable(compiled, name, self._backend, self._shapes, self._plan)
+            ready = self._executables.get(key) or executable(compiled, name, self._backend, self._plan)
             self._executables[key] = ready
         return ready
 
@@ -58,4 +55,4 @@ class Programs:
 
     def planned(self, name: str, *, measure: bool = False) -> Planned:
         """The plans of one of the PROGRAMS outside training, and what they cost; see `backends.planned`."""
-        return planned(self.compiled(), name, self._shapes, self._plan, measure=measure)
+        return planned(self.compiled(), name, self._plan, measure=measure)

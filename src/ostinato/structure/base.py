@@ -76,7 +76,7 @@ class Structure(ABC):
 
     @abstractmethod
     def misfit(self, rows: Parts, columns: Parts) -> str:
-        """Why a matrix can not have this structure; "" if it can."""
+        """Why a matrix cannot have this structure; "" if it can."""
 
     @abstractmethod
     def stored_shape(self, rows: Parts, columns: Parts) -> tuple[int, ...]:
@@ -139,7 +139,7 @@ class Structure(ABC):
 
         Raises:
             DataError: the array has another shape.
-            OptionError: a matrix of these sizes can not have this structure.
+            OptionError: a matrix of these sizes cannot have this structure.
         """
         array = np.asarray(stored)
         try:
@@ -158,7 +158,7 @@ class Structure(ABC):
 
         Raises:
             DataError: the array is no matrix, or has another shape.
-            OptionError: a matrix of these sizes can not have this structure.
+            OptionError: a matrix of these sizes cannot have this structure.
         """
         array = np.asarray(dense)
         if array.ndim != 2:
@@ -216,7 +216,7 @@ class Placement:
         """A placement that is possible.
 
         Raises:
-            OptionError: sizes that are none, or that the structure can not have.
+            OptionError: sizes that are none, or that the structure cannot have.
         """
         parts = []
         for what, given in (("rows", rows), ("columns", columns)):
