@@ -16,7 +16,7 @@ def draw(folder, rows):
     for grid, found in by_grid(rows).items():
         compared = [row for row in found if row.ratio is not None]
         if compared and grid not in ("compile", "threads"):
-            figure = _figure(TITLES[grid], compared)
+            figure = figure_of(TITLES[grid], compared)
             for kind in ("png", "svg"):
                 path = Path(folder) / f"{grid.replace(' ', '_')}.{kind}"
                 figure.savefig(path, dpi=150, bbox_inches="tight")
@@ -24,7 +24,7 @@ def draw(folder, rows):
     return paths, ""
 
 
-def _figure(title, rows):
+def figure_of(title, rows):
     """A panel for each cell; neurons from left to right, a line for each number of instances."""
     from matplotlib.figure import Figure
 

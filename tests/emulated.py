@@ -67,7 +67,7 @@ class Emulated:
     """In place of `jit.Code`: an object file, and functions that run in the emulator."""
 
     current = None  # the program that runs, where the code does not belong to one alone
-    placed = frozenset()  # its buffers that lie in the user's order in this run, as the recording run says
+    placed = frozenset()  # its buffers that lie in the user's order in this run, as `NativeProgram.run` is told
     folder = None
     count = 0
 
@@ -143,9 +143,9 @@ def on_arm(tmp_path, monkeypatch):
         Emulated.current = native
         return prepared(native, weights)
 
-    def running(native, timeline, values, weights, reset=None, recording=None):
-        Emulated.current, Emulated.placed = native, {native.plan.ports[name] for name in getattr(recording, "placed", ())}
-        return run(native, timeline, values, weights, reset, recording)
+    def running(native, timeline, values, weights, reset=None, placed=frozenset()):
+        Emulated.current, Emulated.placed = native, {native.plan.ports[name] for name in placed}
+        return run(native, timeline, values, weights, reset, placed)
 
     monkeypatch.setattr(Emulated, "folder", tmp_path)
     monkeypatch.setattr(code, "load", Emulated)

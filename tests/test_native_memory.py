@@ -64,7 +64,7 @@ def run_beside_protected_pages(place, n, behind):
     expected = [everything(layer, case, inputs, more) for layer in layers]
     run, n_arrays = NativeProgram.run, 0
 
-    def guarded_run(self, timeline, values, weights, reset=None, recording=None):
+    def guarded_run(self, timeline, values, weights, reset=None, placed=frozenset()):
         nonlocal n_arrays
         n_arrays += len(values)
         for name in ("counts", "offsets", "order", "sorted_lengths"):
@@ -72,7 +72,7 @@ def run_beside_protected_pages(place, n, behind):
         for name in ("addresses", "sorted_addresses"):
             timeline.__dict__.pop(name, None)
         reset = None if reset is None else beside(reset.view(np.uint8), behind=behind)
-        return run(self, timeline, {k: beside(v, behind=behind) for k, v in values.items()}, weights, reset, recording)
+        return run(self, timeline, {k: beside(v, behind=behind) for k, v in values.items()}, weights, reset, placed)
 
     def guarded_block(n_bytes):
         return region(-(-n_bytes // 64) * 64, behind=behind), 0

@@ -28,6 +28,8 @@ class Outcome:
     outputs: dict[str, Array] = field(default_factory=dict)  # (n_rows, ...)
     states: dict[str, Array] = field(default_factory=dict)  # (n_instances, ...)
     records: dict[str, Array] = field(default_factory=dict)  # (n_rows, ...), (n_instances, ...) or (1, ...)
+    placed: frozenset[str] = frozenset()  # those records that lie as the user's arrays do (native code)
+    lease: object = None  # what the records live in (native code); they are read only while this is held
     gradients: list[Array] = field(default_factory=list)  # in the order of the program's gradient results
 
 
@@ -76,12 +78,14 @@ def run_as_given(
     values: Mapping[str, Array],
     weights: Mapping[str, Array],
     reset: Array | None = None,
+    placed: frozenset[str] = frozenset(),
 ) -> Outcome:
     """Run a program on arrays as a user has them: (*leading, ...) for what varies by step, instances in the user's order.
 
-    Values that one program hands to another, masks and records, are rows. Every output, state and gradient is an array that
-    nobody else holds.
+    What one program hands to another, masks and what is recorded, is rows; but for the records that `placed` names. Every
+    output, state and gradient is an array that nobody else holds.
     """
+    assert not placed, "the interpreter records rows"
     inside = {p.name: values[p.name] for p in program.ports if p.role not in ("weight", "bias")}
     for port in program.with_role("input", "adjoint"):
         inside[port.name] = timeline.pack(inside[port.name])

@@ -52,10 +52,10 @@ class AutomaticProgram:
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
-        recording: Outcome | None = None,
+        placed: frozenset[str] = frozenset(),
     ) -> Outcome:  # fmt: skip
         """As `interpret.run_as_given`."""
-        return self.native(self.choice(timeline)).run(timeline, values, weights, reset, recording)
+        return self.native(self.choice(timeline)).run(timeline, values, weights, reset, placed)
 
     def rerun(
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -37,19 +36,6 @@ from .threads import WORKERS
 
 # the address of the C function by which a thread that waits lets others run
 GIVE_WAY = ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0 if os.name == "posix" else 0
-
-
-@dataclass
-class NativeOutcome(Outcome):
-    """What a run of native code gave.
-
-    Attributes:
-        placed: the records that lie in the order of the user's arrays, not as rows.
-        lease: the memory of the records; they may be read only while this is held.
-    """
-
-    placed: frozenset[str] = frozenset()
-    lease: object = None
 
 
 class NativeProgram:
@@ -114,10 +100,9 @@ class NativeProgram:
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
-        recording: Outcome | None = None,
-    ) -> NativeOutcome:  # fmt: skip
-        """Run the program; arguments and result as in `interpret.run_as_given`, and the run whose records it reads."""
-        placed = recording.placed if isinstance(recording, NativeOutcome) else frozenset()
+        placed: frozenset[str] = frozenset(),
+    ) -> Outcome:  # fmt: skip
+        """Run the program; arguments and result as in `interpret.run_as_given`."""
         ready, layout = self.prepared(weights), self.layout
         context = layout.context.from_buffer_copy(ready.context)
         n_rows, n_instances = timeline.n_rows, timeline.n_instances
@@ -223,9 +208,9 @@ class NativeProgram:
             self._last = sizes, memory  # one assignment: other threads may be here too
         return memory
 
-    def _outcome(self, arrays: Mapping[BufferId, Array], timeline: Timeline, placed: frozenset[str]) -> NativeOutcome:
+    def _outcome(self, arrays: Mapping[BufferId, Array], timeline: Timeline, placed: frozenset[str]) -> Outcome:
         """What goes out. Nobody else holds the arrays of outputs, states and gradients."""
-        outcome, layout = NativeOutcome(), self.layout
+        outcome, layout = Outcome(), self.layout
         taken = set(layout.saved)
         for result in layout.results:
             name, array = result.buffer, arrays[result.buffer]

@@ -58,9 +58,9 @@ class Executable(Protocol):
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
-        recording: Outcome | None = None,
+        placed: frozenset[str] = frozenset(),
     ) -> Outcome:  # fmt: skip
-        """As `interpret.run_as_given`; a backward program is handed the run of this backend whose records it reads."""
+        """As `interpret.run_as_given`."""
 
     def rerun(
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],
@@ -85,10 +85,10 @@ class Interpreted:
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
-        recording: Outcome | None = None,  # noqa: ARG002 - the records of NumPy are rows, and among the values
+        placed: frozenset[str] = frozenset(),
     ) -> Outcome:  # fmt: skip
         """As `interpret.run_as_given`."""
-        return run_as_given(self.program, timeline, values, weights, reset)
+        return run_as_given(self.program, timeline, values, weights, reset, placed)
 
     def rerun(
         self, timeline: Timeline, leading: tuple[int, ...], names: Sequence[str], weights: Mapping[str, Array],

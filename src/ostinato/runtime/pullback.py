@@ -172,7 +172,7 @@ class Pullback:
         else:
             given = self._final_states(state)
             values |= {name: given[of] for name, of in routes.states}
-        outcome = self._backward.run(call.timeline, values, self._weights, call.reset, self._outcome)
+        outcome = self._backward.run(call.timeline, values, self._weights, call.reset, self._outcome.placed)
         return self._gathered(outcome)
 
     def _final_states(self, given: Any) -> dict[str, Array]:
