@@ -12,6 +12,7 @@ native/samples.py fills tables in and runs them.
 
 from __future__ import annotations
 
+from ..ir import ops
 from . import llvm_text as llvm
 from .array_objects import DATA_WORD, HEADER, STRIDES_WORD
 from .kernel import FLOATS, I8, I64, PTR, TABLE, Lanes, Writer, i64
@@ -128,7 +129,7 @@ class _Scaled(Writer):
         value = b.fdiv(b.fsub(value, mean), deviation)
         rounded = value if self.wanted is F64 else b.fptrunc(value, llvm.vector(self.wanted, n))
         self.store(rounded, b.gep(wanted, [feature], source_etype=self.wanted), self.wanted, 1, many)
-        size = emit(b, "abs", rounded if self.wanted is F64 else b.fpext(rounded, wide), fma=self.target.fma)
+        size = emit(b, ops.abs_.name, rounded if self.wanted is F64 else b.fpext(rounded, wide), fma=self.target.fma)
         fits = b.fcmp_ordered("<=", size, self.splat(self.limit, n))  # as NaN does not
         wrong = b.zext(b.not_(fits), llvm.vector(I64, n))
         b.store(b.or_(b.load(self.wrong[n], typ=llvm.vector(I64, n)), wrong), self.wrong[n])
