@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ..ir import ops
@@ -10,7 +11,8 @@ from ..ir.shapes import Varies
 from . import words
 from .alternatives import STEPS, Plan, seconds_text, stages_of
 from .cost import Counts, counts, loop_weight_bytes, step_nodes, value_bytes
-from .document import Bars, Block, Picture, Sentence, Table
+from .document import Bars, Block, Formulas, Picture, Sentence, Table
+from .equations import Notation, is_generated
 from .plan_tables import plan_blocks
 from .subject import Subject
 from .words import plural
@@ -52,9 +54,19 @@ def runs_section(subject: Subject) -> Iterator[Block]:
 
 def native_section(subject: Subject) -> Iterator[Block]:
     """How native code runs both programs: stages, tiles, packed weights; and what the plans cost by the model."""
+    shown: list[Block] = []
     for name, planned in subject.planned.items():
-        yield Sentence(f"The {name} program, {planned.program.name}.")
-        yield from plan_blocks(planned, STEPS, 1, {})
+        shown += [Sentence(f"The {name} program, {planned.program.name}."), *plan_blocks(planned, STEPS, 1, {})]
+    yield from shown
+    cells = " ".join(text for block in shown if isinstance(block, Table) for row in block.rows for text in row)
+    unnamed = [n for n in subject.notation.made if is_generated(n) and re.search(rf"\b(d_)?{n}\b", cells)]
+    if unnamed:
+        yield Sentence(
+            "These values have no name in the cell; one that is given there is used here (d_ stands before adjoints):"
+        )
+        notation = Notation(subject.graph, subject.named, subject.graph.meanings)
+        notation.lines |= set(unnamed)  # each by those before it
+        yield Formulas(tuple((n, notation.right(n)) for n in unnamed))
 
 
 def _placed_row(placed: words.Placed, program: Program) -> tuple[str, str]:

@@ -13,6 +13,7 @@ from ..ir.timeline import Timeline
 from ..plan.candidates import Planned
 from ..plan.machine import Machine, cache_folder, this_machine
 from .bound_call import BoundCall
+from .frame import Frame
 from .program import NativeProgram
 from .roofline import measured
 from .stepper import Stepper
@@ -45,6 +46,10 @@ class AutomaticProgram:
 
     def _for(self, timeline: Timeline) -> NativeProgram:
         return self.native(self.planned.choice(timeline.n_steps, timeline.n_rows))
+
+    def frame(self, timeline: Timeline, placed: frozenset[str] = frozenset()) -> Frame | None:
+        """For calls by addresses, with the plan that fits this number of steps and instances."""
+        return Frame.of(self._for(timeline), timeline, placed)
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,
