@@ -14,7 +14,7 @@ import numpy as np
 from .. import files
 from ..calls import answering
 from ..checks import check_whole, is_truth
-from ..compiler import Compiled
+from ..compiler import PROGRAMS, Compiled
 from ..errors import DataError, FileError, OptionError, known_names, lay_out
 from ..explain import Explanation, explain
 from ..explain.alternatives import measured_times
@@ -28,7 +28,7 @@ from ..passes.simplify import simplify
 from ..plan.phases import CHOICES
 from ..process.pickling import carried, received, text_of
 from ..runtime.arguments import Call, Sequences
-from ..runtime.backends import BACKENDS, PLANS, PROGRAMS, Executable, chosen
+from ..runtime.backends import BACKENDS, PLANS, Executable, chosen
 from ..runtime.beginning import NOT_GIVEN, Beginning, NotGiven
 from ..runtime.masks import draw_masks, generator_of
 from ..runtime.programs import Programs
