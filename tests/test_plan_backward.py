@@ -156,3 +156,19 @@ def test_blocks_of_rows_change_nothing(monkeypatch, made, n_steps):
             assert np.allclose(first[name], array, rtol=2e-4, atol=2e-4 * np.abs(array).max()), name
             others = [r for i, r in enumerate(results) if i % len(layers)]
             assert all(np.array_equal(first[name], other[name]) for other in others), name
+
+
+def test_weights_in_the_layout_of_pytorch_have_gradients_where_they_lie():
+    """`x @ W.T`, gates by split: nothing is joined or turned around at the end, each part goes into its rows of the weight."""
+
+    @cell
+    def gated(x=Input("n"), h=State("n"), W=Weight("2*n", "n"), U=Weight("2*n", "n")):
+        z, u = split(x @ W.T + h @ U.T, 2)
+        return sigmoid(z) * h + tanh(u)
+
+    backward = Layer(gated, n=4).compiled().stages["schedule_backward"]
+    assert not [n for n in backward.nodes if n.op in ("concat", "pad")]
+    turned = [n for n in backward.after if n.op == "transpose"]
+    assert turned == []
+    blocks = [str(r.block) for r in backward.results_with("gradient") if r.name == "W"]
+    assert blocks == ["W[0:n, 0:n]", "W[n:2*n, 0:n]"]

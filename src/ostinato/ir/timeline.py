@@ -24,7 +24,7 @@ class Timeline:
 
     Attributes:
         n_steps, n_instances: the sizes of the padded arrays.
-        leading: the two of them in the order of the user's axes.
+        leading: the two of them in the order of the user's axes; of arrays that are rows the number of rows.
         n_rows: the number of valid pairs.
         counts: how many instances run at each step, never growing.
         offsets: where the rows of each step begin.
@@ -36,7 +36,7 @@ class Timeline:
         self, n_steps: int, n_instances: int, lengths: Array | None = None, *, reverse: bool = False, batch_first: bool = False
     ) -> None:  # fmt: skip
         self.n_steps, self.n_instances, self.reverse, self.batch_first = n_steps, n_instances, reverse, batch_first
-        self.leading = (n_instances, n_steps) if batch_first else (n_steps, n_instances)
+        self.leading: tuple[int, ...] = (n_instances, n_steps) if batch_first else (n_steps, n_instances)
         self._lengths = lengths
         turned = batch_first and n_steps > 1 and n_instances > 1
         self.plain = lengths is None and not turned and not (reverse and n_steps > 1)
@@ -50,6 +50,25 @@ class Timeline:
         self.offsets = np.zeros(n_steps + 1, np.int64)
         np.cumsum(self.counts, out=self.offsets[1:])
         self.n_rows = int(self.offsets[-1])
+
+    @classmethod
+    def of_rows(cls, counts: Array) -> Timeline:
+        """For arrays that are rows already, those of each step behind each other, as in a PackedSequence of PyTorch.
+
+        Args:
+            counts: (n_steps,) how many instances run at each step, never growing.
+        """
+        n_steps, n_instances = len(counts), int(counts[0])
+        lengths = (counts[:, None] > np.arange(n_instances)).sum(axis=0)
+        found = cls(n_steps, n_instances, lengths)
+        found.leading, found.plain = (found.n_rows,), True
+        return found
+
+    @cached_property
+    def key(self) -> tuple[Any, ...]:
+        """The same for timelines that are alike."""
+        lengths = None if self._lengths is None else self._lengths.tobytes()
+        return self.leading, self.n_steps, self.reverse, lengths
 
     @cached_property
     def sorted_lengths(self) -> Array:
@@ -93,6 +112,8 @@ class Timeline:
 
     def pack(self, array: Array) -> Array:
         """(*leading, ...) -> (n_rows, ...)."""
+        if len(self.leading) == 1:
+            return array
         flat = array.reshape(self.n_steps * self.n_instances, *array.shape[2:])
         return flat if self.plain else flat[self.places]
 

@@ -20,6 +20,7 @@ from ..plan.phases import Phase
 from ..plan.planner import plan_program
 from ..plan.stages import Product
 from .bound_call import BoundCall
+from .frame import Frame
 from .program import NativeProgram
 from .stepper import Stepper
 
@@ -49,6 +50,10 @@ class AutomaticProgram:
             plan = self._plans.get(choice) or plan_program(self.program, choice)
             self._ready[choice] = NativeProgram(plan)
         return self._ready[choice]
+
+    def frame(self, timeline: Timeline, placed: frozenset[str] = frozenset()) -> Frame | None:
+        """For calls by addresses, with the plan that fits this number of steps and instances."""
+        return Frame.of(self.native(self.choice(timeline)), timeline, placed)
 
     def run(
         self, timeline: Timeline, values: Mapping[str, Array], weights: Mapping[str, Array], reset: Array | None = None,

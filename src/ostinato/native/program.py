@@ -107,7 +107,7 @@ class NativeProgram:
         context = layout.context.from_buffer_copy(ready.context)
         n_rows, n_instances = timeline.n_rows, timeline.n_instances
         context[: Field.OFFSETS + 1] = [timeline.n_steps, n_instances, n_rows, *timeline.addresses]
-        function = self.functions.run if timeline.plain else self._run_placed(context, timeline, placed)
+        function = self.functions.run if timeline.plain else self.placed(context, timeline, placed)
         marks = None if reset is None else np.ascontiguousarray(reset, np.uint8)
         if marks is not None:
             context[Field.RESET] = address(marks)
@@ -124,22 +124,30 @@ class NativeProgram:
         pooled = PooledBuffer(self._free, self._again(self._free, memory.saved_bytes, timeline)) if memory.saved else None
         if pooled is not None:
             _put(memory.saved, pooled.memory, arrays, context)
-        arena = self._again(self._arenas, memory.internal, timeline)
+        arena = self.borrow(memory.internal, timeline)
         context[Field.ARENA] = address(arena[0]) + arena[1]
-        self._call(function, context, timeline)
-        if memory.internal <= KEPT:
-            self._arenas[:] = [arena]
+        self.call(function, context, timeline)
+        self.give_back(arena, memory.internal)
         outcome = self._outcome(arrays, timeline, placed)
         outcome.lease = pooled
         return outcome
 
-    def _run_placed(self, context: Any, timeline: Timeline, placed: frozenset[str]) -> Any:
+    def placed(self, context: Any, timeline: Timeline, placed: frozenset[str]) -> Any:
         """The variant that addresses rows through an index table; compiled on first use."""
         if placed not in self._placed:
             code = code_of(self.plan, self.target, self.layout.users | {self.plan.ports[name] for name in placed})
             self._placed[placed] = code, FUNCTION(code.address("ostinato_run"))
         context[Field.STEP_STRIDE : Field.LENGTHS + 1] = [*timeline.strides, timeline.reverse, *timeline.sorted_addresses]
         return self._placed[placed][1]
+
+    def borrow(self, n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
+        """Memory for the internal buffers of a call."""
+        return self._again(self._arenas, n_bytes, timeline)
+
+    def give_back(self, arena: tuple[Array, int], n_bytes: int) -> None:
+        """What was borrowed, for the next call."""
+        if n_bytes <= KEPT:
+            self._arenas[:] = [arena]
 
     def _again(self, free: list[tuple[Array, int]], n_bytes: int, timeline: Timeline) -> tuple[Array, int]:
         """A buffer of the free list if it is large enough, else new memory.
@@ -160,7 +168,7 @@ class NativeProgram:
             headline = f"{self.program.name}: {size}, which this machine does not give"
             raise DataError(lay_out(headline, hint="run fewer instances or steps at a time, and carry the state on")) from None
 
-    def _call(self, function: Any, context: Any, timeline: Timeline) -> None:
+    def call(self, function: Any, context: Any, timeline: Timeline) -> None:
         """On one thread, or on several where there is work enough."""
         context[Field.THREADS] = context[Field.PARTS] = 1
         shares = self.work.threads(timeline, WORKERS.count)

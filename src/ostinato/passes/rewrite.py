@@ -21,7 +21,7 @@ from ..ir.analysis import live, users
 from ..ir.dtypes import DTYPES
 from ..ir.graph import Graph, Node, Value, result_type
 from ..ir.op import Op
-from ..ir.shapes import Dim, Reason, Type
+from ..ir.shapes import Dim, Reason, Type, Varies
 
 
 class Builder:
@@ -149,7 +149,8 @@ class Builder:
             return args[0]  # type: ignore[no-any-return]
         inner = self._inner(args[0], ops.transpose)
         if inner is None:
-            return None
+            product = self._inner(args[0], ops.total_product)  # (XᵀD)ᵀ is DᵀX
+            return self.emit(ops.total_product, product.args[::-1], source=source) if product and len(axes) == 2 else None
         order = tuple(inner.options["axes"][axis] for axis in axes)
         return self.emit(ops.transpose, inner.args, {"axes": order}, source=source)
 
@@ -190,6 +191,14 @@ class Builder:
                 "step": step,
             }
             return self.emit(ops.slice_, inner.args, moved, source=source)
+        turned = self._inner(value, ops.transpose)
+        if turned is not None and value.type.varies == Varies.NEVER:  # of a weight: a part of it is a port of its own
+            axes = turned.options["axes"]
+            moved = {"start": [*start], "stop": [*stop], "step": step}
+            for here, there in enumerate(axes):
+                moved["start"][there], moved["stop"][there] = start[here], stop[here]
+            part = self.emit(ops.slice_, turned.args, {key: tuple(ends) for key, ends in moved.items()}, source=source)
+            return self.emit(ops.transpose, (part,), {"axes": axes}, source=source)
         joined = self._inner(value, ops.concat)
         return self._slice_of_concat(joined, start, stop, source) if joined is not None else None
 

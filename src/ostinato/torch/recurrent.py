@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,7 @@ from ..process.pickling import carried, received
 from ..runtime.arguments import whole_lengths
 from .library import traced
 from .refusals import TensorError, refuse_script
-from .sequence import Call, drawn, full_timeline, sequence
+from .sequence import NO_MASKS, Call, drawn, full_timeline, sequence
 from .steps import DTYPES, SEPARATOR, Followed, in_dtype, steps_of, steps_of_text, supported
 
 
@@ -137,9 +136,9 @@ class Recurrent(nn.Module):
             counts = whole_lengths(np.asarray(torch.as_tensor(lengths).cpu()), n_steps, n_instances, self.cell_name)
             timeline = Timeline(n_steps, n_instances, counts, reverse=self.reverse, batch_first=self.batch_first)
         followed = self.__dict__.setdefault("_followed", {}).setdefault(dtype, Followed())
-        call = Call(steps, timeline, reset, {}, self.training, followed, self.__dict__.get("_frozen", False))
+        call = Call(steps, timeline, reset, NO_MASKS, self.training, followed, self.__dict__.get("_frozen", False))
         if self.training and steps.drops:
-            call = replace(call, masks=drawn(call, x))
+            call = call._replace(masks=drawn(call, x))
         return sequence(call, tensors)
 
     @property
@@ -223,7 +222,7 @@ class Recurrent(nn.Module):
             raise TensorError(
                 lay_out(f"{self.cell_name}: `reset` has no meaning in a reverse module, which runs from the last step")
             )
-        return marks
+        return marks.contiguous()
 
     def __prepare_scriptable__(self) -> Any:
         """What TorchScript asks first."""

@@ -6,6 +6,7 @@ nn.LSTM; `isinstance(module, nn.LSTM)` is False therefore.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import torch
@@ -13,9 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - as everybody calls it
 from torch.nn.utils.rnn import PackedSequence
 
+from ..ir.timeline import Timeline
 from .cells import cell_for
 from .library import traced
-from .packed import pack, timeline_of, unpack
+from .packed import turned_rows
 from .refusals import refuse, refuse_script, theirs
 from .sequence import Call, full_timeline, sequence
 from .steps import DTYPES, Followed, Steps, steps_of, supported
@@ -45,7 +47,7 @@ class Recurrence(nn.RNNBase):
         weights = [getattr(self, name) for name in self._flat_weights_names]
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
-        if not self._fits(x, hx, weights, int(input.batch_sizes[0]) if packed else None) or x.device.type != "cpu":
+        if not self._fits(x, hx, weights, int(input.batch_sizes[0]) if packed else None) or not x.is_cpu:
             with theirs():  # its words for what is wrong; and on other devices its own kernels
                 return self.theirs.forward(self, input, hx)
         if packed:
@@ -92,8 +94,13 @@ class Recurrence(nn.RNNBase):
             x = outputs[0] if n_directions == 1 else torch.cat(outputs, -1)
             if self.dropout and self.training and layer < self.num_layers - 1:
                 x = self._dropped(x)
-        ends = [torch.stack(column).to(given) for column in zip(*final, strict=True)]
-        return x.to(given), tuple(ends) if len(ends) > 1 else ends[0]
+        if len(final) == 1:
+            ends = [h.unsqueeze(0) for h in final[0]]
+        else:
+            ends = [torch.stack(column) for column in zip(*final, strict=True)]
+        if given != computed:
+            x, ends = x.to(given), [h.to(given) for h in ends]
+        return x, tuple(ends) if len(ends) > 1 else ends[0]
 
     def _zeros(self, x: Tensor, batch_sizes: Tensor | None) -> list[Tensor]:
         """The states before the first step."""
@@ -119,10 +126,11 @@ class Recurrence(nn.RNNBase):
             timeline = full_timeline(n_steps, n_instances, reverse, self.batch_first)
             outputs, end = sequence(Call(steps, timeline, followed=followed, stay=stay), (x, *begin, *weights))
             return outputs[0], end
-        timeline = timeline_of(batch_sizes, reverse=reverse)
-        call = Call(steps, timeline, followed=followed, stay=stay)
-        outputs, end = sequence(call, (unpack(x, timeline), *begin, *weights))
-        return pack(outputs[0], timeline), end
+        timeline = Timeline.of_rows(batch_sizes.numpy())
+        turned = torch.from_numpy(turned_rows(timeline)) if reverse else None
+        given = x if turned is None else x.index_select(0, turned)
+        (y,), end = sequence(Call(steps, timeline, followed=followed, stay=stay), (given, *begin, *weights))
+        return y if turned is None else y.index_select(0, turned), end
 
     def _dropped(self, x: Tensor) -> Tensor:
         """Dropout with the masks that torch.nn draws: it has steps first, whatever the user has."""
@@ -145,8 +153,8 @@ class Recurrence(nn.RNNBase):
         packed = n_packed is not None
         if x.dim() not in ((2,) if packed else (2, 3)) or x.shape[-1] != self.input_size or not x.is_floating_point():
             return False
-        casting = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
-        if not casting and any(w.dtype != x.dtype or w.device != x.device for w in weights):
+        casting = x.is_cpu and torch.is_autocast_enabled("cpu")
+        if not casting and any(w.dtype is not x.dtype or w.is_cpu is not x.is_cpu for w in weights):
             return False
         single, first = x.dim() == 2, self.batch_first
         n_steps = x.shape[0] if packed or single or not first else x.shape[1]
@@ -187,6 +195,7 @@ def _followed(module: nn.Module, *key: Any) -> Followed:
     return kept[key]
 
 
+@lru_cache(maxsize=256)
 def programs(mode: str, bias: bool, n_inputs: int, n_neurons: int, n_projected: int, dtype: str) -> Steps:
     """The programs of one layer of one direction."""
     cell, options = cell_for(mode, bias=bias, projected=n_projected > 0)

@@ -7,26 +7,31 @@ once more where they are asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
 from ..native.threads import set_threads
 from . import definition
+from .frames import pass_of
 from .steps import Followed, Steps
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-@dataclass(frozen=True)
-class Call:
+NO_MASKS: Mapping[str, Tensor] = MappingProxyType({})
+PLAIN = (Tensor, torch.nn.Parameter)
+
+
+class Call(NamedTuple):
     """What a sequence is run with besides tensors that may have gradients.
 
     Attributes:
@@ -39,9 +44,9 @@ class Call:
     steps: Steps
     timeline: Timeline
     reset: Tensor | None = None
-    masks: dict[str, Tensor] = field(default_factory=dict)
+    masks: Mapping[str, Tensor] = NO_MASKS
     training: bool = False
-    followed: Followed = field(default_factory=Followed)
+    followed: Followed | None = None
     stay: bool = False
 
     def split(self, tensors: Sequence[Any]) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
@@ -64,6 +69,8 @@ def sequence(call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], list[
         return by_definition(call, tensors)
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         results = _Sequence.apply(call, *tensors)
+    elif (bound := pass_of(call.steps, call.timeline, recording=False, training=call.training)) is not None:
+        results = bound.run(_weights(call, tensors), _rows(call, tensors), _reset(call))[0]
     else:
         results = forward(call, "forward", tensors)[0]
     n = len(call.steps.outputs)
@@ -106,16 +113,31 @@ def native_can(steps: Steps, tensors: Sequence[Tensor]) -> bool:
         return False
     dtype = steps.dtype
     for t in tensors:
-        if t.dtype is not dtype or t.device.type != "cpu" or t.layout is not torch.strided or t._is_zerotensor():  # noqa: SLF001
+        if type(t) not in PLAIN or t.dtype is not dtype or not t.is_cpu or t.layout is not torch.strided:
             return False
-        if type(t) is not Tensor and type(t) is not torch.nn.Parameter:
-            return False
-        if torch.autograd.forward_ad.unpack_dual(t).tangent is not None:
-            return False
-    return True
+    # inside of a level of forward mode: whether one of them has a tangent
+    return forward_ad._current_level < 0 or all(forward_ad.unpack_dual(t).tangent is None for t in tensors)  # noqa: SLF001
 
 
 # --- native code -------------------------------------------------------------------------------------------------------------
+
+
+def _weights(call: Call, tensors: Sequence[Tensor]) -> Mapping[str, Array]:
+    """The copies that native code reads, as many threads as PyTorch has."""
+    _follow_threads()
+    followed = call.followed or Followed()
+    return followed.current(call.steps.weights, call.split(tensors)[2], stay=call.stay)
+
+
+def _rows(call: Call, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Inputs, contexts and states, each with its elements row by row."""
+    given, states, _ = call.split(tensors)
+    return [t if t.is_contiguous() else t.contiguous() for t in (*given, *states)]
+
+
+def _reset(call: Call) -> int:
+    """The address of the marks; the call holds them."""
+    return 0 if call.reset is None else call.reset.data_ptr()
 
 
 def _array(tensor: Tensor) -> Array:
@@ -150,8 +172,7 @@ def _follow_threads() -> None:
 def forward(call: Call, program: str, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Any, Any]:
     """By native code: outputs and final states; what was recorded; the weights that it was computed with."""
     steps = call.steps
-    _follow_threads()
-    weights = call.followed.current(steps.weights, call.split(tensors)[2], stay=call.stay)
+    weights = _weights(call, tensors)
     reset = None if call.reset is None else call.reset.numpy()
     ready = steps.executable(program, training=call.training)
     outcome = ready.run(call.timeline, _values(call, tensors), weights, reset)
@@ -178,7 +199,7 @@ def backward(call: Call, tensors: Sequence[Tensor], adjoints: Sequence[Tensor], 
     routes = steps.routes(training=training)
     values |= {name: of["output", output] for name, output in routes.adjoints}
     values |= {name: of["state", state] for name, state in routes.states}
-    weights = call.followed.current(steps.weights, call.split(tensors)[2], stay=call.stay)
+    weights = _weights(call, tensors)
     reset = None if call.reset is None else call.reset.numpy()
     outcome = steps.executable("backward", training=training).run(timeline, values, weights, reset, placed)
     found: list[Array | None] = [routes.of_input(name, outcome.gradients, timeline) for name in steps.inputs]
@@ -204,23 +225,36 @@ class _Sequence(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: Call, *tensors: Tensor) -> Any:
-        results, outcome, _ = forward(call, "recording", tensors)
-        ctx.call, ctx.shapes = call, [r.shape for r in results]
+        bound = pass_of(call.steps, call.timeline, recording=True, training=call.training)
+        ctx.call, ctx.bound, kept = call, bound, []
+        if bound is not None:
+            results, saved = bound.run(_weights(call, tensors), _rows(call, tensors), _reset(call))
+            kept = [results[i] for i in bound.kept]
+        else:
+            results, outcome, _ = forward(call, "recording", tensors)
+            arena = call.steps.arena(training=call.training)
+            saved = arena.put(outcome.records, call.timeline.n_steps, call.timeline.n_instances)
+        ctx.shapes = [r.shape for r in results]
         ctx.set_materialize_grads(False)
-        arena = call.steps.arena(training=call.training)
-        ctx.save_for_backward(*tensors, arena.put(outcome.records, call.timeline.n_steps, call.timeline.n_instances))
+        ctx.save_for_backward(*tensors, saved, *kept)
         return tuple(results)
 
     @staticmethod
     def backward(ctx: Any, *adjoints: Tensor | None) -> Any:
-        call, wanted = ctx.call, ctx.needs_input_grad[1:]
-        *tensors, arena = ctx.saved_tensors
+        call, bound, wanted = ctx.call, ctx.bound, ctx.needs_input_grad[1:]
+        n, everything = len(wanted), ctx.saved_tensors
+        tensors, saved, kept = everything[:n], everything[n], everything[n + 1 :]
         if torch.is_grad_enabled():
             return None, *_again(call, tensors, adjoints, wanted)
         like = tensors[0]
-        given = [like.new_zeros(s) if d is None else d for s, d in zip(ctx.shapes, adjoints, strict=True)]
-        found = backward(call, tensors, given, arena)
-        return None, *(g if w else None for g, w in zip(found, wanted, strict=True))
+        given = [like.new_zeros(s) if d is None else d.contiguous() for s, d in zip(ctx.shapes, adjoints, strict=True)]
+        found: Sequence[Tensor | None]
+        if bound is not None:
+            found = bound.back(_weights(call, tensors), _rows(call, tensors), given, saved, kept, _reset(call))
+        else:
+            found = backward(call, tensors, given, saved)
+        grads = [torch.zeros_like(t) if g is None else g for g, t in zip(found, tensors, strict=True)]
+        return None, *(g if w else None for g, w in zip(grads, wanted, strict=True))
 
 
 def _again(
@@ -253,6 +287,8 @@ def by_definition(call: Call, tensors: Sequence[Tensor]) -> tuple[list[Tensor], 
     n_inputs = len(steps.inputs)
 
     def packed(x: Tensor) -> Tensor:
+        if len(timeline.leading) == 1:  # those of a PackedSequence are rows already
+            return x
         flat = x.reshape(timeline.n_steps * timeline.n_instances, *x.shape[2:])
         return flat if place is None else flat[place]
 
