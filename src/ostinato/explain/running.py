@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from ..ir import ops
@@ -9,7 +10,8 @@ from ..ir.graph import Program
 from . import words
 from .alternatives import Plan, seconds_text, stages_of
 from .cost import Counts, value_bytes
-from .document import Bars, Block, Picture, Sentence, Table
+from .document import Bars, Block, Formulas, Picture, Sentence, Table
+from .equations import Notation, is_generated
 from .plan_tables import plan_blocks
 from .subject import Subject
 from .words import plural
@@ -51,9 +53,20 @@ def runs_section(subject: Subject) -> Iterator[Block]:
 
 def native_section(subject: Subject) -> Iterator[Block]:
     """How native code runs both programs: stages, tiles, packed weights; and what the plans cost by the model."""
+    shown: list[Block] = []
+    call = subject.runs.n_steps, subject.runs.n_instances
     for name, planned in subject.planned.items():
-        yield Sentence(f"The {name} program, {planned.program.name}.")
-        yield from plan_blocks(planned, subject.runs.n_steps, subject.runs.n_instances, {})
+        shown += [Sentence(f"The {name} program, {planned.program.name}."), *plan_blocks(planned, *call, {})]
+    yield from shown
+    cells = " ".join(text for block in shown if isinstance(block, Table) for row in block.rows for text in row)
+    unnamed = [n for n in subject.notation.made if is_generated(n) and re.search(rf"\b(d_)?{n}\b", cells)]
+    if unnamed:
+        yield Sentence(
+            "These values have no name in the cell; one that is given there is used here (d_ stands before adjoints):"
+        )
+        notation = Notation(subject.graph, subject.named, subject.graph.meanings)
+        notation.lines |= set(unnamed)  # each by those before it
+        yield Formulas(tuple((n, notation.right(n)) for n in unnamed))
 
 
 def _placed_row(placed: words.Placed, program: Program) -> tuple[str, str]:
