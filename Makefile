@@ -2,12 +2,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: help demo test test-torch test-versions test-pythons package check fuzz bench adding-problem clean
+.PHONY: help demo test test-sweeps test-torch test-sklearn test-versions test-pythons package check fuzz bench adding-problem clean
 
 help:
 	@echo "make demo            train on real handwritten digits, show what happens, save, load, predict"
-	@echo "make test            the whole test suite"
+	@echo "make test            the test suite, but for what has a command of its own:"
+	@echo "make test-sweeps     more of what the suite shows for fewer cases: every cell natively, in float64, ..."
 	@echo "make test-torch      the door to PyTorch: drop-ins for torch.nn, any cell as a module"
+	@echo "make test-sklearn    scikit-learn's own checks of estimators"
 	@echo "make test-versions   native code and estimators with the oldest packages that are allowed, and with some in the middle"
 	@echo "make test-pythons    the fast part of the suite with Python 3.11, 3.12 and 3.13, as far as they are on this machine"
 	@echo "make package         build wheel and sdist, install each in an empty environment, and try it"
@@ -52,6 +54,12 @@ NATIVE := tests/test_jit.py tests/test_native.py tests/test_native_calls.py test
 
 test-torch: .venv/test
 	$(BIN)/python -m pytest -n auto tests/doors/torch
+
+test-sweeps: .venv/test
+	$(BIN)/python -m pytest -n auto -m sweep
+
+test-sklearn: .venv/test
+	$(BIN)/python -m pytest -n auto tests/doors/sklearn
 
 test-versions: .venv-oldest/test .venv-middle/test
 	.venv-oldest/bin/python -m pytest -n auto $(NATIVE)

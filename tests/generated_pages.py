@@ -9,6 +9,7 @@ import inspect
 import json
 import re
 import textwrap
+from pathlib import Path
 from unittest import mock
 
 import numpy as np
@@ -16,8 +17,9 @@ import numpy as np
 from ostinato import Cell, Layer, RecurrentClassifier, RecurrentRegressor, cells, cli, explain
 from ostinato.initialise import Constant, Orthogonal
 from ostinato.language.declarations import Declaration
-from tests.test_estimator_checks import FAILING
+from tests.doors.sklearn.test_estimator_checks import FAILING
 
+ROOT = Path(__file__).parent.parent
 # module -> what its cells have in common
 FAMILIES = {
     "basic": "Neurons and layers",
@@ -223,4 +225,13 @@ def failing_checks() -> str:
     )
 
 
-SECTIONS = {"cells": library, "commands": commands, "failing_checks": failing_checks, "parameters": parameters}
+def rooms() -> str:
+    """The rooms of the package, from top to bottom, as CONTRIBUTING.md lists them."""
+    text = (ROOT / "CONTRIBUTING.md").read_text().partition("## The house in one minute")[2].partition("\nTests of")[0]
+    entries = [re.split(r" {3,}", line.strip()) for line in text.splitlines() if line.startswith("    ")]
+    rows = [f"| {' '.join(f'`{name}`' for name in names.split())} | {escaped(meaning)} |" for names, meaning in entries]
+    return "\n".join(["| room | |", "| --- | --- |", *rows])
+
+
+SECTIONS = {"cells": library, "commands": commands, "failing_checks": failing_checks, "parameters": parameters,
+            "rooms": rooms}  # fmt: skip

@@ -1,5 +1,7 @@
 """The steps of the further cells of the library, written from their papers, over NumPy or torch as `m` (see tests/loops.py)."""
 
+import pytest
+
 from ostinato import cells
 from tests.loops import Case, sig
 
@@ -236,4 +238,16 @@ STEPS = {
         conv_lstm,
     )
 }  # fmt: skip
+# cells of tests/loops.py that the library has too: what native code makes of them is left to a sweep
+TWINS = (
+    "peephole_lstm", "projected_lstm", "coupled_lstm", "minimal_gated_unit", "layer_norm_lstm", "independent_rnn",
+    "convolutional_lstm", "exponential_lstm", "recurrent_relu", "recurrent_sigmoid", "recurrent_softsign",
+)  # fmt: skip
+
+
+def swept(cases, chosen=lambda case: case.name not in TWINS):
+    """Cases for `parametrize`: those that are chosen, and the others as sweeps."""
+    return [case if chosen(case) else pytest.param(case, marks=pytest.mark.sweep) for case in cases]
+
+
 LIBRARY = [LibraryCase(name, getattr(cells, name), step, more_outputs=OUTPUTS.get(name, {})) for name, step in STEPS.items()]

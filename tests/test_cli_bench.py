@@ -48,6 +48,7 @@ def test_a_table_of_every_plan_forward_and_both_ways(capsys):
         assert rest.endswith("%")
     for word in ("Medians of a whole call", "GFLOP/s", "1 thread of", "llvmlite", "numpy", f"ostinato {ostinato.__version__}"):
         assert word in " ".join(out.split()), word
+    assert out.count("GFLOP/s") == 1  # the peak of this run, and no second one
 
 
 def test_json_has_everything(capsys):

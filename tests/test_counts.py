@@ -7,9 +7,9 @@ from tests.counts import MANY, Package, counted, report
 ROOT = Path(__file__).parent.parent
 LIMITS = {
     "modules in the top folder": 9,
-    "import circles": 1,
-    "ops named as strings outside the table": 144,
-    "accesses to private names of other modules": 28,
+    "import circles": 0,
+    "ops named as strings outside the table": 137,
+    "accesses to private names of other modules": 12,
     f"functions with more than {MANY} parameters": 44,
 }
 

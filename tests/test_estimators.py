@@ -174,7 +174,7 @@ def test_every_parameter_reaches_the_network(options):
     wanted = options.get("cell", "lstm")
     wanted = wanted if isinstance(wanted, str) else wanted.name
     assert [layer.name for layer in layers].count(wanted) == n_cells
-    assert [layer.name for layer in layers].count("dropped") == (options["n_layers"] if options.get("dropout") else 0)
+    assert [layer.name for layer in layers].count("dropout") == (options["n_layers"] if options.get("dropout") else 0)
     assert model.network_.dtype == options.get("dtype", "float32")
     if options.get("options", {}).get("phi") == "relu":
         assert "relu" in str(layers[0].graph)

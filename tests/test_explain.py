@@ -206,6 +206,17 @@ def test_the_reference_is_explained_as_it_runs():
     assert (explanation.products_written, explanation.products_before, explanation.products_in_loop) == (4, 0, 4)
 
 
+def test_what_a_plan_reads_and_stores_without_a_name_is_told():
+    text = str(explain(Layer(cells.gru_reset_before, **SMALL, backend="native")))
+    told = text[text.index("These values have no name in the cell") : text.index("What it costs")]
+    assert "  t12 = r ⊙ h(t-1)\n  t15 = x(t) W_n + t12 U_n + b_n\n" in told
+    assert re.search(r"\bt12 @ U_n\b", text)
+    stages = text[text.index("Native code") : text.index("These values")]
+    unnamed = {name.removeprefix("d_") for name in re.findall(r"\b(?:d_)?t\d+\b", stages)}
+    assert unnamed == set(re.findall(r"^ +(t\d+) +=", told, re.MULTILINE))
+    assert "no name" not in str(explain(Layer(cells.dense, n_inputs=3, n_outputs=5, backend="reference")))
+
+
 def test_dropout_is_shown_in_its_own_section():
     text = str(explain(dropped, **SMALL))
     assert "mask_1  (m, n_inputs=3)         0 with probability 0.25, else 1 / 0.75" in text

@@ -27,7 +27,7 @@ from ostinato.native.layout import PIECE
 from ostinato.native.memory import LINE
 
 from .helpers import random
-from .library import LIBRARY
+from .library import LIBRARY, swept
 from .loops import CASES
 
 N_STEPS, N_INSTANCES, N = 60, 3, 16
@@ -98,7 +98,7 @@ def test_outputs_states_and_gradients_of_a_layer(name, how, backend):
     assert_each_keeps_itself(results, layer(X, **options), Y, pullback.state, pullback(Y))
 
 
-@pytest.mark.parametrize("case", EVERY, ids=str)
+@pytest.mark.parametrize("case", swept(EVERY), ids=str)
 def test_every_cell_of_the_library(case):
     layer = Layer(case.cell, **{name: case.sizes(5)[name] for name in case.cell.dimensions}, **case.options, backend="native")
     inputs = [random((60, 3, *p.value.type.sizes), i, "float32") for i, p in enumerate(layer.graph.with_role("input"))]

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ostinato import DataError, Layer, cells
+from tests.library import swept
 from tests.test_native import EVERY, compiled, equal, given, named, with_weights
 
 X = np.random.default_rng(0).standard_normal((6, 3, 4)).astype("float32")
@@ -23,7 +24,7 @@ def short_ways(layer, monkeypatch):
     return long_way
 
 
-@pytest.mark.parametrize("case", EVERY, ids=lambda c: c.name)
+@pytest.mark.parametrize("case", swept(EVERY), ids=lambda c: c.name)
 def test_the_second_call_gives_the_bits_of_the_first(case):
     values = case.values(case.sizes(5), 4, 3, dtype="float32")
     layer = with_weights(compiled(case, 5, "float32"), case, values)

@@ -132,6 +132,19 @@ def test_threads_share_the_elements_and_change_no_bit(monkeypatch, n_threads):
         assert_equal(one.weights[name], array)
 
 
+def test_where_arrays_are_laid_out_otherwise_numpy_is_asked_for_addresses(monkeypatch):
+    one, other = layer(), layer()
+    rule, asking = UpdateRule("adam"), UpdateRule("adam")
+    for step in range(3):
+        gradients = gradients_of(one.weights, 10 * step)
+        rule.step(one.weights, gradients)
+        with monkeypatch.context() as patched:
+            patched.setattr(updates, "READABLE", False)
+            asking.step(other.weights, gradients)
+    for name, array in other.weights.items():
+        assert_equal(one.weights[name], array)
+
+
 @pytest.mark.parametrize("n_threads", [1, 2, 3, 7])
 @pytest.mark.parametrize("sizes", [(1,), (0,), (0, 0), (130,), (5, 0, 64, 300, 1), (1, 1, 1)])
 def test_every_element_is_one_threads(sizes, n_threads):

@@ -265,7 +265,7 @@ def test_the_seed_of_dropout_is_that_of_no_other_layer():
     network = Network(Dropout(0.5), inner, Dropout(0.5), dense(16, 16, seed=2), Dropout(0.1))
     seeds = [layer.seed for layer in network.layers.values()]
     assert len(set(seeds)) == len(seeds)
-    assert [layer.seed for layer in network.layers.values() if layer.name != "dropped"] == [0, 1, 5, 2]
+    assert [layer.seed for layer in network.layers.values() if layer.name != "dropout"] == [0, 1, 5, 2]
 
 
 @pytest.mark.parametrize("per", ["step", "sequence"])

@@ -10,6 +10,7 @@ import torch
 from ostinato import DataError, FileError, Input, Layer, OptionError, State, Weight, cell, cells
 from ostinato.learn.optimisers import RULES as RULES_BY_NAME
 from ostinato.learn.optimisers import UpdateRule, adam, clip_by_global_norm, clip_factor, global_norm
+from ostinato.learn.rules import ELSEWHERE
 from ostinato.passes.per_instance import shared_values
 
 from .helpers import Messages, assert_close, assert_equal, random
@@ -342,6 +343,21 @@ def unknown_setting():
 
 
 @case(OptionError)
+def setting_as_other_libraries_call_it():
+    UpdateRule("adam", lr=1e-3)
+
+
+@case(OptionError)
+def settings_as_other_libraries_call_them():
+    UpdateRule("adamw", betas=(0.9, 0.999))
+
+
+@case(OptionError)
+def setting_as_other_libraries_call_it_of_a_rule_without():
+    UpdateRule("sgd", eps=1e-8)
+
+
+@case(OptionError)
 def rule_of_two_inputs():
     UpdateRule(two_gradients)
 
@@ -530,6 +546,13 @@ def gradient_not_finite():
 @pytest.mark.parametrize("name", case.names)
 def test_message(name, request):
     case.check(name, request)
+
+
+def test_every_name_of_other_libraries_leads_to_a_setting():
+    settings = {name: set(UpdateRule(name).settings) for name in RULES_BY_NAME}
+    for name, called in ELSEWHERE.items():
+        assert any(set(called) <= known for known in settings.values())
+        assert not any(name in known for known in settings.values())
 
 
 def test_the_golden_file_is_complete():

@@ -69,7 +69,6 @@ _TABLE = """
     native.reductions        lower.reductions
     native.rerun             native.bound_call
     native.roofs             native.roofline
-    native.targets           lower.target
     native.totals            lower.row_sums
     native.vector_math       lower.vector_math
     native.walks             lower.elementwise

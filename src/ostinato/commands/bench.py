@@ -139,11 +139,11 @@ def title(layer: Layer, steps: int) -> str:
 
 
 def conditions(machine: Machine, n_threads: int) -> str:
-    """On what it was measured."""
+    """On what it was measured. The machine by its name alone: its kept figures are of another day than the peak of this run."""
     used = f"{n_threads} thread{'s'[: n_threads != 1]}"
     load = f"; load average {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
     made_of = ", ".join(f"{name} {version}" for name, version in versions().items())
-    return f"{machine}. {used} of {cores.processors()} cores{load}; {platform.system()}; {made_of}."
+    return f"{machine.name}; {used} of {cores.processors()} cores{load}; {platform.system()}; {made_of}."
 
 
 def page(layer: Layer, machine: Machine, steps: int, n_threads: int, rows: Sequence[Row]) -> Page:
@@ -168,7 +168,7 @@ def page(layer: Layer, machine: Machine, steps: int, n_threads: int, rows: Seque
 
 
 def as_data(layer: Layer, machine: Machine, steps: int, n_threads: int, rows: Sequence[Row]) -> dict[str, Any]:
-    """The same as JSON's kinds."""
+    """The same as JSON's kinds; the figures of the machine, kept from when it was measured, are what `predicted` is made of."""
     return {
         "cell": layer.name, "sizes": dict(layer.graph.sizes), "dtype": layer.dtype, "n_steps": steps, "threads": n_threads,
         "machine": asdict(machine), "system": platform.system(), "versions": versions(),

@@ -85,7 +85,7 @@ def load_digits(seed: int) -> Digits:
 
 def layers_of(estimator: Any) -> tuple[Any, Any]:
     """The recurrent layer of an estimator of one layer, and the dense layer that reads its last output."""
-    layers = [layer for layer in estimator.network_.layers.values() if layer.name != "dropped"]
+    layers = [layer for layer in estimator.network_.layers.values() if layer.name != "dropout"]
     assert len(layers) == 2, [layer.name for layer in layers]
     return layers[0], layers[1]
 

@@ -26,7 +26,7 @@ from ..learn.losses import Loss
 from ..learn.optimisers import UpdateRule
 from ..learn.training import Examples, History, outputs, split, train
 from ..process.pickling import carried, received, text_of
-from .samples import Samples, answers, samples_of
+from .samples import Samples, answers, is_native, samples_of
 from .scaling import Scale
 from .stream import Streaming
 
@@ -130,7 +130,7 @@ class RecurrentEstimator(Streaming, BaseEstimator):  # type: ignore[misc]
         network = self._network(samples.n_features, n_outputs, rng, last_step=not per_step)
 
         def examples(chosen: Array) -> Examples:
-            X = samples.scaled(places[chosen], scale, dtype)
+            X = samples.scaled(places[chosen], scale, dtype, native=is_native(network))
             own = [target[i] for i in chosen] if isinstance(target, list) else target[chosen]
             if per_step and not isinstance(X, list):
                 own = np.stack(own, axis=1)

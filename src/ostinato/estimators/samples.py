@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from operator import attrgetter, itemgetter
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ from ..runtime.frames import column_names, is_frame, order_of
 from .scaling import Scale
 
 Array = np.ndarray[Any, np.dtype[Any]]
+BATCH = 256  # samples at a time
+_DTYPE, _SHAPE = attrgetter("dtype"), attrgetter("shape")
 BLOCK = 2**15  # numbers that are worked on at a time: 256 KiB of float64, so that they stay near the processor
 
 
@@ -90,7 +94,7 @@ class Samples:
 
     # --- a batch at a time
 
-    def batches(self, places: Array, size: int = 256) -> Iterator[Array]:
+    def batches(self, places: Array, size: int = BATCH) -> Iterator[Array]:
         """Places, at most `size` at a time, sequences of like lengths together: one long one takes no short ones with it."""
         lengths = self.lengths[places]
         if len(places) and lengths.min() == lengths.max():
@@ -100,10 +104,13 @@ class Samples:
         for start in range(0, len(ordered), size):
             yield from parts_by_length(ordered[start : start + size], self.lengths)
 
-    def batch(self, places: Array, scale: Scale, dtype: str) -> tuple[Array, Array | None]:
+    def batch(self, places: Array, scale: Scale, dtype: str, *, native: bool = False) -> tuple[Array, Array | None]:
         """Some sequences side by side, scaled: (n_steps, n, n_features) of the dtype; and their lengths, unless all are equal.
 
         The numbers are those of `scale.apply` in float64, rounded once, whatever the dtype of the samples.
+
+        Args:
+            native: by native code, where the samples lie so that it can read them: the same numbers.
 
         Raises:
             DataError: a number is not finite, or too large.
@@ -112,7 +119,33 @@ class Samples:
         n_steps, n = int(lengths.max(initial=0)), len(places)
         equal = bool((lengths == n_steps).all())
         X = (np.empty if equal else np.zeros)((n_steps, n, self.n_features), dtype)
-        by_sample, limit, wrong = X.swapaxes(0, 1), _largest(dtype), False
+        rows, limit = self._where if native else None, _largest(dtype)
+        if rows is None:
+            fits = self._fill(X, places, scale, limit)
+        else:
+            from ..native.samples import fill
+
+            fits = fill(X, rows, places, scale.mean, scale.deviation, float(limit))
+        if not fits:
+            for j in sorted(range(n), key=lambda j: int(places[j])):
+                values = X[: lengths[j], j]
+                if not (np.abs(values) <= limit).all():
+                    self._refuse(int(places[j]), ~(np.abs(values) <= limit), dtype)
+        return X, None if equal else lengths
+
+    @cached_property
+    def _where(self) -> Any:
+        """Where the samples lie, a native.samples.Rows; None where native code does not read them."""
+        from ..native.samples import rows_of  # llvmlite is loaded when it is needed
+
+        return rows_of(self.arrays, self.lengths)
+
+    def _fill(self, X: Array, places: Array, scale: Scale, limit: np.float64) -> bool:
+        """Scaled samples side by side, zeros behind them. Returns whether all of it is within the limit."""
+        n_steps, n, _ = X.shape
+        lengths, dtype = self.lengths[places], X.dtype
+        equal = bool((lengths == n_steps).all())
+        by_sample, wrong = X.swapaxes(0, 1), False
         at_once = max(1, BLOCK // max(1, n_steps * self.n_features))
         room = min(at_once, n) * n_steps * self.n_features
         wide, narrow = np.empty(room), np.empty(room, dtype)
@@ -131,12 +164,7 @@ class Samples:
                     continue
                 for j, part in enumerate(np.split(rows.reshape(-1, self.n_features), np.cumsum(own)[:-1]), start):
                     by_sample[j, : len(part)] = part
-        if wrong:
-            for j in sorted(range(n), key=lambda j: int(places[j])):
-                values = X[: lengths[j], j]
-                if not (np.abs(values) <= limit).all():
-                    self._refuse(int(places[j]), ~(np.abs(values) <= limit), dtype)
-        return X, None if equal else lengths
+        return not wrong
 
     def _rows(self, places: Array) -> Array:
         """Some sequences: (n, n_steps, n_features), or one behind the other, (n_rows, n_features)."""
@@ -144,7 +172,7 @@ class Samples:
             return np.concatenate([self.arrays[i] for i in places.tolist()])
         return self._view(places)
 
-    def scaled(self, places: Array, scale: Scale, dtype: str) -> Array | list[Array]:
+    def scaled(self, places: Array, scale: Scale, dtype: str, *, native: bool = False) -> Array | list[Array]:
         """A scaled copy of the samples at these places, in rising order.
 
         Returns:
@@ -153,13 +181,13 @@ class Samples:
         lengths = self.lengths[places]
         if (lengths == lengths[0]).all():
             whole = np.empty((int(lengths[0]), len(places), self.n_features), dtype)
-            for start in range(0, len(places), 256):
-                whole[:, start : start + 256] = self.batch(places[start : start + 256], scale, dtype)[0]
+            for start in range(0, len(places), BATCH):
+                whole[:, start : start + BATCH] = self.batch(places[start : start + BATCH], scale, dtype, native=native)[0]
             return whole
         rows = np.empty((int(lengths.sum()), self.n_features), dtype)
         parts = np.split(rows, np.cumsum(lengths)[:-1])
         for chosen in self.batches(places):
-            X, _ = self.batch(chosen, scale, dtype)
+            X, _ = self.batch(chosen, scale, dtype, native=native)
             for j, i in enumerate(np.searchsorted(places, chosen)):
                 parts[i][...] = X[: len(parts[i]), j]
         return parts
@@ -177,8 +205,11 @@ def answers(network: Composite, samples: Samples, scale: Scale) -> Any:
     in_list = network.gives_steps and samples.is_list
     result = np.empty((0,) if in_list else shape)
     listed = [result] * n_samples if in_list else []
-    for places in samples.batches(np.arange(n_samples)):
-        X, lengths = samples.batch(places, scale, network.dtype)
+    native = is_native(network)
+    longest = max(1, int(samples.lengths.max(initial=0)) * samples.n_features)
+    size = min(max(BATCH, BLOCK // longest), 4 * BATCH)  # Python costs a call the same, however small
+    for places in samples.batches(np.arange(n_samples), size):
+        X, lengths = samples.batch(places, scale, network.dtype, native=native)
         Y = network(X, lengths=lengths)
         if in_list:
             for j, i in enumerate(places):
@@ -186,6 +217,11 @@ def answers(network: Composite, samples: Samples, scale: Scale) -> Any:
         else:
             result[places] = Y.swapaxes(0, 1) if network.gives_steps else Y
     return listed if in_list else result
+
+
+def is_native(network: Composite) -> bool:
+    """Whether native code runs it."""
+    return all(layer.backend == "native" for layer in network.layers.values())
 
 
 def _largest(dtype: str) -> np.float64:
@@ -240,10 +276,14 @@ def _of_array(array: Array, owner: str) -> Samples:
 
 def _of_list(X: Sequence[Any], owner: str, names: Sequence[str] | None, n_features: int | None) -> Samples:
     plain = set(map(type, X)) == {np.ndarray}
-    if plain and len(alike := {(a.dtype.kind, a.ndim, a.shape[1:]) for a in X}) == 1:
-        kind, n_dims, tail = alike.pop()
-        if kind in "fiub" and n_dims == 2 and tail[0]:  # nothing more to be found out
-            return Samples(list(X), np.fromiter(map(len, X), np.intp, len(X)), tail[0], None, owner)
+    if plain and all(dtype.kind in "fiub" for dtype in set(map(_DTYPE, X))):
+        shapes = list(map(_SHAPE, X))
+        kinds = set(shapes)
+        tails = {shape[1:] for shape in kinds}
+        if len(tails) == 1 and len(tail := tails.pop()) == 1 and tail[0]:  # nothing more to be found out
+            first = np.full(len(X), shapes[0][0], np.intp)
+            lengths = first if len(kinds) == 1 else np.fromiter(map(itemgetter(0), shapes), np.intp, len(X))
+            return Samples(list(X), lengths, tail[0], None, owner)
     arrays = list(X) if plain else [as_array(f"X[{i}]", x, owner) for i, x in enumerate(X)]
     arrays = [a if a.dtype.kind in "fiub" else numbers(f"X[{i}]", a, np.float64, owner) for i, a in enumerate(arrays)]
     if not arrays:

@@ -27,9 +27,9 @@ from .. import files
 from ..calls import answering
 from ..errors import DimensionError, FileError, OptionError, lay_out
 from ..ir.shapes import Dims
+from ..language import functions
 from ..language.cell import Cell, cell
 from ..language.declarations import Input
-from ..language.functions import dropout
 from ..runtime.arguments import whole_lengths
 from ..runtime.beginning import give_directions, give_places, opposite
 from .composite import Array, Back, Composite, Passage, check_layer, input_port, output_dims, through
@@ -39,9 +39,12 @@ Part = Layer | Composite
 
 
 @cell
-def dropped(x: Any = Input("n_inputs"), *, rate: float = 0.5, per: str = "step") -> Any:  # noqa: B008 - a declaration
-    """Y = dropout(X)."""
-    return dropout(x, rate, per=per)
+def dropout(x: Any = Input("n_inputs"), *, rate: float = 0.5, per: str = "step") -> Any:  # noqa: B008 - a declaration
+    """Y = dropout(X): the layer that a `Dropout` becomes."""
+    return functions.dropout(x, rate, per=per)
+
+
+dropped = dropout  # as pickles of version 0.1 call it
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ class Dropout:
             headline = f"Dropout: it acts on values of one dimension, and {like.name} has ({shown})"
             raise DimensionError(lay_out(headline, hint="call ostinato.dropout in the cell"))
         return Layer(
-            dropped,
+            dropout,
             n_inputs=dims[0].size,
             rate=self.rate,
             per=self.per,

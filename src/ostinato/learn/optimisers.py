@@ -34,7 +34,7 @@ from ..runtime.weights import Weights
 from .clipping import clip_by_global_norm, clip_factor, global_norm, scaled
 from .restoring import Restorable
 from .rule_state import Kind, RuleState
-from .rules import RULES, adagrad, adam, adamw, nadam, rmsprop, sgd
+from .rules import ELSEWHERE, RULES, adagrad, adam, adamw, nadam, rmsprop, sgd
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -88,8 +88,7 @@ class UpdateRule(Restorable):
         self.name, self._parameter = rule.name, states[0]
         for name in given:
             if name not in self.settings:
-                known = known_names(name, [*self.settings, *rule.options], "settings")
-                raise OptionError(lay_out(f"{self.name}: there is no setting `{name}`; {known}"))
+                raise OptionError(lay_out(f"{self.name}: there is no setting `{name}`; {self._called_here(name)}"))
         self.settings.update(given)
         self.n_updates = 0
         graph = self._layer.graph
@@ -97,6 +96,14 @@ class UpdateRule(Restorable):
         shared = shared_values(graph, states[:1])
         self._states = {name: name in shared for name in states[1:]}  # state -> whether all parameters have the same
         self._forget()
+
+    def _called_here(self, name: str) -> str:
+        """The end of a message about a setting that it does not have."""
+        known = [*self.settings, *self._rule.options]
+        called = ELSEWHERE.get(name, [])
+        if called and set(called) <= set(known):
+            return f"here {'it is called' if len(called) == 1 else 'they are'} {' and '.join(f'`{n}`' for n in called)}"
+        return known_names(name, known, "settings")
 
     def _forget(self) -> None:
         """As before the first step."""

@@ -122,3 +122,11 @@ def adagrad(
 
 
 RULES: dict[str, Cell] = {rule.name: rule for rule in (sgd, adam, adamw, nadam, rmsprop, adagrad)}
+
+# what other libraries call a setting; where a rule has none of that name it is unknown
+ELSEWHERE = {
+    "lr": ["learning_rate"], "rate": ["learning_rate"], "learning_rate_init": ["learning_rate"], "step_size": ["learning_rate"],
+    "eta": ["learning_rate"], "wd": ["weight_decay"], "l2": ["weight_decay"], "eps": ["epsilon"], "betas": ["beta_1", "beta_2"],
+    "beta1": ["beta_1"], "beta2": ["beta_2"], "b1": ["beta_1"], "b2": ["beta_2"], "rho": ["alpha"],
+    "lr_decay": ["learning_rate_decay"],
+}  # fmt: skip

@@ -4,8 +4,12 @@ The instances are the elements of arrays that lie anywhere: each array of weight
 is the same for all instances is computed once for each job, in registers, and the rest element by element: everything that is
 read is read once, and everything that is written is written once. A state may be written where it was read.
 
-    ostinato_flat(table)    the number of jobs, which becomes 0, and then for each job:
-                            count, scalars, new scalars, g, own states, own states afterwards      8 bytes each
+    ostinato_flat(table)    the number of jobs, which becomes 0, and then for each job, 8 bytes each:
+                            how many elements, the first one in bytes, pointers to the scalars, to the new scalars, and to the
+                            pointer to the first of its arrays, and the bytes from that pointer to the one of its next array
+
+The arrays of a job are g, w, w afterwards, the other own states, and those afterwards. A pointer to an array is one to the
+object that NumPy has of it (array_objects.py): to ask each array for the address of its data takes Python longer.
 
 The scalars are the factor of the gradients, the weights of the cell (the settings of a rule), and the states that are the same
 for all. Each op is the vector code that layers have, so the bits are those of a layer whose instances are the elements.
@@ -22,12 +26,15 @@ from ..ir.dtypes import DTYPES
 from ..ir.graph import Graph, Node
 from ..passes.per_instance import shared_values
 from . import llvm_text as llvm
-from .kernel import ALIGNED, FLOATS, I64, PTR, VOID, i64
+from .array_objects import HEADER
+from .kernel import FLOATS, I8, I64, PTR, TABLE, Lanes, Writer, i64
 from .llvm_text import I1
 from .target import Target
 from .vector_math import KNOWN, emit
 
-COUNT, SCALARS, NEW, FIRST = range(4)  # the fields of a job; the rest are arrays
+COUNT, SHIFT, SCALARS, NEW, ARRAYS, NEXT = range(6)  # the fields of a job
+SIZE = 6  # fields
+GIVEN = 3  # the arrays that are others at every step: g, w, w afterwards
 SCALE = "(scale)"  # the first scalar, the factor of the gradients; no name of a cell has parentheses
 
 
@@ -44,7 +51,7 @@ class FlatWalk:
         input: its one input. own: the states that every instance has of its own; shared_states: the others.
         scalars: what is read once: SCALE, the weights, the shared states.
         shared: all values that are the same for all instances. new: state -> its new value.
-        fields: where the addresses of what is read and of what is written begin in a job, and how many they are.
+        places: of what is read and of what is written among the arrays of a job.
     """
 
     def __init__(self, graph: Graph, own: Sequence[str], target: Target) -> None:
@@ -55,74 +62,54 @@ class FlatWalk:
         self.settings = [p.name for p in graph.with_role("weight", "bias")]
         self.scalars = [SCALE, *self.settings, *self.shared_states]
         self.new = {r.name: r.value.name for r in graph.results_with("state")}
-        n = 1 + len(self.own)
-        self.fields = ((0, n), (n, n - 1))
-        self.size = FIRST + 2 * n - 1
+        n = len(self.own) - 1
+        self.places = ((0, 1, *range(GIVEN, GIVEN + n)), (2, *range(GIVEN + n, GIVEN + 2 * n)))
         self.dtype = np.dtype(DTYPES[graph.dtype])
 
     def module(self) -> llvm.Module:
         """All jobs of a table, one after another."""
         module = llvm.Module(self.target.triple)
-        job = _Writer(module, self).write()
-        function = llvm.Function(module, llvm.FunctionType(VOID, [PTR]), "ostinato_flat")
-        b = llvm.IRBuilder(function.append_basic_block("entry"))
-        table = function.args[0]
-        count = b.load(table, typ=I64)
-        before, loop, after = b.block, b.append_basic_block("loop"), b.append_basic_block("done")
-        b.cbranch(b.icmp_signed("<", i64(0), count), loop, after)
-        b.position_at_end(loop)
-        index = b.phi(I64)
-        index.add_incoming(i64(0), before)
-        b.call(job, [b.gep(table, [b.add(b.mul(index, i64(self.size)), i64(1))], source_etype=I64)])
-        following = b.add(index, i64(1))
-        index.add_incoming(following, b.block)
-        b.cbranch(b.icmp_signed("<", following, count), loop, after)
-        b.position_at_end(after)
-        b.store(i64(0), table)
-        b.ret_void()
+        job = _Job(module, self).write()
+        k = Writer(module, self.target, "ostinato_flat", TABLE, exported=True)
+        with k.loop(i64(0), k.field(0)) as index:
+            k.b.call(job, [k.b.gep(k.context, [k.b.add(k.b.mul(index, i64(SIZE)), i64(1))], source_etype=I64)])
+        k.b.store(i64(0), k.context)
+        k.finish()
         return module
 
 
-class _Writer:
+class _Job(Writer):
     """The function of one job."""
 
     def __init__(self, module: llvm.Module, step: FlatWalk) -> None:
-        self.step, self.target, self.graph = step, step.target, step.graph
+        super().__init__(module, step.target, "job", TABLE)
+        self.step, self.graph = step, step.graph
         self.number = FLOATS[self.graph.dtype]
-        self.function = llvm.Function(module, llvm.FunctionType(VOID, [PTR]), "job")
-        self.function.internal = True
-        self.b = llvm.IRBuilder(self.function.append_basic_block("entry"))
 
     def write(self) -> llvm.Function:
         step, b = self.step, self.b
-        count = self.field(COUNT, I64)
+        count = self.field(COUNT)
         known = self.scalars()
-        inputs, results = ([self.field(FIRST + i + at, PTR) for i in range(n)] for at, n in step.fields)
+        inputs, results = ([self.array(place) for place in places] for places in step.places)
         own = [node for node in self.graph.nodes if node.value.name not in step.shared]
         n = step.target.lanes(self.graph.dtype)  # type: ignore[arg-type]
         read = {arg.name for node in own for arg in node.args} | {SCALE, *step.new.values()}
         lanes = {name: self.splat(value, n) for name, value in known.items() if name in read}
         whole = b.and_(count, i64(-n))
-        before, loop, after = b.block, b.append_basic_block("loop"), b.append_basic_block("rest")
-        b.cbranch(b.icmp_signed("<", i64(0), whole), loop, after)
-        b.position_at_end(loop)
-        index = b.phi(I64)
-        index.add_incoming(i64(0), before)
-        self.elements(index, inputs, results, own, lanes, n, None)
-        following = b.add(index, i64(n))
-        index.add_incoming(following, b.block)
-        b.cbranch(b.icmp_signed("<", following, whole), loop, after)
-        b.position_at_end(after)
+        with self.loop(i64(0), whole, n) as index:
+            self.elements(index, inputs, results, own, lanes, Lanes(n))
         if n > 1:
             with b.if_then(b.icmp_signed("<", whole, count)):
-                iota = llvm.Constant(llvm.VectorType(I64, n), range(n))
-                mask = b.icmp_signed("<", iota, self.splat(b.sub(count, whole), n))
-                self.elements(whole, inputs, results, own, lanes, n, mask)
-        b.ret_void()
-        return self.function
+                rest = Lanes(n, self.mask(b.sub(count, whole), n))
+                self.elements(whole, inputs, results, own, lanes, rest)
+        return self.finish()
 
-    def field(self, place: int, kind: llvm.Type) -> llvm.Value:
-        return self.b.load(self.b.gep(self.function.args[0], [i64(place)], source_etype=I64), typ=kind)
+    def array(self, place: int) -> llvm.Value:
+        """Where the elements of the job begin, in one of its arrays."""
+        b = self.b
+        pointer = b.gep(self.field(ARRAYS, PTR), [b.mul(self.field(NEXT), i64(place))], source_etype=I8)
+        data = b.load(b.gep(b.load(pointer, typ=PTR), [i64(HEADER)], source_etype=I8), typ=PTR)
+        return b.gep(data, [self.field(SHIFT)], source_etype=I8)
 
     def scalars(self) -> dict[str, llvm.Value]:
         """What is the same for all elements; the new states among it are stored."""
@@ -147,41 +134,15 @@ class _Writer:
 
     def elements(
         self, index: llvm.Value, inputs: Sequence[llvm.Value], results: Sequence[llvm.Value], nodes: Sequence[Node],
-        lanes: Mapping[str, llvm.Value], n: int, mask: llvm.Value | None,
+        same: Mapping[str, llvm.Value], lanes: Lanes,
     ) -> None:  # fmt: skip
         """The elements from an index on, as many as there are lanes."""
         b, step = self.b, self.step
-        known = dict(lanes)
+        known = dict(same)
         for name, pointer in zip((step.input, *step.own), inputs, strict=True):
-            known[name] = self.load(b.gep(pointer, [index], source_etype=self.number), n, mask)
-        known[step.input] = b.fmul(known[step.input], lanes[SCALE])
-        self.compute(nodes, known, n)
+            known[name] = self.load(b.gep(pointer, [index], source_etype=self.number), self.number, 1, lanes)
+        known[step.input] = b.fmul(known[step.input], same[SCALE])
+        self.compute(nodes, known, lanes.n)
         for name, pointer in zip(step.own, results, strict=True):
-            self.store(known[step.new[name]], b.gep(pointer, [index], source_etype=self.number), n, mask)
-
-    def load(self, pointer: llvm.Value, n: int, mask: llvm.Value | None) -> llvm.Value:
-        kind, align = llvm.vector(self.number, n), ALIGNED.get(self.number, 8)
-        if mask is None:
-            return self.b.load(pointer, typ=kind, align=align)
-        name = f"llvm.masked.load.v{n}{self.graph.dtype}.p0"
-        function = self.b.module.declare(name, kind, [PTR, llvm.I32, mask.type, kind])
-        return self.b.call(function, [pointer, llvm.Constant(llvm.I32, align), mask, llvm.Constant(kind, 0)])
-
-    def store(self, value: llvm.Value, pointer: llvm.Value, n: int, mask: llvm.Value | None) -> None:
-        align = ALIGNED.get(self.number, 8)
-        if mask is None:
-            self.b.store(value, pointer, align=align)
-            return
-        name = f"llvm.masked.store.v{n}{self.graph.dtype}.p0"
-        function = self.b.module.declare(name, VOID, [value.type, PTR, llvm.I32, mask.type])
-        self.b.call(function, [value, pointer, llvm.Constant(llvm.I32, align), mask])
-
-    def splat(self, value: llvm.Value, n: int) -> llvm.Value:
-        if n == 1:
-            return value
-        if isinstance(value, llvm.Constant):
-            return llvm.Constant(llvm.VectorType(value.type, n), value.constant)
-        kind = llvm.VectorType(value.type, n)
-        poison = llvm.Word(kind, "poison")
-        one = self.b.insert_element(poison, value, llvm.Constant(llvm.I32, 0))
-        return self.b.shuffle_vector(one, poison, llvm.Word(llvm.VectorType(llvm.I32, n), "zeroinitializer"))
+            place = b.gep(pointer, [index], source_etype=self.number)
+            self.store(known[step.new[name]], place, self.number, 1, lanes)

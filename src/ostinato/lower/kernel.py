@@ -1,7 +1,8 @@
 """A function being written in LLVM's language: loops, vectors, and the addresses of views.
 
 Every function of a program takes (context, row, instance, count): the table of a call (context.py), the first row and the first
-instance that it works on, and how many. A `Kernel` writes one of them.
+instance that it works on, and how many. A `Kernel` writes one of them. A `Writer` has what is no matter of plans: control, and
+vectors in memory; with it alone the walks over arrays that are no program are written (flat.py).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ I1, I8, I32, I64, PTR, VOID = llvm.I1, llvm.I8, llvm.I32, llvm.I64, llvm.PTR, ll
 FLOATS = {"f32": llvm.F32, "f64": llvm.F64}
 ALIGNED: dict[llvm.Type, int] = {I8: 1, llvm.F32: 4}  # bytes of an element; 8 of others
 RANGE = llvm.FunctionType(VOID, [PTR, I64, I64, I64])
+TABLE = llvm.FunctionType(VOID, [PTR])
 
 
 def constant(kind: llvm.Type, value: float, n: int) -> llvm.Constant:
@@ -77,12 +79,14 @@ class Lanes:
     mask: llvm.Value | None = None
 
 
-class Kernel:
-    """One function being written."""
+class Writer:
+    """A function being written: a table of numbers and addresses, control, and vectors in memory."""
 
-    def __init__(self, unit: Unit, name: str, kind: llvm.FunctionType = RANGE, *, exported: bool = False) -> None:
-        self.unit, self.plan, self.lanes = unit, unit.plan, unit.lanes
-        self.function = llvm.Function(unit.module, kind, name)
+    def __init__(
+        self, module: llvm.Module, target: Target, name: str, kind: llvm.FunctionType, *, exported: bool = False
+    ) -> None:  # fmt: skip
+        self.target = target
+        self.function = llvm.Function(module, kind, name)
         if not exported:
             self.function.internal = True
         self.entry = self.function.append_basic_block("entry")
@@ -90,13 +94,11 @@ class Kernel:
         self.b = llvm.IRBuilder(body)
         self._first = llvm.IRBuilder(self.entry)  # what is loaded once stands here
         self._body = body
-        self._bases: dict[BufferId, llvm.Value] = {}
-        self._tables: dict[int, llvm.Value] = {}
-        self.context, self.row, self.instance, self.count = (
-            self.function.args if kind is RANGE else (self.function.args[0], i64(0), i64(0), i64(0))
-        )  # fmt: skip
-        self.given: dict[View, llvm.Value] = {}  # addresses of views that the caller has worked out
-        self._places = unit.places
+        self.context = self.function.args[0]  # a table
+
+    def field(self, place: int, kind: llvm.Type = I64) -> llvm.Value:
+        """A field of the table, read where the function stands."""
+        return self.b.load(self.b.gep(self.context, [i64(place)], source_etype=I64), typ=kind)
 
     def finish(self) -> llvm.Function:
         if not self.b.block.is_terminated:
@@ -104,55 +106,8 @@ class Kernel:
         self._first.branch(self._body)
         return self.function
 
-    # --- the context
-
-    def set_field(self, place: int, value: llvm.Value) -> None:
-        self.b.store(value, self.b.gep(self.context, [i64(place)], source_etype=I64))
-
-    def share(self, count: llvm.Value, unit: int = 1) -> tuple[llvm.Value, llvm.Value]:
-        """From where to where this thread goes, of `count` things that are handed out by `unit` at a time."""
-        return self.part(count, self.field(Field.THREAD), self.field(Field.THREADS), unit)
-
-    def part(self, count: llvm.Value, place: llvm.Value, parts: llvm.Value, unit: int = 1) -> tuple[llvm.Value, llvm.Value]:
-        """The bounds of one of `parts` parts."""
-        b = self.b
-        units = b.udiv(b.add(count, i64(unit - 1)), i64(unit)) if unit > 1 else count
-        ends = []
-        for at in (place, b.add(place, i64(1))):
-            end = b.mul(b.udiv(b.mul(units, at), parts), i64(unit))
-            ends.append(b.select(b.icmp_unsigned("<", end, count), end, count))
-        return ends[0], ends[1]
-
-    def field(self, place: int, kind: llvm.Type = I64) -> llvm.Value:
-        """A field of the context, read where the kernel stands."""
-        return self.b.load(self.b.gep(self.context, [i64(place)], source_etype=I64), typ=kind)
-
-    def base(self, buffer: BufferId) -> llvm.Value:
-        """Where a buffer begins; read once, when the function begins."""
-        if buffer not in self._bases:
-            first = self._first
-            place = first.gep(self.context, [i64(self._places[buffer])], source_etype=I64)
-            self._bases[buffer] = first.load(place, typ=PTR)
-        return self._bases[buffer]
-
     def alloca(self, kind: llvm.Type, count: int = 1) -> llvm.Value:
         return self._first.alloca(kind, i64(count), align=64)
-
-    # --- arithmetic of indices
-
-    def add(self, a: llvm.Value, b: llvm.Value) -> llvm.Value:
-        if isinstance(a, llvm.Constant) and isinstance(b, llvm.Constant):
-            return i64(a.constant + b.constant)
-        if isinstance(a, llvm.Constant) and a.constant == 0:
-            return b
-        return a if isinstance(b, llvm.Constant) and b.constant == 0 else self.b.add(a, b)
-
-    def times(self, a: llvm.Value, number: int) -> llvm.Value:
-        if number == 0:
-            return i64(0)
-        if isinstance(a, llvm.Constant):
-            return i64(a.constant * number)
-        return a if number == 1 else self.b.mul(a, i64(number))
 
     # --- control
 
@@ -215,59 +170,17 @@ class Kernel:
             phi.add_incoming(result, end)
         return list(merged)
 
-    # --- addresses
-
-    def element(self, view: View) -> llvm.Type:
-        dtype = self.plan.buffers[view.buffer].dtype
-        return I8 if dtype == "bool" else FLOATS[dtype]
-
-    def row_stride(self, view: View) -> int:
-        """Elements from one row (or instance) to the next."""
-        buffer = self.plan.buffers[view.buffer]
-        return 0 if buffer.space == Varies.NEVER else buffer.size
-
-    def at_row(self, view: View, offset: llvm.Value) -> llvm.Value:
-        """The address of a view in the row that lies `offset` behind the function's first."""
-        space = self.plan.buffers[view.buffer].space
-        if space == Varies.NEVER:
-            return self.step(self.base(view.buffer), view, i64(view.offset))
-        first = self.row if space == Varies.STEP else self.instance
-        index = self.times(self.place(view, self.add(first, offset)), self.row_stride(view))
-        return self.step(self.base(view.buffer), view, self.add(index, i64(view.offset)))
-
-    def place(self, view: View, row: llvm.Value) -> llvm.Value:
-        """Which row of a buffer a row (or an instance) of the run is."""
-        if view.buffer not in self.unit.placed:
-            return row
-        field = Field.ROW_TABLE if self.plan.buffers[view.buffer].space == Varies.STEP else Field.ORDER
-        if field not in self._tables:
-            self._tables[field] = self._first.load(self._first.gep(self.context, [i64(field)], source_etype=I64), typ=PTR)
-        return self.b.load(self.b.gep(self._tables[field], [row], source_etype=I64), typ=I64)
-
-    def step(self, pointer: llvm.Value, view: View, elements: llvm.Value) -> llvm.Value:
-        if isinstance(elements, llvm.Constant) and elements.constant == 0:
-            return pointer
-        return self.b.gep(pointer, [elements], source_etype=self.element(view))
-
-    def along(self, pointer: llvm.Value, view: View, indices: Sequence[llvm.Value], strides: Sequence[int]) -> llvm.Value:
-        """Further along, by an index for each stride."""
-        total: llvm.Value = i64(0)
-        for index, stride in zip(indices, strides, strict=True):
-            total = self.add(total, self.times(index, stride))
-        return self.step(pointer, view, total)
-
     # --- vectors
 
     def splat(self, value: llvm.Value, n: int) -> llvm.Value:
         if n == 1:
             return value
         kind = llvm.VectorType(value.type, n)
+        if isinstance(value, llvm.Constant):
+            return llvm.Constant(kind, value.constant)
         poison = llvm.Word(kind, "poison")
         one = self.b.insert_element(poison, value, llvm.Constant(I32, 0))
         return self.b.shuffle_vector(one, poison, llvm.Word(llvm.VectorType(I32, n), "zeroinitializer"))
-
-    def number(self, value: float, dtype: str, n: int) -> llvm.Value:
-        return constant(I1 if dtype == "bool" else FLOATS[dtype], bool(value) if dtype == "bool" else float(value), n)
 
     @staticmethod
     def first_lanes(count: int, n: int) -> llvm.Constant:
@@ -282,8 +195,7 @@ class Kernel:
         return self.b.icmp_signed("<", iota, self.splat(remaining, n))
 
     def _intrinsic(self, name: str, result: llvm.Type, kinds: Sequence[llvm.Type]) -> llvm.Function:
-        module: llvm.Module = self.unit.module
-        return module.declare(name, result, kinds)
+        return self.b.module.declare(name, result, kinds)
 
     def call_intrinsic(self, name: str, result: llvm.Type, arguments: Sequence[llvm.Value]) -> llvm.Value:
         return self.b.call(self._intrinsic(name, result, [a.type for a in arguments]), arguments)
@@ -336,13 +248,113 @@ class Kernel:
 
     def fma(self, a: llvm.Value, b: llvm.Value, c: llvm.Value) -> llvm.Value:
         """a * b + c, rounded once where the machine can."""
-        if not self.unit.target.fma:
+        if not self.target.fma:
             return self.b.fadd(self.b.fmul(a, b), c)
         kind = a.type
         name = self._name(kind.element, kind.count) if isinstance(kind, llvm.VectorType) else self._name(kind, 0)
         return self.b.call(self._intrinsic(f"llvm.fma.{name}", a.type, [a.type] * 3), [a, b, c])
 
+
+class Kernel(Writer):
+    """A function of a program being written."""
+
+    def __init__(self, unit: Unit, name: str, kind: llvm.FunctionType = RANGE, *, exported: bool = False) -> None:
+        self.unit, self.plan, self.lanes = unit, unit.plan, unit.lanes
+        super().__init__(unit.module, unit.target, name, kind, exported=exported)
+        self._bases: dict[BufferId, llvm.Value] = {}
+        self._tables: dict[int, llvm.Value] = {}
+        self.row, self.instance, self.count = self.function.args[1:] if kind is RANGE else (i64(0), i64(0), i64(0))
+        self.given: dict[View, llvm.Value] = {}  # addresses of views that the caller has worked out
+        self._places = unit.places
+
+    # --- the context
+
+    def set_field(self, place: int, value: llvm.Value) -> None:
+        self.b.store(value, self.b.gep(self.context, [i64(place)], source_etype=I64))
+
+    def share(self, count: llvm.Value, unit: int = 1) -> tuple[llvm.Value, llvm.Value]:
+        """From where to where this thread goes, of `count` things that are handed out by `unit` at a time."""
+        return self.part(count, self.field(Field.THREAD), self.field(Field.THREADS), unit)
+
+    def part(self, count: llvm.Value, place: llvm.Value, parts: llvm.Value, unit: int = 1) -> tuple[llvm.Value, llvm.Value]:
+        """The bounds of one of `parts` parts."""
+        b = self.b
+        units = b.udiv(b.add(count, i64(unit - 1)), i64(unit)) if unit > 1 else count
+        ends = []
+        for at in (place, b.add(place, i64(1))):
+            end = b.mul(b.udiv(b.mul(units, at), parts), i64(unit))
+            ends.append(b.select(b.icmp_unsigned("<", end, count), end, count))
+        return ends[0], ends[1]
+
+    def base(self, buffer: BufferId) -> llvm.Value:
+        """Where a buffer begins; read once, when the function begins."""
+        if buffer not in self._bases:
+            first = self._first
+            place = first.gep(self.context, [i64(self._places[buffer])], source_etype=I64)
+            self._bases[buffer] = first.load(place, typ=PTR)
+        return self._bases[buffer]
+
+    # --- arithmetic of indices
+
+    def add(self, a: llvm.Value, b: llvm.Value) -> llvm.Value:
+        if isinstance(a, llvm.Constant) and isinstance(b, llvm.Constant):
+            return i64(a.constant + b.constant)
+        if isinstance(a, llvm.Constant) and a.constant == 0:
+            return b
+        return a if isinstance(b, llvm.Constant) and b.constant == 0 else self.b.add(a, b)
+
+    def times(self, a: llvm.Value, number: int) -> llvm.Value:
+        if number == 0:
+            return i64(0)
+        if isinstance(a, llvm.Constant):
+            return i64(a.constant * number)
+        return a if number == 1 else self.b.mul(a, i64(number))
+
+    # --- addresses
+
+    def element(self, view: View) -> llvm.Type:
+        dtype = self.plan.buffers[view.buffer].dtype
+        return I8 if dtype == "bool" else FLOATS[dtype]
+
+    def row_stride(self, view: View) -> int:
+        """Elements from one row (or instance) to the next."""
+        buffer = self.plan.buffers[view.buffer]
+        return 0 if buffer.space == Varies.NEVER else buffer.size
+
+    def at_row(self, view: View, offset: llvm.Value) -> llvm.Value:
+        """The address of a view in the row that lies `offset` behind the function's first."""
+        space = self.plan.buffers[view.buffer].space
+        if space == Varies.NEVER:
+            return self.step(self.base(view.buffer), view, i64(view.offset))
+        first = self.row if space == Varies.STEP else self.instance
+        index = self.times(self.place(view, self.add(first, offset)), self.row_stride(view))
+        return self.step(self.base(view.buffer), view, self.add(index, i64(view.offset)))
+
+    def place(self, view: View, row: llvm.Value) -> llvm.Value:
+        """Which row of a buffer a row (or an instance) of the run is."""
+        if view.buffer not in self.unit.placed:
+            return row
+        field = Field.ROW_TABLE if self.plan.buffers[view.buffer].space == Varies.STEP else Field.ORDER
+        if field not in self._tables:
+            self._tables[field] = self._first.load(self._first.gep(self.context, [i64(field)], source_etype=I64), typ=PTR)
+        return self.b.load(self.b.gep(self._tables[field], [row], source_etype=I64), typ=I64)
+
+    def step(self, pointer: llvm.Value, view: View, elements: llvm.Value) -> llvm.Value:
+        if isinstance(elements, llvm.Constant) and elements.constant == 0:
+            return pointer
+        return self.b.gep(pointer, [elements], source_etype=self.element(view))
+
+    def along(self, pointer: llvm.Value, view: View, indices: Sequence[llvm.Value], strides: Sequence[int]) -> llvm.Value:
+        """Further along, by an index for each stride."""
+        total: llvm.Value = i64(0)
+        for index, stride in zip(indices, strides, strict=True):
+            total = self.add(total, self.times(index, stride))
+        return self.step(pointer, view, total)
+
     # --- elementwise nodes
+
+    def number(self, value: float, dtype: str, n: int) -> llvm.Value:
+        return constant(I1 if dtype == "bool" else FLOATS[dtype], bool(value) if dtype == "bool" else float(value), n)
 
     def compute(self, nodes: Sequence[Node], known: dict[str, llvm.Value], loads: Mapping[str, Source], n: int) -> None:
         """The values of elementwise nodes; `known` has what was loaded, and receives what is computed."""
@@ -352,4 +364,4 @@ class Kernel:
                 source = loads.get(arg.name)
                 number = self.number(source, arg.type.dtype, n) if isinstance(source, float) else known[arg.name]
                 operands.append(number)
-            known[node.value.name] = emit(self.b, node.op, *operands, fma=self.unit.target.fma)
+            known[node.value.name] = emit(self.b, node.op, *operands, fma=self.target.fma)

@@ -25,7 +25,7 @@ from .barriers import barrier
 from .batched_matmul import lower_contraction
 from .context import Field, internal_buffers
 from .elementwise import lower_copies, lower_map
-from .kernel import I1, I8, I64, PTR, VOID, Kernel, Unit, i64
+from .kernel import I1, I8, I64, PTR, TABLE, VOID, Kernel, Unit, i64
 from .loop import entry, loop_over_steps, set_sweep
 from .matmul import ProductStage
 from .packing import lower_packing
@@ -34,7 +34,6 @@ from .row_sums import lower_sums, lower_total
 from .target import Target
 
 SHARE = 4  # rows that are handed out to threads together
-WHOLE = llvm.FunctionType(VOID, [PTR])
 
 
 def lower(plan: Plan, target: Target, placed: frozenset[BufferId] = frozenset()) -> llvm.Module:
@@ -51,7 +50,7 @@ def lower(plan: Plan, target: Target, placed: frozenset[BufferId] = frozenset())
     if Phase.INSTANCES in phases:
         _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
     else:  # nothing belongs to the instances alone
-        k = Kernel(unit, "ostinato_step", WHOLE, exported=True)
+        k = Kernel(unit, "ostinato_step", TABLE, exported=True)
         k.b.call(run, [k.context])
         k.finish()
     return module
@@ -113,7 +112,7 @@ def _loop_stage(k: Kernel, stage: Stage, function: llvm.Function) -> None:
 
 
 def _prepare(unit: Unit, phases: dict[Phase, dict[str, llvm.Function]]) -> None:
-    k = Kernel(unit, "ostinato_prepare", WHOLE, exported=True)
+    k = Kernel(unit, "ostinato_prepare", TABLE, exported=True)
     for function in phases.get(Phase.PREPARE, {}).values():
         k.b.call(function, [k.context, i64(0), i64(0), i64(1)])
     for packing in unit.plan.packings:
@@ -122,7 +121,7 @@ def _prepare(unit: Unit, phases: dict[Phase, dict[str, llvm.Function]]) -> None:
 
 
 def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, llvm.Function]], loop: llvm.Function | None) -> llvm.Function:
-    k = Kernel(unit, name, WHOLE, exported=True)
+    k = Kernel(unit, name, TABLE, exported=True)
     _place_internal(k)
     wait = barrier(unit)
     with k.b.if_then(k.b.icmp_unsigned("==", k.field(Field.THREAD), i64(0))):
@@ -222,7 +221,7 @@ def _place_internal(k: Kernel) -> None:
 
 def _place_rows(unit: Unit) -> llvm.Function:
     """Where each row of the run lies in the user's arrays."""
-    k = Kernel(unit, "place_rows", WHOLE)
+    k = Kernel(unit, "place_rows", TABLE)
     by_step, by_instance, backwards = k.field(Field.STEP_STRIDE), k.field(Field.INSTANCE_STRIDE), k.field(Field.REVERSE)
     places = k.field(Field.ROW_TABLE, PTR)
     with k.loop(i64(0), k.field(Field.N_STEPS)) as step:

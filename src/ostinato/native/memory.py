@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..lower.array_objects import HEADER
+
 Array = np.ndarray[Any, np.dtype[Any]]
 KEPT = 1 << 30  # bytes that are kept from run to run, at most
 LINE = 64  # bytes of a cache line, where every buffer begins
@@ -18,17 +20,16 @@ def _asked(array: Array) -> int:
 
 
 def _read(array: Array) -> int:
-    return _POINTER(id(array) + _HEAD).value or 0
+    return _POINTER(id(array) + HEADER).value or 0
 
 
-# An array begins with the head of every Python object and then the address of its data (NumPy's PyArrayObject_fields, a part
-# of its binary interface). Reading it there takes a fifth of the time; it is believed only where it is found to be so.
+# NumPy keeps the address of an array's data in the array's object (lower/array_objects.py). Reading it there takes a fifth of
+# the time of asking NumPy for it; that is done only where both are found to agree.
 _POINTER = ctypes.c_void_p.from_address
-_HEAD = object.__basicsize__
 _samples = [np.zeros(n, kind) for n, kind in ((1, np.float32), (1000, np.float64), (3, bool))]
 _samples.append(_samples[1][17:])
-_alike = sys.implementation.name == "cpython" and all(_read(sample) == _asked(sample) for sample in _samples)
-address = _read if _alike else _asked
+READABLE = sys.implementation.name == "cpython" and all(_read(sample) == _asked(sample) for sample in _samples)
+address = _read if READABLE else _asked
 
 
 def block(n_bytes: int) -> tuple[Array, int]:

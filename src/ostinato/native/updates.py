@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 
 from ..ir.graph import Graph
-from ..lower.flat import COUNT, FIRST, NEW, SCALARS, FlatWalk, is_of_numbers
+from ..lower.array_objects import HEADER
+from ..lower.flat import ARRAYS, COUNT, GIVEN, NEW, NEXT, SCALARS, SHIFT, SIZE, FlatWalk, is_of_numbers
 from ..lower.target import Target
 from .code import FUNCTION, code_for
-from .memory import Array, address
+from .memory import READABLE, Array, address
 from .targets import host
 from .threads import WORKERS
 
@@ -39,7 +40,7 @@ class FlatStep(FlatWalk):
     @cached_property
     def function(self) -> Any:
         """What runs a table; compiled when it is first asked for."""
-        text = f"flat {', '.join(self.own)}\n{self.graph}"
+        text = f"flat {', '.join(self.own)}, object headers of {HEADER} bytes\n{self.graph}"
         self._code = code_for(text, self.target, self.graph.name, self.module)  # kept: with it goes its memory
         return FUNCTION(self._code.address("ostinato_flat"))
 
@@ -76,15 +77,15 @@ class FlatRun:
             before, after: of each of them the own states but the first; they may be the same arrays.
         """
         self.step, self._sizes, self._alive = step, tuple(sizes), (before, after)
-        (_, n), (out, _) = step.fields
-        self._addresses = np.zeros((len(before), step.size - FIRST), np.int64)
-        for row, (kept, new) in enumerate(zip(before, after, strict=True)):
-            self._addresses[row, 2:n] = [address(array) for array in kept]
-            self._addresses[row, out + 1 :] = [address(array) for array in new]
+        n, self._most = len(before), max(1, sum(sizes) // THREAD)
+        of_states = [array for group in (before, after) for kept in zip(*group, strict=True) for array in kept]
+        self._objects = np.zeros(GIVEN * n + len(of_states), np.int64)  # array by array, each of all jobs
+        self._addresses = np.zeros(len(self._objects), np.int64)  # used only where NumPy's objects are not as expected
+        self._given, self._objects[GIVEN * n :] = self._objects[: GIVEN * n], self._pointers(of_states, GIVEN * n)
         self._scalars = np.zeros(len(step.scalars), step.dtype)
         self._new = np.zeros(max(1, len(step.shared_states)), step.dtype)
         self._snapshot: Mapping[str, Array] | None = None
-        self._tables: dict[int, tuple[Array, list[tuple[Array, Array, Array]]]] = {}  # threads -> their jobs
+        self._tables: dict[int, tuple[Array, list[tuple[int, int]]]] = {}  # threads -> their jobs
 
     def prepare(
         self, inputs: Iterable[Array], before: Iterable[Array], after: Iterable[Array], scale: float,
@@ -98,9 +99,7 @@ class FlatRun:
             settings: the weights of the cell; looked at again only where it is another object.
             shared: of each shared state its value.
         """
-        step, addresses = self.step, self._addresses
-        addresses[:, 0], addresses[:, 1] = [address(a) for a in inputs], [address(a) for a in before]
-        addresses[:, step.fields[1][0]] = [address(a) for a in after]
+        step, self._given[:] = self.step, self._pointers([*inputs, *before, *after], 0)
         scalars, n = self._scalars, 1 + len(step.settings)
         scalars[0] = scale
         if settings is not self._snapshot:
@@ -108,35 +107,41 @@ class FlatRun:
             self._snapshot = settings
         for place, state in enumerate(step.shared_states, n):
             scalars[place] = shared[state]
-        n_threads = min(WORKERS.count, max(1, sum(self._sizes) // THREAD))
-        self._table, parts = self._tables.get(n_threads) or self._table_of(n_threads)
-        for line, (jobs, rows, shifts) in zip(self._table, parts, strict=True):
-            jobs[:, FIRST:] = addresses[rows] + shifts
-            line[0] = len(jobs)
+        n_threads = min(WORKERS.count, self._most)
+        self._table, self._lines = self._tables.get(n_threads) or self._table_of(n_threads)
+        for line, (n_jobs, _) in enumerate(self._lines):
+            self._table[line, 0] = n_jobs
+
+    def _pointers(self, arrays: Sequence[Array], first: int) -> list[int]:
+        """Pointers to the objects of arrays, the first of which has this place among all; the caller keeps the arrays."""
+        if READABLE:
+            return list(map(id, arrays))
+        own = self._addresses[first : first + len(arrays)]  # made to look like the fields of objects, without a header
+        own[:] = [address(array) for array in arrays]
+        return [address(own) + 8 * i - HEADER for i in range(len(own))]
 
     def run(self) -> None:
         """Make the step that is prepared, once."""
-        function, table = self.step.function, self._table
-        where = [address(table) + i * table.strides[0] for i in range(len(table))]
+        function, where = self.step.function, [at for _, at in self._lines]
         if len(where) == 1 or not WORKERS.run(function, where):
             deque(map(function, where), maxlen=0)  # without an instruction of Python in between
 
-    def _table_of(self, n_threads: int) -> tuple[Array, list[tuple[Array, Array, Array]]]:
-        """A line for each thread, and of each line its jobs, the array that each is of, and where it begins in bytes."""
-        step, threads = self.step, self.step.plan(self._sizes, n_threads)
-        table = np.zeros((n_threads, 1 + max(map(len, threads)) * step.size), np.int64)
-        parts = []
+    def _table_of(self, n_threads: int) -> tuple[Array, list[tuple[int, int]]]:
+        """A line for each thread; and of each line how many jobs it has, and where it lies."""
+        threads = self.step.plan(self._sizes, n_threads)
+        table = np.zeros((n_threads, 1 + max(map(len, threads)) * SIZE), np.int64)
         for line, given in zip(table, threads, strict=True):
-            jobs = line[1 : 1 + len(given) * step.size].reshape(len(given), step.size)
-            rows, firsts, counts = np.array(given, np.int64).reshape(-1, 3).T
-            jobs[:, COUNT], jobs[:, SCALARS], jobs[:, NEW] = counts, address(self._scalars), address(self._new)
-            parts.append((jobs, rows, firsts[:, None] * step.dtype.itemsize))
-        self._tables[n_threads] = table, parts
-        return table, parts
+            jobs = line[1 : 1 + len(given) * SIZE].reshape(len(given), SIZE)
+            rows, firsts, jobs[:, COUNT] = np.array(given, np.int64).reshape(-1, 3).T
+            jobs[:, SHIFT], jobs[:, ARRAYS] = firsts * self.step.dtype.itemsize, address(self._objects) + 8 * rows
+            jobs[:, SCALARS], jobs[:, NEW], jobs[:, NEXT] = address(self._scalars), address(self._new), 8 * len(self._sizes)
+        lines = [(len(given), address(line)) for line, given in zip(table, threads, strict=True)]
+        self._tables[n_threads] = table, lines
+        return table, lines
 
     @property
     def done(self) -> bool:
-        return not self._table[:, 0].any()
+        return not any(self._table[line, 0] for line in range(len(self._lines)))
 
     @property
     def shared(self) -> dict[str, Array]:
