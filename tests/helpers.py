@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import ostinato
-from ostinato.ir.graph import Program, Value
+from ostinato.compiler import NATIVE, Compiled
+from ostinato.ir.graph import Graph, Program, Value
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -147,3 +148,8 @@ def peak(call: Callable[[], Any]) -> int:
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+def of_graphs(compiled: Compiled) -> dict[str, Graph | Program]:
+    """The stages of a compilation that are graphs and programs: nothing is planned, and no code made, for the others."""
+    return {name: compiled.stages[name] for name in compiled.stages if name.partition("_")[0] not in NATIVE}

@@ -29,6 +29,7 @@ from ostinato.ir.op import Op
 from ostinato.ir.parse import read_graph, read_program
 from ostinato.ir.verify import problems
 from ostinato.native.parallel import Pace, Shares, Work
+from tests.helpers import of_graphs
 from tests.random_writer import SCOPE, write
 
 
@@ -117,7 +118,7 @@ def check(seed: int, n_statements: int = 12) -> None:
     things, call = arguments(layer, generator)
     in_training = [{"training": True, "rng": seed}] if "dropout" in text else []  # without dropout it is the same graph
     for training in (False, *[True for _ in in_training]):
-        for name, stage in layer.compiled(training=training).stages.items():
+        for name, stage in of_graphs(layer.compiled(training=training)).items():
             assert not problems(stage), f"stage {name}: {problems(stage)}"
             read = read_graph if isinstance(stage, Graph) else read_program
             assert read(str(stage)) == stage, f"stage {name}: its text reads back to something else"

@@ -25,6 +25,7 @@ from ostinato import (
     tanh,
 )
 from ostinato.compiler import compile_graph
+from ostinato.ir import ops
 from ostinato.ir.graph import Graph
 from ostinato.ir.verify import verify
 from ostinato.passes.rewrite import Builder
@@ -178,7 +179,7 @@ def graph_that_is_not_well_made():
 @case(InternalError)
 def pass_that_emits_nonsense():
     ports = {p.name: p.value for p in ELMAN.graph.ports}
-    Builder(ports).emit("add", (ports["x"], ports["y"]))
+    Builder(ports).emit(ops.add, (ports["x"], ports["y"]))
 
 
 @pytest.mark.parametrize("name", case.names)

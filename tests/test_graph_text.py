@@ -27,7 +27,7 @@ from ostinato.ir.shapes import Dim, Type, Varies
 from ostinato.ir.verify import problems, verify
 from ostinato.language.cell import Cell
 
-from .helpers import canonical
+from .helpers import canonical, of_graphs
 
 SIZES = {"n_inputs": 3, "n_neurons": 4, "n_outputs": 2}
 LIBRARY = {name: value for name in cells.__all__ if isinstance(value := getattr(cells, name), Cell)}
@@ -46,7 +46,7 @@ def library_layer(name, **more):
 def test_every_stage_of_every_cell_reads_back(name, dtype, backend):
     layer = library_layer(name, dtype=dtype, backend=backend)
     for training in (False, True):
-        for stage in layer.compiled(training=training).stages.values():
+        for stage in of_graphs(layer.compiled(training=training)).values():
             text = str(stage)
             again = read_program(text) if isinstance(stage, Program) else read_graph(text)
             assert again == stage
@@ -79,7 +79,7 @@ def test_numbers_and_marks_read_back():
         layer = Layer(odd, n=3, dtype="float64")
         graph = odd.trace(n=3, dtype="f64", training=training)
         assert str(read_graph(str(graph))) == without_comments(str(graph))
-        for stage in layer.compiled(training=training).stages.values():
+        for stage in of_graphs(layer.compiled(training=training)).values():
             read = read_program if isinstance(stage, Program) else read_graph
             assert without_comments(str(read(str(stage)))) == without_comments(str(stage))
 
@@ -273,9 +273,8 @@ SPELLINGS = {
 def test_every_stage_knows_the_parameters_of_the_cell(made):
     """Whole, also where passes have cut them into blocks or nothing reads them any more."""
     layer = Layer(made, **{dim: SIZES[dim] for dim in made.dimensions})
-    for stage in layer.compiled().stages.values():
-        if hasattr(stage, "ports"):
-            assert {name: type_.sizes for name, type_ in stage.parameters.items()} == layer.weights.shapes
+    for stage in of_graphs(layer.compiled()).values():
+        assert {name: type_.sizes for name, type_ in stage.parameters.items()} == layer.weights.shapes
 
 
 @pytest.mark.parametrize("sizes", [(3, 5), (5, 5), (1, 1), (1, 4)], ids=str)

@@ -4,11 +4,12 @@ import subprocess
 import sys
 
 from ostinato import Layer, cells
+from ostinato.compiler import PROGRAMS
 from ostinato.lower.module import llvm_of
 from ostinato.lower.target import TARGETS
 from ostinato.native.code import assembly_of
 from ostinato.plan.planner import plan_program
-from ostinato.runtime.backends import PROGRAMS, scheduled_program
+from ostinato.runtime.backends import scheduled_program
 
 WITHOUT_LLVMLITE = """
 import sys

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ostinato import Layer, OptionError, cells
+from ostinato.compiler import PROGRAMS
 from ostinato.ir.timeline import Timeline
 from ostinato.lower import packing as panels
 from ostinato.lower.kernel import ModuleContext
@@ -16,7 +17,7 @@ from ostinato.plan.cost_model import CostModel
 from ostinato.plan.machine import Machine
 from ostinato.plan.phases import CHOICES, Phase
 from ostinato.plan.tiling import packed_bytes, panel_bytes, panel_width, tile_for, tiles_of
-from ostinato.runtime.backends import PLANS, PROGRAMS, planned
+from ostinato.runtime.backends import PLANS, planned
 
 GIGA = 1e9
 # round figures: 128 GFLOP/s in float32

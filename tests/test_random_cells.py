@@ -11,6 +11,7 @@ from ostinato.ir.graph import Program
 from ostinato.ir.ops import OPS
 from ostinato.ir.parse import read_graph, read_program
 from ostinato.ir.shapes import Dim
+from tests.helpers import of_graphs
 from tests.random_cells import check, script
 from tests.random_writer import SCOPE, write
 
@@ -75,7 +76,7 @@ def test_a_dimension_keeps_the_name_it_was_given_through_every_pass():
 
 @pytest.mark.parametrize(("made", "n", "m"), [(renamed, 3, 7), (single, 1, 5), (counted_from_behind, 5, 3)])
 def test_the_text_of_every_stage_reads_back_to_the_same(made, n, m):
-    for name, stage in Layer(made, n=n, m=m).compiled().stages.items():
+    for name, stage in of_graphs(Layer(made, n=n, m=m).compiled()).items():
         assert (read_program if isinstance(stage, Program) else read_graph)(str(stage)) == stage, name
 
 

@@ -37,6 +37,7 @@ examples:
   ostinato explain recurrent n_inputs=3 n_neurons=5 phi=relu   with another activation
   ostinato explain my_cells.py:mine n_inputs=3 n_neurons=5     the cell `mine` of a file (the file is run)
   ostinato explain gru n_inputs=3 n_neurons=5 --program        what the compiler made of it, stage by stage
+  ostinato explain gru n_inputs=3 n_neurons=5 --stop-after assembly   one stage alone, to the machine code of this CPU
   ostinato explain lstm n_inputs=64 n_neurons=256 -o lstm.html   a page with pictures, and numbers on their way through
   ostinato explain birds.safetensors                           what was saved: a layer, or each layer of a network
 
@@ -195,6 +196,7 @@ def parser() -> Parser:
     one.add_argument("settings", nargs="*", type=setting, metavar="name=value", help="sizes and options")
     one.add_argument("--program", action="store_true", help="print the stages of the forward program instead")
     one.add_argument("--backward", action="store_true", help="print the stages of the backward program instead")
+    one.add_argument("--stop-after", default="", metavar="STAGE", help="print one stage instead: trace, ..., assembly")
     one.add_argument("-o", "--output", default="", metavar="FILE", help="write to a .html, .txt or .svg file")
     one.add_argument("--plain", action="store_true", help="no colour")
 
@@ -307,11 +309,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Call the command that the arguments name; its modules are imported only now."""
     match arguments.command:
         case "explain":
-            from .commands.explaining import explain_command
+            from .commands.explaining import asked_stages, explain_command
 
+            stages = asked_stages(program=arguments.program, backward=arguments.backward, stop_after=arguments.stop_after)
             return explain_command(
-                arguments.cell, arguments.settings, program=arguments.program, backward=arguments.backward,
-                output=arguments.output, plain=arguments.plain,
+                arguments.cell, arguments.settings, stages=stages, output=arguments.output, plain=arguments.plain
             )  # fmt: skip
         case "bench":
             from .commands.bench import bench_command

@@ -20,13 +20,15 @@ from ..ir.graph import Graph
 from ..language.cell import Cell
 from ..language.functions import ACTIVATIONS
 from ..layers.layer import Layer
+from ..runtime.backends import assembled
 
 FORWARD_STAGES = ("trace", "simplify", "schedule", "forward")
+Stages = Sequence[Sequence[str]]  # groups of names of stages
 BACKWARD_STAGES = ("differentiate", "schedule_backward", "recording", "backward")
 
 
 def explain_command(
-    cell_name: str, settings: Sequence[tuple[str, str]], *, program: bool, backward: bool, output: str, plain: bool
+    cell_name: str, settings: Sequence[tuple[str, str]], *, stages: Stages = (), output: str = "", plain: bool = False
 ) -> int:  # fmt: skip
     """Print the explanation of a cell or a product, or the stages of a cell's compilation; or save the explanation to a file.
 
@@ -34,24 +36,25 @@ def explain_command(
         cell_name: a cell of the library, `path/file.py:name`, a saved model `path/file.safetensors`, or a product such as
             `A[m,n] @ B[n,p]`.
         settings: pairs of a dimension or option and its value, as text.
-        program: print the stages of the forward program instead.
-        backward: print the stages of the backward program instead.
+        stages: names of stages to print instead, see `asked_stages`.
         output: a file (.html or .txt) to write instead of printing; "" for none.
         plain: no colour, even in a terminal.
     """
     if cell_name.endswith(".safetensors"):
-        _explain_model(cell_name, settings, _stages(program=program, backward=backward), output=output, plain=plain)
+        _explain_model(cell_name, settings, stages, output=output, plain=plain)
         return 0
     if is_product(cell_name):
-        if program or backward:
-            raise OptionError(lay_out("explain: --program and --backward show how a cell is compiled; a product has no stages"))
+        if stages:
+            alone = any(len(names) == 1 for names in stages)
+            option = "--stop-after shows" if alone else "--program and --backward show"
+            raise OptionError(lay_out(f"explain: {option} how a cell is compiled; a product has no stages"))
         _finish(explain_product(cell_name, **_sizes(settings)), output=output, plain=plain)
         return 0
     cell = find_cell(cell_name)
     given = read_settings(cell, settings)
     graph = traced(cell, given)
-    if program or backward:
-        _print_stages(compile_graph(graph), _stages(program=program, backward=backward))
+    if stages:
+        _print_stages(compile_graph(graph, assemble=assembled), stages)
         return 0
     _finish(explain(cell, **given), output=output, plain=plain)
     return 0
@@ -66,18 +69,20 @@ def _told(stages: Mapping[str, str]) -> Iterator[str]:
         yield f"--- {name} ---\n{same}"
 
 
-def _stages(*, program: bool, backward: bool) -> list[Sequence[str]]:
-    """The stages of each direction that is asked for."""
-    return [*([FORWARD_STAGES] if program else []), *([BACKWARD_STAGES] if backward else [])]
+def asked_stages(*, program: bool, backward: bool, stop_after: str) -> Stages:
+    """The stages of each direction that is asked for, and the one at which to stop."""
+    asked = ((FORWARD_STAGES, program), (BACKWARD_STAGES, backward), ((stop_after,), stop_after))
+    return [names for names, wanted in asked if wanted]
 
 
-def _print_stages(compiled: Compiled, wanted: Sequence[Sequence[str]]) -> None:
-    told = [text for names in wanted for text in _told({name: str(compiled.stages[name]) for name in names})]
-    sys.stdout.write("\n\n".join(told) + "\n")
+def _print_stages(compiled: Compiled, wanted: Stages) -> None:
+    texts = [{name: str(compiled.stage(name)).rstrip() for name in names} for names in wanted]
+    alone = len(texts) == len(texts[0]) == 1
+    sys.stdout.write("\n\n".join(texts[0].values() if alone else [told for group in texts for told in _told(group)]) + "\n")
 
 
 def _explain_model(
-    path: str, settings: Sequence[tuple[str, str]], stages: Sequence[Sequence[str]], *, output: str, plain: bool
+    path: str, settings: Sequence[tuple[str, str]], stages: Stages, *, output: str, plain: bool
 ) -> None:  # fmt: skip
     """A saved layer, or each layer of a saved network or estimator: what `layer.explain()` shows, or stages."""
     if settings:

@@ -1,10 +1,11 @@
-"""What other plans would cost: the same sums, in more or fewer products, in the loop or before it.
+"""The plans of a cell beside each other: the same sums, in more or fewer products, in the loop or before it.
 
     separate    every product by itself, as it is written, at every step
     fused       products side by side, all of them at every step
-    hoisted     products side by side, and those that no state reaches before the loop, for all steps at once: what runs
+    hoisted     products side by side, and those that no state reaches before the loop, for all steps at once
 
-These are the plans of a layer (`Layer(..., plan="fused")`).
+These are the plans of a layer (`Layer(..., plan="fused")`), counted as what_runs.py says. NumPy has no plan: what it runs
+stands in the row `hoisted`, beside the cell as it is written.
 """
 
 from __future__ import annotations
@@ -17,70 +18,57 @@ from typing import Any
 from ..checks import is_number
 from ..compiler import Compiled
 from ..errors import OptionError, lay_out
-from ..ir.graph import Graph, Node, Program, Value
-from ..ir.shapes import Varies
+from ..ir.graph import Graph, Node
 from ..passes.schedule import schedule
-from .cost import counts, products
-
-STEPS = 100  # the length of the sequence that plans are compared on
+from .what_runs import WhatRuns, of_program
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One way to run the products of a cell.
+    """One way to run the products of a cell, for one call.
 
     Attributes:
         name: see the module.
         once: products that run once per sequence.
         each_step: products that run at every step.
+        calls: how many products the call starts.
         multiply_adds: of the products that run at every step, for one instance.
-        moved: bytes that the products read and write, for STEPS steps of one instance.
+        weights_read: bytes of weights that a step reads.
+        moved: bytes of values that the call moves between registers and memory.
         runs: whether it is the one that runs.
     """
 
     name: str
     once: int
     each_step: int
+    calls: int
     multiply_adds: int
+    weights_read: int
     moved: int
-    runs: bool = False
-
-    @property
-    def calls(self) -> int:
-        """How many products a sequence of STEPS steps runs."""
-        return self.once + STEPS * self.each_step
+    runs: bool
 
 
-def plans(graph: Graph, compiled: Compiled) -> list[Plan]:
-    """The plans of a cell with a state; what runs comes last. None for the reference, which has no choice."""
-    if not graph.states or "simplify" not in compiled.stages:  # the reference runs as it is written
-        return []
+def plans(accounts: Mapping[str, WhatRuns], runs: str) -> list[Plan]:
+    """The rows, in the order of the accounts; none where no plan has a product in the loop.
+
+    Args:
+        accounts: plan -> what it would run.
+        runs: the plan that runs.
+    """
     found = [
-        _plan("separate", schedule(graph, hoist=False), in_loop=True), _plan("fused", compiled.forward, in_loop=True),
-        _plan("hoisted", compiled.forward, runs=True),
+        Plan(name, a.products["before"] + a.products["after"], a.products["loop"], a.calls, a.loop_multiply_adds,
+             a.loop_weight_bytes, a.moved_bytes, name == runs)
+        for name, a in accounts.items()
     ]  # fmt: skip
-    return found if found[-1].each_step or found[0].each_step else []
+    return found if any(plan.each_step for plan in found) else []
 
 
-def _plan(name: str, program: Program, *, in_loop: bool = False, runs: bool = False) -> Plan:
-    looped: list[Node] = []
-    once: list[Node] = []
-    for section, nodes in program.sections.items():
-        for node in products(nodes):
-            stays = section == "loop" or (in_loop and node.value.type.varies == Varies.STEP)
-            (looped if stays else once).append(node)
-    once = [n for n in once if n.value.type.varies != Varies.NEVER]
-    moved = sum(_moved(n, STEPS) for n in looped) + sum(_moved(n, 1) for n in once)
-    return Plan(name, len(once), len(looped), counts(looped).multiply_adds, moved, runs)
-
-
-def _moved(node: Node, times: int) -> int:
-    """Bytes read and written by a product that runs so often; what varies by step is new for each of them."""
-    return sum(_bytes(v) * (STEPS if v.type.varies == Varies.STEP else times) for v in (*node.args, node.value))
-
-
-def _bytes(value: Value) -> int:
-    return value.type.n_elements * value.type.item_bytes
+def as_written_and_compiled(graph: Graph, compiled: Compiled, n_steps: int, n_instances: int) -> dict[str, WhatRuns]:
+    """What NumPy could run and what it runs; nothing for the reference, which has no choice."""
+    if "simplify" not in compiled.stages:
+        return {}
+    programs = {"separate": schedule(graph, hoist=False), "hoisted": compiled.forward}
+    return {name: of_program(program, n_steps, n_instances) for name, program in programs.items()}
 
 
 def stages_of(nodes: Iterable[Node]) -> dict[str, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from ..ir import ops
 from ..ir.shapes import Varies
 from . import words
-from .cost import counts, products, step_nodes, value_bytes
+from .cost import products, value_bytes
 from .document import Block, Formulas, Sentence, Table
 from .equations import Notation
 from .subject import Subject
@@ -15,7 +15,7 @@ from .words import plural
 
 
 def backward_section(subject: Subject) -> Iterator[Block]:
-    compiled, states = subject.training, subject.graph.states
+    runs, states = subject.runs_backward, subject.graph.states
     rows = []
     for text, value in subject.kept:
         size = value_bytes([value])
@@ -27,11 +27,7 @@ def backward_section(subject: Subject) -> Iterator[Block]:
         yield Sentence(f"Together {subject.kept_bytes:,} bytes for every step and instance.")
     else:
         yield Sentence("Nothing has to be kept for it.")
-    numbers = words.counted(compiled.backward)
-    before, loop, after = (numbers[key] for key in ("before", "loop", "after"))
-    total = counts(step_nodes(compiled.backward.nodes, Varies.STEP)) + counts(
-        n for n in compiled.backward.nodes if n.record.sums_over_steps
-    )
+    before, loop, after = (runs.products[key] for key in ("before", "loop", "after"))
     if states:
         names = ", ".join(f"d{p.name}(t)" for p in states)
         yield Sentence(
@@ -39,15 +35,15 @@ def backward_section(subject: Subject) -> Iterator[Block]:
             f"{before} before the loop, {loop} at every step, {after} after the loop (all steps at once)."
         )
     else:
-        yield Sentence(f"The backward pass runs {plural(before + after, 'product')}, for all steps at once.")
-    runs = tuple(_product_rows(subject))
-    if runs:
-        yield Table(("product, with its shapes", "what it gives", "where"), runs, code=(0,))
-    yield Sentence(f"It costs {total.in_words()} per step and instance.")
+        yield Sentence(f"The backward pass runs {plural(before + loop + after, 'product')}, for all steps at once.")
+    found = tuple(_product_rows(subject))
+    if found:
+        yield Table(("product, with its shapes", "what it gives", "where"), found, code=(0,))
+    yield Sentence(f"It costs {runs.step.in_words()} per step and instance.")
 
 
 def _product_rows(subject: Subject) -> Iterator[tuple[str, str, str]]:
-    program = subject.training.backward
+    program = subject.runs_backward.program
     for section, nodes in program.sections.items():
         for node in products(nodes):
             alone = node.value.type.varies == Varies.NEVER and node.record is ops.matmul

@@ -25,6 +25,7 @@ from .page.page_style import fragment_style
 from .pictures.canvas import Canvas
 from .sections import page_of
 from .subject import Subject
+from .what_runs import WhatRuns
 
 PICTURES = ("unrolled", "folded", "product", "product that runs")
 ENDINGS = (".html", ".txt", ".svg")
@@ -38,12 +39,13 @@ class Explanation:
     Attributes:
         equations: the lines of the equation, each with `left`, `right` and `name`.
         n_parameters: how many numbers are learned.
-        step: the arithmetic of one step of one instance, of the program that runs.
+        what_runs: what this backend does in the call that is shown: products, arithmetic, bytes. The numbers below are its.
+        step: the arithmetic of one step of one instance.
         products_written: how many products the cell's text has.
         products_before, products_in_loop, products_after: how many the forward program runs: once per sequence before the
             loop, at every step, once per sequence after it.
         kept_bytes: what the forward pass keeps for the backward pass, in bytes per step and instance.
-        plans: other ways to run the products, and what they would cost; empty for a cell without a state.
+        plans: the ways to run the products, counted alike; empty for a cell without a state.
         page: title, sections and blocks, as data.
     """
 
@@ -51,11 +53,12 @@ class Explanation:
         self._subject = subject
         self.equations: list[Equation] = subject.notation.equations()
         self.n_parameters = subject.n_parameters
-        self.step: Counts = subject.step
+        self.what_runs: WhatRuns = subject.runs
+        self.step: Counts = subject.runs.step
         self.products_written = subject.n_products_written
-        numbers = subject.numbers
-        self.products_before, self.products_in_loop = numbers["before"], numbers["loop"]
-        self.products_after = numbers["after"]
+        products = subject.runs.products
+        self.products_before, self.products_in_loop = products["before"], products["loop"]
+        self.products_after = products["after"]
         self.kept_bytes = subject.kept_bytes
         self.plans: list[Plan] = subject.plans
         self.page: Page = page_of(subject)
@@ -181,16 +184,16 @@ def _of_cell(cell: Cell, given: dict[str, Any], measured: Mapping[str, float]) -
     compiled = compile_graph(graph)
     recording = compile_graph(training) if training.with_role("mask") else compiled
     named = named_by_author(graph) | named_by_author(training)
-    plans = _planned(compiled, chosen(None, graph.name), "automatic")
+    plans = _planned(compiled, recording, chosen(None, graph.name), "automatic")
     return Subject(graph, named, compiled, training, recording, cell, Given(), measured,
                    cell.placements(dict(graph.sizes)), plans)  # fmt: skip
 
 
-def _planned(compiled: Compiled, backend: str, plan: str) -> dict[str, Planned]:
+def _planned(compiled: Compiled, training: Compiled, backend: str, plan: str) -> dict[str, Planned]:
     """The plans of native code, made without llvmlite; none where something else runs the programs."""
     if backend != "native":
         return {}
-    return {name: planned(compiled, name, plan) for name in ("forward", "backward")}
+    return {"forward": planned(compiled, "forward", plan), "backward": planned(training, "backward", plan)}
 
 
 def _of_layer(layer: Any, inputs: tuple[Any, ...], more: Mapping[str, Any], measured: Mapping[str, float]) -> Subject:
@@ -202,4 +205,4 @@ def _of_layer(layer: Any, inputs: tuple[Any, ...], more: Mapping[str, Any], meas
     arrays = {name: value for name, value in more.items() if name != "state"}
     shown = Given(layer.weights, inputs, arrays, more.get("state"), layer.batch_first, layer.reverse)
     return Subject(graph, named, compiled, written, training, layer.cell, shown, measured,
-                   layer.structures, _planned(compiled, layer.backend, layer.plan))  # fmt: skip
+                   layer.structures, _planned(compiled, training, layer.backend, layer.plan))  # fmt: skip

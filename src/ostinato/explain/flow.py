@@ -21,6 +21,7 @@ from ..ir.shapes import Varies
 from ..language.cell import Cell
 from ..passes.schedule import schedule
 from ..passes.simplify import simplify
+from ..plan.candidates import STEPS
 from ..runtime.arguments import Call, Sequences
 from ..runtime.beginning import Beginning
 from ..runtime.weights import Weights
@@ -102,6 +103,18 @@ class Given:
     @property
     def is_random(self) -> bool:
         return not self.inputs and not self.named
+
+    def call(self, graph: Graph) -> tuple[int, int]:
+        """The steps and instances of the call that is shown; STEPS and 1 where no input says another."""
+        ports = graph.with_role("input")
+        given = {**dict(zip((p.name for p in ports), self.inputs, strict=False)), **(self.named or {})}
+        for port in ports:
+            shape = np.shape(given[port.name]) if port.name in given else ()
+            leading = shape[: len(shape) - len(port.value.type.dims)]
+            if len(leading) in (1, 2) and all(leading):
+                steps, instances = (*leading, 1)[:2]
+                return (instances, steps) if self.batch_first and len(leading) == 2 else (steps, instances)
+        return STEPS, 1
 
 
 def flow_of(graph: Graph, notation: Notation, given: Given, cell: Cell | None) -> Flow:

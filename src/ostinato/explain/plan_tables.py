@@ -17,6 +17,7 @@ from ..plan.tiling import panel_bytes, stage_tiles
 from ..plan.views import View
 from .alternatives import seconds_text
 from .document import Bars, Block, Sentence, Table
+from .what_runs import WhatRuns, alternatives
 from .words import plural
 
 WHEN = {
@@ -41,14 +42,15 @@ def plan_blocks(planned: Planned, n_steps: int, n_instances: int, measured: Mapp
     several = sizes_in_words(planned) if planned.asked == "automatic" else ""
     if several:
         yield Sentence(several)
-    yield Sentence(products_in_words(planned, runs))
+    accounts = alternatives(planned, n_steps, n_instances)
+    yield Sentence(products_in_words(planned, accounts["separate"], accounts[runs]))
     yield from stage_tables(planned.plan(runs), costs[runs], planned.machine)
     call = f"{plural(n_steps, 'step')}, {plural(n_instances, 'instance')}"
     if len({(c.n_stages, c.seconds) for c in costs.values()}) == 1:
         yield Sentence(f"{call}: predicted {seconds_text(costs[runs].seconds)}, by each plan.")
     else:
         yield Sentence(f"{call}, by each plan:")
-        yield cost_table(costs, runs)
+        yield cost_table(accounts, costs, runs)
         yield Bars("Predicted times", tuple((n, c.seconds, seconds_text(c.seconds)) for n, c in costs.items()))
     yield Sentence(MODEL.format(machine=planned.machine))
     if measured:
@@ -73,39 +75,32 @@ def _listed(numbers: list[str]) -> str:
     return numbers[0] if len(numbers) == 1 else f"{', '.join(numbers[:-1])} and {numbers[-1]}"
 
 
-def products_in_words(planned: Planned, runs: str) -> str:
-    """How many products there are, and what fusing makes of them."""
-    before, after = (_products(planned.plan(choice)) for choice in ("separate", runs))
-    packed = sum(panel_bytes(planned.plan(runs), planned.machine).values())
-    loop = len(planned.plan(runs).stages.get(Phase.LOOP, ()))
-    words = f"{plural(sum(before.values()), 'product')} with weights, in {plural(after.total(), 'walk')} over packed panels"
-    words += f" ({bytes_text(packed)}, packed once for a set of weights)" if packed else ""
-    return f"{words}. A step of the loop has {plural(loop, 'stage')}." if planned.program.states else f"{words}."
+def products_in_words(planned: Planned, separate: WhatRuns, runs: WhatRuns) -> str:
+    """How many products there are, what fusing makes of them, and how large their packed weights are."""
+    packed = sum(panel_bytes(planned.plan(runs.plan), planned.machine).values())
+    walks = f"{plural(_all_products(separate), 'product')}, in {plural(_all_products(runs), 'walk')}"
+    walks += f"; packed weights {bytes_text(packed)}, once for a set of weights" if packed else ""
+    return f"{walks}. A step of the loop has {plural(runs.n_stages, 'stage')}." if planned.program.states else f"{walks}."
 
 
-def _products(plan: Plan) -> Counter[Phase]:
-    """Left operands that are walked over, by phase."""
-    return Counter({p: sum(len(s.segments) for s in stages if isinstance(s, Product)) for p, stages in plan.stages.items()})
+def _all_products(account: WhatRuns) -> int:
+    return sum(account.products.values())
 
 
-def cost_table(costs: Mapping[str, PlanCost], runs: str) -> Table:
-    """The plans side by side."""
+def cost_table(accounts: Mapping[str, WhatRuns], costs: Mapping[str, PlanCost], runs: str) -> Table:
+    """The plans side by side: what is counted, and the seconds that the cost model predicts."""
     rows = []
-    for name, cost in costs.items():
-        products = [f"{_products_in(cost, p)}" for p in (Phase.BEFORE, Phase.LOOP, Phase.AFTER)]
-        levels = {s.weight_level for s in cost.phases.get(Phase.LOOP, ()) if s.weight_level}
-        weights = f"{cost.loop_weight_bytes:,}" + (f" ({max(levels)})" if levels else "")
-        rows.append((name + (" (runs)" if name == runs else ""), " + ".join(products), f"{cost.n_stages}", weights,
-                     f"{cost.moved_bytes:,}", seconds_text(cost.seconds)))  # fmt: skip
+    for name, account in accounts.items():
+        products = " + ".join(f"{account.products[section]}" for section in ("before", "loop", "after"))
+        levels = {s.weight_level for s in costs[name].phases.get(Phase.LOOP, ()) if s.weight_level}
+        weights = f"{account.loop_weight_bytes:,}" + (f" ({max(levels)})" if levels else "")
+        rows.append((name + (" (runs)" if name == runs else ""), products, f"{account.n_stages}", weights,
+                     f"{account.moved_bytes:,}", seconds_text(costs[name].seconds)))  # fmt: skip
     headings = (
         "plan", "products before + in + after the loop", "stages a step", "weights a step reads", "bytes of values moved",
         "predicted",
     )  # fmt: skip
     return Table(headings, tuple(rows), (1, 2, 3, 4, 5))
-
-
-def _products_in(cost: PlanCost, phase: Phase) -> int:
-    return sum(len(s.stage.segments) for s in cost.phases.get(phase, ()) if isinstance(s.stage, Product))
 
 
 # --- stages -------------------------------------------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 from ..ir import ops
 from ..ir.graph import Program
-from ..ir.shapes import Varies
 from . import words
-from .alternatives import STEPS, Plan, seconds_text, stages_of
-from .cost import Counts, counts, loop_weight_bytes, step_nodes, value_bytes
+from .alternatives import Plan, seconds_text, stages_of
+from .cost import Counts, value_bytes
 from .document import Bars, Block, Formulas, Picture, Sentence, Table
 from .equations import Notation, is_generated
 from .plan_tables import plan_blocks
@@ -25,7 +24,7 @@ BLOCKS = (
 
 
 def runs_section(subject: Subject) -> Iterator[Block]:
-    program, numbers = subject.compiled.forward, subject.numbers
+    program, numbers = subject.runs.program, subject.runs.products
     notation = subject.program_notation
     yield Sentence(_how_many_run(subject))
     placed = words.placed_products(program, notation)
@@ -43,7 +42,7 @@ def runs_section(subject: Subject) -> Iterator[Block]:
         yield Picture(tuple(parts))
     if program.states:
         elsewhere = {"before": "before the loop", "loop": "at every step", "after": "after the loop"}
-        counted = [f"{n} {elsewhere[s]}" for s, nodes in program.sections.items() if (n := words.elementwise_count(nodes))]
+        counted = [f"{n} {elsewhere[s]}" for s, n in subject.runs.elementwise.items() if n]
         if counted:
             yield Sentence(f"Elementwise operations: {', '.join(counted)}.")
         if not numbers["loop"]:
@@ -55,8 +54,9 @@ def runs_section(subject: Subject) -> Iterator[Block]:
 def native_section(subject: Subject) -> Iterator[Block]:
     """How native code runs both programs: stages, tiles, packed weights; and what the plans cost by the model."""
     shown: list[Block] = []
+    call = subject.runs.n_steps, subject.runs.n_instances
     for name, planned in subject.planned.items():
-        shown += [Sentence(f"The {name} program, {planned.program.name}."), *plan_blocks(planned, STEPS, 1, {})]
+        shown += [Sentence(f"The {name} program, {planned.program.name}."), *plan_blocks(planned, *call, {})]
     yield from shown
     cells = " ".join(text for block in shown if isinstance(block, Table) for row in block.rows for text in row)
     unnamed = [n for n in subject.notation.made if is_generated(n) and re.search(rf"\b(d_)?{n}\b", cells)]
@@ -90,10 +90,10 @@ def _stages(program: Program) -> str:
 
 
 def _how_many_run(subject: Subject) -> str:
-    numbers, written = subject.numbers, subject.n_products_written
+    numbers, written = subject.runs.products, subject.n_products_written
     first = f"{plural(written, 'product')} written."
     if not subject.graph.states:
-        number = numbers["before"]
+        number = sum(numbers[section] for section in ("before", "loop", "after"))
         return f"{first} The cell has no state, so nothing waits: {number} run{'s'[: number == 1]}, for all steps at once."
     before, loop, after = (numbers[key] for key in ("before", "loop", "after"))
     parts = [f"{before} before the loop (once per sequence)", f"{loop} at every step"]
@@ -101,20 +101,21 @@ def _how_many_run(subject: Subject) -> str:
         parts.append(f"{after} after the loop (once per sequence)")
     if numbers["weights"]:
         parts.append(f"{numbers['weights']} of weights alone (once per call)")
-    return f"{first} After fusing these run: {', '.join(parts)}."
+    by = f"By the plan `{subject.runs.plan}` these run" if subject.runs.plan else "After fusing these run"
+    return f"{first} {by}: {', '.join(parts)}."
 
 
 def cost_section(subject: Subject) -> Iterator[Block]:
-    program = subject.compiled.forward
+    program, runs = subject.runs.program, subject.runs
     rows = []
     where = {"before": "before the loop", "loop": "in the loop", "after": "after the loop"}
     for section, nodes in program.sections.items():
         if nodes or (section == "loop" and program.states):
-            rows.append(_cost_row(where[section] if program.states else "all steps at once", subject.costs[section]))
-    rows.append(_cost_row("together", subject.step))
+            rows.append(_cost_row(where[section] if program.states else "all steps at once", runs.arithmetic[section]))
+    rows.append(_cost_row("together", runs.step))
     headings = ("per step and instance", "multiply-adds", "multiplications", "additions", "functions", "others")
     yield Table(headings, tuple(rows), (1, 2, 3, 4, 5))
-    yield Sentence(_multiplications(subject.step))
+    yield Sentence(_multiplications(runs.step))
     once = _once(subject)
     if once:
         yield Sentence(once)
@@ -128,33 +129,40 @@ def cost_section(subject: Subject) -> Iterator[Block]:
 
 def _alternatives(subject: Subject) -> Iterator[Block]:
     """What runs against what could run instead."""
-    plans = subject.plans
+    plans, runs = subject.plans, subject.runs
     if not plans:
         return
     yield Sentence(
-        f"What fusing and hoisting save, counted for a sequence of T={STEPS} steps of one instance. Every plan multiplies the "
-        "same numbers; they differ in how many products are started and how often operands are read:"
+        f"What fusing and hoisting save, counted for {plural(runs.n_steps, 'step')} of {plural(runs.n_instances, 'instance')}. "
+        "Every plan multiplies the same numbers; they differ in how many products are started, and how often weights and "
+        "values are read and written:"
     )
     rows = tuple(
-        (p.name + (" (runs)" if p.runs and not subject.planned else ""), f"{p.once}", f"{p.each_step}", f"{p.calls:,}",
-         f"{p.multiply_adds:,}", f"{p.moved:,}") for p in plans
+        (p.name + (" (runs)" if p.runs else ""), f"{p.once}", f"{p.each_step}", f"{p.calls:,}", f"{p.multiply_adds:,}",
+         f"{p.weights_read:,}", f"{p.moved:,}") for p in plans
     )  # fmt: skip
-    headings = ("plan", "products once", "each step", f"{STEPS} steps", "loop multiply-adds", "bytes moved")
-    yield Table(headings, rows, (1, 2, 3, 4, 5))
-    yield Bars(f"Products started in {STEPS} steps", tuple((p.name, p.calls, f"{p.calls:,}") for p in plans))
-    yield Bars("Bytes that products read and write", tuple((p.name, p.moved, f"{p.moved:,}") for p in plans))
-    yield Sentence(_saved(plans))
+    steps = plural(runs.n_steps, "step")
+    headings = ("plan", "products once", "each step", steps, "loop multiply-adds", "weights a step", "bytes moved")
+    yield Table(headings, rows, (1, 2, 3, 4, 5, 6))
+    yield Bars(f"Products started in {steps}", tuple((p.name, p.calls, f"{p.calls:,}") for p in plans))
+    yield Bars("Bytes of values moved", tuple((p.name, p.moved, f"{p.moved:,}") for p in plans))
+    yield Sentence(_saved(plans, runs.n_steps))
 
 
-def _saved(plans: list[Plan]) -> str:
-    first, last = plans[0], plans[-1]
+def _saved(plans: list[Plan], n_steps: int) -> str:
+    first, last = plans[0], next(p for p in plans if p.runs)
     calls, moved = first.calls - last.calls, first.moved - last.moved
     parts = []
     if calls > 0:
         parts.append(f"{calls:,} of {first.calls:,} products ({100 * calls / first.calls:.0f}%)")
     if moved > 0:
-        parts.append(f"{moved:,} of {first.moved:,} bytes ({100 * moved / first.moved:.0f}%)")
-    return f"Against `separate` this saves {' and '.join(parts)}." if parts else "Against `separate` this saves nothing here."
+        parts.append(f"{moved:,} of {first.moved:,} bytes of values ({100 * moved / first.moved:.0f}%)")
+    weights = [n_steps * plan.weights_read for plan in (first, last)]
+    if weights[0] > weights[1]:
+        parts.append(
+            f"{weights[0] - weights[1]:,} of {weights[0]:,} bytes of weights ({100 * (1 - weights[1] / weights[0]):.0f}%)"
+        )
+    return f"Against `separate` this saves {', '.join(parts)}." if parts else "Against `separate` this saves nothing here."
 
 
 def _cost_row(name: str, c: Counts) -> tuple[str, ...]:
@@ -170,9 +178,7 @@ def _multiplications(total: Counts) -> str:
 
 def _once(subject: Subject) -> str:
     """What is not computed at every step."""
-    nodes = subject.compiled.forward.nodes
-    instance = counts(step_nodes(nodes, Varies.INSTANCE))
-    weights = counts(step_nodes(nodes, Varies.NEVER))
+    instance, weights = subject.runs.per_instance, subject.runs.per_call
     parts = []
     if instance != Counts():
         parts.append(f"once per sequence for each instance: {instance.in_words()}")
@@ -182,11 +188,11 @@ def _once(subject: Subject) -> str:
 
 
 def _bytes(subject: Subject) -> str:
-    program = subject.compiled.forward
+    program = subject.runs.program
     parameters = value_bytes(p.value for p in subject.graph.with_role("weight", "bias"))
     parts = [f"parameters {parameters:,}"]
     if program.states:
-        parts.append(f"weights read by every step of the loop {loop_weight_bytes(program):,}")
+        parts.append(f"weights read by every step of the loop {subject.runs.loop_weight_bytes:,}")
         parts.append(f"state {value_bytes(p.value for p in program.states):,} per instance")
     parts.append(f"kept for the backward pass {subject.kept_bytes:,} per step and instance")
     return f"Bytes: {', '.join(parts)}."

@@ -14,12 +14,13 @@ from ..language.cell import Cell
 from ..plan.candidates import Planned
 from ..structure.base import Placement
 from . import words
-from .alternatives import Plan, plans
-from .cost import Counts, counts, products, step_nodes, value_bytes
+from .alternatives import Plan, as_written_and_compiled, plans
+from .cost import products, value_bytes
 from .equations import Notation
 from .flow import Flow, Given, flow_of
 from .markup import symbols_of
 from .pictures.colours import Colours
+from .what_runs import WhatRuns, alternatives, of_planned, of_program
 
 
 @dataclass(frozen=True)
@@ -94,19 +95,16 @@ class Subject:
         return name in self._inside_structure
 
     @cached_property
-    def numbers(self) -> Mapping[str, int]:
-        return words.counted(self.compiled.forward)
+    def runs(self) -> WhatRuns:
+        """What runs forward: every number that is shown of it is taken from here."""
+        call = self.given.call(self.graph)
+        return of_planned(self.planned["forward"], *call) if self.planned else of_program(self.compiled.forward, *call)
 
     @cached_property
-    def costs(self) -> Mapping[str, Counts]:
-        """The arithmetic of each section of the forward program, for one instance at one step: of what runs."""
-        sections = self.compiled.forward.sections
-        return {name: counts(step_nodes(nodes, Varies.STEP)) for name, nodes in sections.items()}
-
-    @property
-    def step(self) -> Counts:
-        """The arithmetic of one step of one instance: what every count of it is taken from."""
-        return sum(self.costs.values(), Counts())
+    def runs_backward(self) -> WhatRuns:
+        """What runs backward."""
+        call = self.given.call(self.graph)
+        return of_planned(self.planned["backward"], *call) if self.planned else of_program(self.training.backward, *call)
 
     @property
     def n_parameters(self) -> int:
@@ -130,11 +128,17 @@ class Subject:
         """The equation of what runs forward."""
         simple = self.compiled.stages.get("simplify", self.graph)
         before = Notation(simple, self.named, self.graph.meanings)
-        return Notation(self.compiled.forward, self.named, self.graph.meanings, before_fusing=before)
+        return Notation(self.runs.program, self.named, self.graph.meanings, before_fusing=before)
 
     @cached_property
     def plans(self) -> list[Plan]:
-        return plans(self.graph, self.compiled)
+        """What runs beside what could, counted alike; none for a cell without a state."""
+        call = self.given.call(self.graph)
+        if not self.graph.states:
+            return []
+        if self.planned:
+            return plans(alternatives(self.planned["forward"], *call), self.runs.plan)
+        return plans(as_written_and_compiled(self.graph, self.compiled, *call), "hoisted")
 
     @cached_property
     def flow(self) -> Flow:
@@ -150,7 +154,7 @@ class Subject:
         found = [symbol for text in texts for symbol in symbols_of(text)]
         found += [symbol for node in self.written_nodes if node.value.name in self.named
                   for symbol in symbols_of(self.notation.symbol(node.value.name))]  # fmt: skip
-        blocks = {p.name: p.parameter for p in self.compiled.forward.ports}
+        blocks = {p.name: p.parameter for p in self.runs.program.ports}
         names = {s.letter: s.name for s in found} | blocks | self.notation.new
         names |= {f"d_{name}": of for name, of in names.items()}  # adjoints, in a backward program
         return Colours((s.name for s in found), names)

@@ -12,6 +12,14 @@ LONG = {"f32": "float32", "f64": "float64"}  # what a user calls the dtype of a 
 SHORT = {long: short for short, long in LONG.items()}
 
 
+def short_of(dtype: Any) -> str | None:
+    """The short name of what a user calls a dtype, in NumPy's words or ours; None for any other."""
+    try:
+        return None if dtype is None else SHORT.get(str(np.dtype(dtype).name))  # NumPy takes None for float64
+    except TypeError:
+        return None
+
+
 def dtype_of(array: np.ndarray[Any, Any]) -> str:
     """The name of the dtype of an array; what is neither float32 nor a truth value is computed in float64."""
     return "bool" if array.dtype == np.bool_ else "f32" if array.dtype == np.float32 else "f64"

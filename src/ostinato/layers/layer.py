@@ -13,14 +13,15 @@ import numpy as np
 
 from .. import files
 from ..calls import answering
-from ..checks import check_whole, is_truth
+from ..checks import is_truth
 from ..compiler import Compiled
-from ..errors import DataError, FileError, OptionError, known_names, lay_out
+from ..errors import DataError, FileError, OptionError, lay_out
 from ..explain import Explanation, explain
 from ..explain.alternatives import measured_times
 from ..explain.plan_report import PlanReport
+from ..explain.what_runs import WhatRuns, in_words, of_planned, of_program
 from ..initialise import initialiser
-from ..ir.dtypes import DTYPES, LONG, SHORT
+from ..ir.dtypes import DTYPES, LONG, short_of
 from ..ir.graph import Graph, Program
 from ..ir.interpret import Outcome
 from ..language.cell import Cell, fitting, refuse_no_cell
@@ -28,10 +29,10 @@ from ..passes.simplify import simplify
 from ..plan.phases import CHOICES
 from ..process.pickling import carried, received, text_of
 from ..runtime.arguments import Call, Sequences
-from ..runtime.backends import BACKENDS, PLANS, PROGRAMS, Executable, chosen
+from ..runtime.backends import BACKENDS, Executable, checked_plan, chosen
 from ..runtime.beginning import NOT_GIVEN, Beginning, NotGiven
 from ..runtime.masks import draw_masks, generator_of
-from ..runtime.programs import Programs
+from ..runtime.programs import Programs, check_call
 from ..runtime.pullback import Gradients, Pullback
 from ..runtime.weights import Weights
 from ..structure.base import Placement
@@ -90,7 +91,7 @@ class Layer:
         self.cell: Cell | None = cell
         self.sizes, self.options = cell.settle(sizes_and_options)
         self.structures: dict[str, Placement] = cell.placements(self.sizes)
-        short = None if dtype is None else SHORT.get(_named_dtype(dtype))  # NumPy takes None for float64
+        short = short_of(dtype)
         if short is None:
             raise OptionError(lay_out(f"{cell.name}: dtype is float32 or float64, not {dtype!r}"))
         training = cell.trace(dtype=short, training=True, **self.sizes, **self.options)
@@ -115,20 +116,19 @@ class Layer:
         plan: str = "automatic", weight_format: str | None = None,
     ) -> None:  # fmt: skip
         graph = graphs[False]
-        backend = chosen(backend, graph.name)
         self._beginning = Beginning(graph.name, seed)
         for flag, given in (("batch_first", batch_first), ("reverse", reverse)):
             if not is_truth(given):
                 raise OptionError(lay_out(f"{graph.name}: `{flag}` is True or False, not {given!r}"))
         self.name, self.doc = graph.name, graph.doc
         self.batch_first, self.reverse = bool(batch_first), bool(reverse)
-        self.backend, self.plan = backend, _checked_plan(graph.name, plan)
+        self.backend, self.plan = chosen(backend, graph.name), checked_plan(graph.name, plan)
         self._graphs = graphs
         self._reruns: dict[Any, Any] = {}  # shape of the first input -> a native.bound_call.BoundCall
         self._sequences = Sequences(graph, batch_first=batch_first, reverse=reverse)
         ports = graph.with_role("weight", "bias")
         self.weights = Weights({p.name: p.value.type.sizes for p in ports}, DTYPES[graph.dtype], self.name, weight_format)
-        self._programs = Programs(graphs, backend, self.plan)
+        self._programs = Programs(graphs, self.backend, self.plan)
 
     # --- what the compiler made of it
 
@@ -149,13 +149,28 @@ class Layer:
 
     @property
     def program(self) -> Program:
-        """What the compiler made of the cell: before, loop, after."""
-        return self.compiled().forward
+        """What runs: before, loop, after. Of native code, where the plan of a call of 100 steps of one instance has it."""
+        return self.what_runs().program
 
     @property
     def backward_program(self) -> Program:
-        """Its back-propagation through time."""
-        return self.compiled().backward
+        """Its back-propagation through time, likewise."""
+        return self.what_runs("backward").program
+
+    def what_runs(self, program: str = "forward", *, n_steps: int = 100, n_instances: int = 1) -> WhatRuns:
+        """What this layer's backend does in a call: products, arithmetic, bytes. `explain` shows the same numbers.
+
+        Args:
+            program: "forward", "recording" (forward, keeping what the backward pass needs) or "backward".
+            n_steps, n_instances: the call, from 1 up: plans, and bytes moved, depend on it.
+
+        Raises:
+            OptionError: no such program, or an impossible size.
+        """
+        check_call(self.name, program, n_steps, n_instances)
+        if self.backend != "native":
+            return of_program(self.compiled().stages[program], n_steps, n_instances)
+        return of_planned(self._programs.planned(program), n_steps, n_instances)
 
     def compiled(self, *, training: bool = False) -> Compiled:
         """Every stage of the pipeline; `training` is with dropout."""
@@ -186,6 +201,10 @@ class Layer:
         sizes = ", ".join(f"{n}={s}" for n, s in self.graph.sizes)
         marks = "".join(f", {m}=True" for m in ("batch_first", "reverse") if getattr(self, m))
         return f"<layer {self.name}({sizes}), {self.dtype}, {self.n_parameters:,} parameters{marks}>"
+
+    def __str__(self) -> str:
+        """What it is, and what runs."""
+        return f"{repr(self)[1:-1]}\n{in_words(self.what_runs(), self.backend)}"
 
     # --- running
 
@@ -312,12 +331,10 @@ class Layer:
         Raises:
             OptionError: no such program, an impossible size, or a backend without plans.
         """
-        self._check_planned(n_steps, n_instances)
-        if not isinstance(program, str) or program not in PROGRAMS:
-            headline = f"{self.name}: there is no program `{program}`; {known_names(str(program), PROGRAMS, 'programs')}"
-            raise OptionError(lay_out(headline))
-        found = self._programs.planned(program, measure=True)
-        return PlanReport(found, program, int(n_steps), int(n_instances), measured_times(measured, "plan_of"))
+        self._check_planned()
+        check_call(self.name, program, n_steps, n_instances)
+        times = measured_times(measured, "plan_of")
+        return PlanReport(self._programs.planned(program, measure=True), program, int(n_steps), int(n_instances), times)
 
     def measure_plans(
         self, n_steps: int = 100, n_instances: int = 1, *, backward: bool = False, seconds: float = 0.2
@@ -332,7 +349,8 @@ class Layer:
         Raises:
             OptionError: an impossible size, or a backend without plans.
         """
-        self._check_planned(n_steps, n_instances)
+        self._check_planned()
+        check_call(self.name, "forward", n_steps, n_instances)
         ports = self.graph.with_role("input", "context")
         given = random_inputs(ports, self.dtype, n_steps=n_steps, n_instances=n_instances, batch_first=self.batch_first)
         layers = {plan: self.with_plan(plan) for plan in CHOICES}
@@ -340,25 +358,21 @@ class Layer:
             return in_turn({plan: training_call(layer.vjp, *given) for plan, layer in layers.items()}, seconds)
         return in_turn({plan: forward_call(layer, *given) for plan, layer in layers.items()}, seconds)
 
-    def _check_planned(self, n_steps: Any, n_instances: Any) -> None:
-        """Refuse a backend without plans, and calls of impossible sizes."""
+    def _check_planned(self) -> None:
         if self.backend != "native":
             raise OptionError(lay_out(f"{self.name}: only native code has a plan, and the backend is `{self.backend}`"))
-        for name, size in (("n_steps", n_steps), ("n_instances", n_instances)):
-            check_whole(self.name, name, size)
 
     def with_plan(self, plan: str) -> Layer:
         """The same layer, weights and all, run by another plan; what the compiler made of it is shared."""
         other = copy(self)  # which has the same `weights`, drawn already or not
-        other.plan = _checked_plan(self.name, plan)
+        other.plan = checked_plan(self.name, plan)
         other._programs = self._programs.with_plan(plan)  # noqa: SLF001 - one of us
         return other
 
     def __getstate__(self) -> dict[str, Any]:
         """A pickle, or a copy, holds no code: that is made again where it is needed. The graph has no need of the function."""
-        functions = {"cell": carried(self.cell), "options": carried(self.options)}
         kept = {name: value for name, value in self.__dict__.items() if name != "_programs"}
-        return {**kept, "_reruns": {}, **functions}
+        return {**kept, "_reruns": {}, "cell": carried(self.cell), "options": carried(self.options)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "_rng" in state:  # a pickle of version 0.1, which drew weights at once
@@ -434,17 +448,3 @@ class Layer:
         except DataError as error:
             raise FileError(lay_out(f"a weight in the file does not fit: {error}")) from None
         return layer
-
-
-def _checked_plan(owner: str, plan: Any) -> str:
-    """The name of a plan, as it was given."""
-    if not isinstance(plan, str) or plan not in PLANS:
-        raise OptionError(lay_out(f"{owner}: there is no plan `{plan}`; {known_names(str(plan), PLANS, 'plans')}"))
-    return plan
-
-
-def _named_dtype(dtype: Any) -> str:
-    try:
-        return str(np.dtype(dtype).name)
-    except TypeError:
-        return str(dtype)

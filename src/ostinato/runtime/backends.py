@@ -17,6 +17,7 @@ from ..ir.timeline import Timeline
 from ..plan.candidates import Planned
 from ..plan.machine import this_machine
 from ..plan.phases import CHOICES
+from ..plan.plan import Plan
 from ..plan.planner import plan_program
 from ..process.forking import IMPORTING
 
@@ -29,7 +30,6 @@ BACKENDS = {
 }
 PLANS = {"automatic": "what the cost model finds cheapest for the call: fused or hoisted", **CHOICES}
 VARIABLE = "OSTINATO_BACKEND"
-PROGRAMS = ("forward", "recording", "backward")
 
 
 def chosen(backend: str | None, owner: str) -> str:
@@ -44,6 +44,17 @@ def chosen(backend: str | None, owner: str) -> str:
         where = f" (in {VARIABLE})" if backend is None else ""
         raise OptionError(lay_out(f"{owner}: there is no backend `{name}`{where}; {known}"))
     return name
+
+
+def checked_plan(owner: str, plan: Any) -> str:
+    """The name of a plan, as it was given.
+
+    Raises:
+        OptionError: there is no such plan.
+    """
+    if not isinstance(plan, str) or plan not in PLANS:
+        raise OptionError(lay_out(f"{owner}: there is no plan `{plan}`; {known_names(str(plan), PLANS, 'plans')}"))
+    return plan
 
 
 class Executable(Protocol):
@@ -117,6 +128,14 @@ def executable(compiled: Compiled, name: str, backend: str, plan: str) -> Execut
     if plan == "automatic":
         return AutomaticProgram(scheduled)
     return NativeProgram(plan_program(scheduled, plan))
+
+
+def assembled(plan: Plan) -> str:
+    """The machine code of a plan as assembly text; loads llvmlite."""
+    with IMPORTING:
+        from ..native.code import assembly_of
+
+    return assembly_of(plan)
 
 
 def scheduled_program(compiled: Compiled, name: str) -> Program:

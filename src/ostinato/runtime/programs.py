@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
-from ..compiler import Compiled, compile_graph
+from ..checks import check_whole
+from ..compiler import PROGRAMS, Compiled, compile_graph
+from ..errors import OptionError, known_names, lay_out
 from ..ir.graph import Graph
 from ..plan.candidates import Planned
-from .backends import Executable, executable, planned
+from .backends import Executable, assembled, executable, planned
 
 
 class Programs:
@@ -28,14 +31,15 @@ class Programs:
     def with_plan(self, plan: str) -> Programs:
         """The same programs run by another plan: the stages are shared, what runs them is not."""
         other = Programs(self._graphs, self._backend, plan)
-        other._compiled = self._compiled
+        other._compiled = {training: compiled.with_plan(plan, assembled) for training, compiled in self._compiled.items()}
         return other
 
     def compiled(self, *, training: bool = False) -> Compiled:
         """Every stage of the pipeline."""
         training = training and self._graphs[True] is not self._graphs[False]
         if training not in self._compiled:
-            self._compiled[training] = compile_graph(self._graphs[training], passes=self._backend != "reference")
+            passes = self._backend != "reference"
+            self._compiled[training] = compile_graph(self._graphs[training], passes=passes, plan=self._plan, assemble=assembled)
         return self._compiled[training]
 
     def executable(self, name: str, *, training: bool = False) -> Executable:
@@ -56,3 +60,16 @@ class Programs:
     def planned(self, name: str, *, measure: bool = False) -> Planned:
         """The plans of one of the PROGRAMS outside training, and what they cost; see `backends.planned`."""
         return planned(self.compiled(), name, self._plan, measure=measure)
+
+
+def check_call(owner: str, program: Any, n_steps: Any, n_instances: Any) -> None:
+    """Refuse a program that is not there, and a call of an impossible size.
+
+    Raises:
+        OptionError: it is none of PROGRAMS; a size is no whole number from 1 up.
+    """
+    if not isinstance(program, str) or program not in PROGRAMS:
+        headline = f"{owner}: there is no program `{program}`; {known_names(str(program), PROGRAMS, 'programs')}"
+        raise OptionError(lay_out(headline))
+    for name, size in (("n_steps", n_steps), ("n_instances", n_instances)):
+        check_whole(owner, name, size)

@@ -11,7 +11,7 @@ from html import escape
 from math import isfinite
 
 from ...ir import ops
-from ...ir.graph import Node, Program, Value
+from ...ir.graph import Node, Value
 from ..cost import products
 from ..document import Page, Picture, Section
 from ..equations import Notation
@@ -71,19 +71,17 @@ def facts_html(facts: Facts) -> str:
 
 def _header(page: Page, subject: Subject) -> tuple[str, Facts]:
     sizes = page.title.removeprefix(subject.graph.name)
-    numbers = subject.numbers
-    runs = [f"{numbers[key]} {where}" for key, where in (("before", "before"), ("loop", "each step"), ("after", "after"))
-            if numbers[key] or key == "loop"]  # fmt: skip
+    runs = subject.runs
     facts = [
         ("parameters", f"{subject.n_parameters:,}"),
         ("products written", f"{subject.n_products_written}"),
-        ("products that run", " + ".join(runs) if subject.graph.states else f"{numbers['before']}"),
-        ("multiplications per step and instance", f"{subject.step.all_multiplications:,}"),
+        ("products that run", runs.products_in_words),
+        ("multiplications per step and instance", f"{runs.step.all_multiplications:,}"),
         ("kept for the backward pass, per step and instance", f"{subject.kept_bytes:,} bytes"),
     ]
     plans = subject.plans
-    if plans and plans[0].calls > plans[-1].calls:
-        facts.append(("products saved by fusing and hoisting", f"{100 * (1 - plans[-1].calls / plans[0].calls):.0f}%"))
+    if plans and plans[0].calls > runs.calls:
+        facts.append(("products saved by fusing and hoisting", f"{100 * (1 - runs.calls / plans[0].calls):.0f}%"))
     doc = f'<p class="doc">{escape(page.subtitle)}</p>' if page.subtitle else ""
     name = escape(subject.graph.name).replace("_", "_<wbr>")  # a long name breaks there
     return f'<h1>{name}</h1><p class="sizes">{escape(sizes)}</p>{doc}', facts
@@ -233,7 +231,7 @@ def written_pictures(subject: Subject) -> Pictures:
 
 def run_pictures(subject: Subject) -> Pictures:
     """The same of the products that run."""
-    program, notation = subject.compiled.forward, subject.program_notation
+    program, notation = subject.runs.program, subject.program_notation
     reader = _reader(subject, [n for n in program.nodes if n.record is ops.concat], notation)
     found = []
     for section, nodes in program.sections.items():
@@ -286,12 +284,12 @@ def _runs(subject: Subject) -> tuple[str, str]:
     before = _gallery(pictures, subject, "runs") if pictures else ""
     return (
         before,
-        f"<h3>The forward program</h3>{program_html(subject.compiled.forward, subject.colours, staged=not subject.planned)}",
+        f"<h3>The forward program</h3>{program_html(subject.runs.program, subject.colours, staged=not subject.planned)}",
     )
 
 
 def _backward(subject: Subject) -> tuple[str, str]:
-    program: Program = subject.training.backward
+    program = subject.runs_backward.program
     return "", f"<h3>The backward program</h3>{program_html(program, subject.colours, staged=not subject.planned)}"
 
 
