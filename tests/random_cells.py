@@ -28,7 +28,7 @@ from ostinato.ir.graph import Graph
 from ostinato.ir.op import Op
 from ostinato.ir.parse import read_graph, read_program
 from ostinato.ir.verify import problems
-from ostinato.native.parallel import Pace, Shares, Work
+from ostinato.native.parallel import Shares, ThreadingPolicy, Work
 from tests.helpers import of_graphs
 from tests.random_writer import SCOPE, write
 
@@ -347,7 +347,7 @@ class Native:
             def threads(work: Any, timeline: Any, available: int, by_neurons: bool = by_neurons) -> Any:
                 return None if by_neurons and not work.products else Shares(n, by_neurons)
 
-            with mock.patch.object(Work, "threads", threads), mock.patch.object(Pace, "shares", return_value=True):
+            with mock.patch.object(Work, "threads", threads), mock.patch.object(ThreadingPolicy, "shares", return_value=True):
                 shared = parts(Run(self.plans[PLANS[-1]], things, call, adjoints))
             equal(f"{n} threads, {by_neurons=}", shared, whole)
 

@@ -9,7 +9,7 @@ import pytest
 import ostinato
 from ostinato import DataError, Input, Layer, OptionError, Output, Weight, cell, cells
 from ostinato.ir.timeline import Timeline
-from ostinato.native.parallel import Pace, Shares, Work, alike
+from ostinato.native.parallel import Shares, ThreadingPolicy, Work, alike
 from ostinato.native.threads import WORKERS
 from ostinato.plan.planner import plan_program
 from ostinato.process.cores import available
@@ -31,7 +31,7 @@ def gradients(layer, X, **more):
 def always(monkeypatch, shares):
     """Every run is shared so, whatever its size."""
     monkeypatch.setattr(Work, "threads", lambda *_: shares)
-    monkeypatch.setattr(Pace, "shares", lambda _: True)
+    monkeypatch.setattr(ThreadingPolicy, "shares", lambda _: True)
 
 
 @pytest.mark.parametrize("by_neurons", [False, True])
@@ -81,33 +81,33 @@ def went(pace, alone, shared, n_runs):
 
 
 def test_where_sharing_pays_nearly_all_runs_are_shared():
-    pace = Pace()
+    pace = ThreadingPolicy()
     assert went(pace, 1.0, 0.6, 13) == [False, *[True] * 2, False, *[True] * 8, False]  # now and then, what one thread takes
     assert went(pace, 1.0, 0.6, 1000).count(False) <= 16
 
 
 def test_a_disturbance_or_two_change_nothing():
-    pace = Pace()
+    pace = ThreadingPolicy()
     went(pace, 1.0, 0.5, 30)
     assert went(pace, 1.0, 2.5, 2) == [True, True]  # others had the cores for a moment
     assert went(pace, 1.0, 0.5, 200).count(False) <= 20
-    pace = Pace()
+    pace = ThreadingPolicy()
     assert went(pace, 1.0, 1.5, 2) == [False, True]  # at the very beginning
     assert went(pace, 1.0, 0.5, 30).count(False) <= 3
 
 
 def test_where_sharing_does_not_pay_it_costs_a_twentieth():
-    pace = Pace()
+    pace = ThreadingPolicy()
     runs = went(pace, 0.010, 0.014, 1000)
     assert runs.count(True) * 0.004 <= 0.05 * 1000 * 0.010
-    pace = Pace()
+    pace = ThreadingPolicy()
     went(pace, 0.010, 0.006, 100)
     runs = went(pace, 0.010, 0.100, 1000)  # as where another program runs on the core of one thread, for long
     assert runs.count(True) * 0.090 <= 0.05 * 1000 * 0.010 + 3 * 0.010 + 0.090
 
 
 def test_sharing_comes_back_when_it_pays_again():
-    pace = Pace()
+    pace = ThreadingPolicy()
     went(pace, 0.010, 0.006, 100)
     went(pace, 0.010, 0.020, 200)
     back = went(pace, 0.010, 0.006, 100)
@@ -116,7 +116,7 @@ def test_sharing_comes_back_when_it_pays_again():
 
 
 def test_a_process_that_was_stopped_in_a_shared_run_does_not_give_sharing_up():
-    pace = Pace()
+    pace = ThreadingPolicy()
     went(pace, 0.010, 0.006, 20)
     went(pace, 0.010, 10_000.0, 1)
     assert went(pace, 0.010, 0.006, 230).count(False) <= 205  # two seconds, and not a day

@@ -6,7 +6,7 @@ import pytest
 from ostinato import Bias, Context, Input, Layer, State, Weight, cell, cells, layer_norm, maximum, sigmoid, split, tanh
 from ostinato.ir.timeline import Timeline
 from ostinato.native.layout import ROW_PLACE
-from ostinato.native.parallel import Pace, Shares, Work
+from ostinato.native.parallel import Shares, ThreadingPolicy, Work
 from ostinato.native.program import NativeProgram
 from ostinato.plan.phases import Phase
 from ostinato.plan.planner import plan_program
@@ -146,7 +146,7 @@ def test_blocks_of_rows_change_nothing(monkeypatch, made, n_steps):
         results = []
         for shares in (None, Shares(2, by_neurons=False), Shares(3, by_neurons=True)):
             monkeypatch.setattr(Work, "threads", lambda *_, shares=shares: shares)
-            monkeypatch.setattr(Pace, "shares", lambda _: True)
+            monkeypatch.setattr(ThreadingPolicy, "shares", lambda _: True)
             for layer in layers:
                 Y, pullback = layer.vjp(X, *context, **more)
                 grads = pullback(np.cos(Y))

@@ -1,4 +1,4 @@
-"""Where threads that share a run wait for each other."""
+"""A barrier: where threads that share a run wait for each other."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from . import llvm_text as llvm
 from .context import Field
 from .kernel import I64, PTR, VOID, Kernel, ModuleContext, i64
 
-SPINS = 5_000  # turns of a waiting thread before it gives way
+SPINS = 5_000  # times that a waiting thread looks at the counter before it gives way to others; chosen by trial
 
 
 def barrier(module: ModuleContext) -> llvm.Function:

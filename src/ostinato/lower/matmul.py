@@ -18,7 +18,7 @@ from .elementwise import Addresses, load_all, store_all
 from .kernel import I64, PTR, VOID, Kernel, Lanes, i64
 from .packing import tiles
 
-WORK = 16  # multiply-adds of one turn of the loop over k: short tiles write several steps out
+WORK = 16  # multiply-adds in one iteration of the loop over k, at least: small tiles unroll it until there are so many
 
 Key = tuple[int, int, int]  # an accumulator: row, panel, gate of a tile
 Where = tuple[

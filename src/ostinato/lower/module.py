@@ -33,7 +33,7 @@ from .reductions import lower_reduce
 from .row_sums import lower_sums, lower_total
 from .target import Target
 
-SHARE = 4  # rows that are handed out to threads together
+SHARE = 4  # rows that are handed out to threads together: those of a tile, so that no thread computes a part of one
 
 
 def lower(plan: Plan, target: Target, placed: frozenset[BufferId] = frozenset()) -> llvm.Module:

@@ -2,7 +2,8 @@
 
 A weight gradient is Xᵀ D over all steps and instances. It is summed over a few hundred rows at a time, so that what a tile
 reads stays in the cache, and each of these sums begins at zero, so that many rows do not round each small term against a large
-sum (blockwise summation); the order depends on nothing but the number of rows.
+sum (blockwise summation). The order of additions depends on the number of rows alone: not on the plan, nor on how many threads
+share a run, each of which has rows of the target of its own.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ from .context import Field
 from .elementwise import Addresses, load_all
 from .kernel import I32, I64, PTR, VOID, Kernel, Lanes, i64
 
-FAR = 128  # elements between rows of which a few columns are read: such rows are asked for in advance
-AHEAD = 24  # rows
+# Elements between rows from which on a tile, which reads a few columns of each, prefetches: a processor sees no stream in that.
+# AHEAD is how many rows in advance. Both chosen by trial.
+FAR = 128
+AHEAD = 24
 
 
 def lower_total(k: Kernel, total: RowSum, *, by_step: bool) -> None:

@@ -33,7 +33,7 @@ class Target:
         fma: whether there is a fused multiply-add. Without it the `llvm.fma` of LLVM calls a function of the C library, which
             is right and very slow.
         abi: the calling convention where LLVM asks for one by name.
-        needs: the features of the CPU that this runs on without which it can not run the code: all that LLVM may use for `cpu`.
+        needs: the features of the CPU that this runs on without which it cannot run the code: all that LLVM may use for `cpu`.
     """
 
     name: str

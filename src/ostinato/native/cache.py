@@ -153,7 +153,7 @@ class Cache:
         return False
 
     def _read(self, path: Path) -> bytes | None:
-        """The content of a file of ours, b"" where it can not be an entry; None: it is not there."""
+        """The content of a file of ours, b"" where it cannot be an entry; None: it is not there."""
         try:
             # a link could lead to a file of another user, or to a pipe that never ends
             descriptor = os.open(path, os.O_RDONLY | NO_LINK | BINARY)
@@ -311,7 +311,7 @@ def source_hash() -> str:
                     with io.FileIO(path) as file:
                         content = file.read()
                 except OSError:
-                    content = os.urandom(16)  # what can not be read is like nothing that was stored
+                    content = os.urandom(16)  # what cannot be read is like nothing that was stored
                 digest.update(f"{path[len(package) :]}\0{len(content)}\0".encode())
                 digest.update(content)
     return digest.hexdigest()

@@ -100,7 +100,7 @@ class Code:
         """Where a function or a constant is.
 
         Raises:
-            InternalError: there is nothing of this name, or what it calls can not be found.
+            InternalError: there is nothing of this name, or what it calls cannot be found.
         """
         with self._lock:
             if symbol not in self._addresses:
@@ -122,7 +122,7 @@ def load(object_bytes: bytes) -> Code:
     The file is trusted: what it says is run. cache.py verifies what it reads.
 
     Raises:
-        InternalError: LLVM can not load it.
+        InternalError: LLVM cannot load it.
     """
     prepare(llvm.get_process_triple())
     return Code(object_bytes)

@@ -1,4 +1,11 @@
-"""How much work a plan is: operations and bytes for each row, and what follows for threads."""
+"""Whether threads share a run, and how.
+
+    Work               how much a plan computes for one row; what shares of a call are worth a thread each
+    ThreadingPolicy    whether sharing pays for calls of one kind, learned from their times: other programs may have the cores
+
+Instances are shared where there are enough of them; else the neurons of the products in the loop, or only what runs outside
+of it. No number of threads changes a bit.
+"""
 
 from __future__ import annotations
 
@@ -10,16 +17,19 @@ from ..plan.phases import Phase
 from ..plan.plan import Plan
 from ..plan.stages import Product, Stage
 
-ELEMENT = 12  # operations that an elementwise node counts for each element
-ENOUGH = 2e7  # operations of a run that several threads are worth: some hundred microseconds
-ENOUGH_OF_A_STEP = 2e5  # operations of a step that threads may wait for each other for
-SAMPLES = 3  # of runs on one thread that are remembered; their median counts
-SAVED = 3  # runs whose time sharing may have saved up
-KEPT = 0.85  # of the savings, from run to run: what was long ago counts less
-PATIENCE = 20  # times what sharing has lost: how long runs go alone
-PAUSE = 2.0  # seconds, at most at first: a process that was stopped for an hour has lost nothing; then twice as long each time
-RARELY = 64  # shared runs, at most, until one goes alone again
-ROWS = 4  # rows of a thread that fill its tiles
+# All of these were chosen by trial in November 2026 on the machines of docs/performance.md.
+ELEMENT = 12  # operations that an elementwise function of one element counts as: about what a sigmoid or tanh takes
+ENOUGH = 2e7  # operations from which on a run is shared: some hundred microseconds on one core
+ENOUGH_OF_A_STEP = 2e5  # operations of one step from which on threads share it by neurons, and wait for each other at its end
+SAMPLES = 3  # runs on one thread whose times are remembered; their median counts
+SAVED = 3  # runs: sharing saves up at most as much time as so many of them take
+KEPT = 0.85  # of the savings, from run to run: what was gained long ago counts less
+PATIENCE = 20  # runs go alone for so many times the seconds that sharing has lost: it costs a twentieth where it never pays
+# Seconds that the first pause takes at most: a process that was stopped for an hour has lost nothing. Each further one may take
+# twice as long.
+PAUSE = 2.0
+RARELY = 64  # shared runs after which one goes alone again, at most, to see what that takes now
+ROWS = 4  # rows that a thread is worth: so many fill a tile (plan/tiling.py)
 
 
 @dataclass(frozen=True)
@@ -30,7 +40,7 @@ class Shares:
     by_neurons: bool
 
 
-class Pace:
+class ThreadingPolicy:
     """Whether sharing pays for calls of one kind; it may not where other programs have the cores, and nobody says so.
 
     What shared runs gain against one thread is saved up, and what they lose is taken from the savings: a disturbance or two
@@ -62,8 +72,8 @@ class Pace:
             self._pause -= seconds
             return
         self._shared += 1
-        known = sorted(self._alone) or [pace]  # a list of its own: other threads add to that one
-        alone = known[len(known) // 2] * max(1, n_rows)  # their median
+        times = sorted(self._alone) or [pace]  # a copy: other threads add to that one
+        alone = times[len(times) // 2] * max(1, n_rows)  # their median
         self._saved = min(KEPT * self._saved + alone - seconds, SAVED * alone)
         if self._saved >= 0:
             self._longest = PAUSE

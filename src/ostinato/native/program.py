@@ -28,7 +28,7 @@ from .code import FUNCTION, CompiledPlan, Functions, code_of
 from .jit import Code
 from .layout import CallMemory, Layout, NewArray, Prepared
 from .memory import KEPT, LINE, Array, PooledBuffer, address, block, rounded
-from .parallel import Pace, Shares, Work, alike
+from .parallel import Shares, ThreadingPolicy, Work, alike
 from .pool import alone
 from .stepper import Stepper
 from .targets import host
@@ -54,7 +54,7 @@ class NativeProgram:
         self._free: list[tuple[Array, int]] = []  # memory for residuals that nobody has any more
         self._last: tuple[Any, CallMemory | None] = None, None  # the sizes of the last call, and what followed from them
         self._prepared: Prepared | None = None
-        self._paces = dict[tuple[Shares, int, int], Pace]()
+        self._policies = dict[tuple[Shares, int, int], ThreadingPolicy]()
 
     @property
     def _compiled(self) -> CompiledPlan:
@@ -175,13 +175,13 @@ class NativeProgram:
         if shares is None:
             function(context)
             return
-        pace = self._paces.setdefault(alike(shares, timeline), Pace())
-        shared = pace.shares()
+        policy = self._policies.setdefault(alike(shares, timeline), ThreadingPolicy())
+        shared = policy.shares()
         begin = perf_counter()
         if not (shared and self._share(function, np.frombuffer(context, np.int64), shares)):
             shared = False
             function(context)
-        pace.took(perf_counter() - begin, timeline.n_rows, shared=shared)
+        policy.took(perf_counter() - begin, timeline.n_rows, shared=shared)
 
     def _share(self, function: Any, context: Array, shares: Shares) -> bool:
         """One part of the run on each thread; False, and nothing done, where the workers are busy."""

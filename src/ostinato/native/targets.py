@@ -33,7 +33,7 @@ def host() -> Target:
     """The target for this CPU, or the narrower one that OSTINATO_TARGET names. 0.3 ms the first time.
 
     Raises:
-        OptionError: OSTINATO_TARGET names no target, or one that this CPU can not run; or there is no target for this CPU.
+        OptionError: OSTINATO_TARGET names no target, or one that this CPU cannot run; or there is no target for this CPU.
     """
     return _host(os.environ.get(VARIABLE, ""))
 

@@ -2,8 +2,8 @@
 
 The figures are measured once, when native code is first compiled here (native/roofline.py, some hundredths of a second; of what
 lies beyond the caches, when a program first reaches there), and kept beside the compiled code, in a file for each kind of
-processor. Where nothing was measured or kept, typical figures stand in for
-them: they decide which plan runs, never what comes out. Reading them needs no llvmlite.
+processor. Where nothing was measured or kept, typical figures stand in for them. They decide which plan runs, never what comes
+out. Reading them needs no llvmlite.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ LEVELS = ("L1", "L2", "L3", "DRAM")
 # bytes of a vector, by the names of lower/target.py: of what may run here
 WIDTHS = {"x86-64-v4": 64, "x86-64-v3": 32, "x86-64-v2": 16, "x86-64": 16, "aarch64": 16}
 WIDTHS |= {"avx512": WIDTHS["x86-64-v4"], "avx2": WIDTHS["x86-64-v3"], "sse2": WIDTHS["x86-64"], "neon": WIDTHS["aarch64"]}
+# bytes, where neither the system's files nor sysconf say: what most x86-64 cores of the last ten years have at least
 TYPICAL_CACHES = {"L1": 32 << 10, "L2": 1 << 20, "L3": 16 << 20}
 CACHES = Path("/sys/devices/system/cpu/cpu0/cache")
 TARGET = "OSTINATO_TARGET"
-FULL = 0.9  # of a cache can be counted on: other values pass through it too
-SHARED = 0.5  # of the last one: other cores have their part of it, and on rented machines nobody says how large that is
-FORMAT = 2
+FULL = 0.9  # of the second cache: how much of it can be counted on, since other values pass through it too. Chosen by trial
+# Of the last cache: how much of it can be counted on. Other cores have their part of it, and on rented machines nobody says how
+# large that is. Chosen by trial.
+SHARED = 0.5
+FORMAT = 2  # of the file of figures; another number makes old files be measured anew
 
 
 @dataclass(frozen=True)
