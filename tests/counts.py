@@ -120,7 +120,7 @@ class Package:
         ]
         names = {first.value for first in made if isinstance(first, ast.Constant)}
         for module in self.modules:
-            if module in tables:
+            if module in tables or module.path.stem.startswith("op_"):  # a table, too: the meaning of each op to a guest
                 continue
             public = {id(node) for listed in module.tree.body if _is_public_list(listed) for node in ast.walk(listed)}
             for node in module.nodes:

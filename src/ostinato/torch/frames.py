@@ -21,6 +21,7 @@ from ..native.frame import Frame
 from ..runtime.pullback import Routes
 from .steps import Array, Steps
 
+NOTHING = torch.empty(0, dtype=torch.uint8)
 N_SIZES = 64  # numbers of steps and instances whose frames a cell keeps; the one used longest ago goes first
 
 
@@ -61,7 +62,7 @@ class Pass:
         addresses = [0] * len(outs)
         for place, out in zip(self._places, outs, strict=True):
             addresses[place] = out.data_ptr()
-        saved = torch.empty(frame.saved_bytes, dtype=torch.uint8)
+        saved = torch.empty(frame.saved_bytes, dtype=torch.uint8) if frame.saved_bytes else NOTHING
         frame.call(weights, [tensors[i].data_ptr() for i in self._order], addresses, saved.data_ptr(), reset)
         return outs, saved
 

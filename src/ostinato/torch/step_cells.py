@@ -32,10 +32,12 @@ class StepCell(nn.RNNCellBase):
         computed = weight.dtype if supported(weight.dtype) else torch.float32
         key = (self.mode, self.bias, self.input_size, self.hidden_size, 0, DTYPES[computed])
         names = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.bias else [])]
-        weights = [getattr(self, name).to(computed) for name in names]
+        weights = [getattr(self, name) for name in names]
         n, n_states = x.shape[0], 2 if self.mode == "LSTM" else 1
         begin = [x.new_zeros(n, self.hidden_size)] * n_states if hx is None else list(hx)
-        tensors = [x.to(computed)[None], *(h.to(computed) for h in begin), *weights]
+        tensors = [x[None], *begin, *weights]
+        if given is not computed or weight.dtype is not computed:
+            tensors = [t.to(computed) for t in tensors]
         if torch.compiler.is_compiling():
             states = traced(program_text(*key), tensors, None, None, reverse=False, batch_first=False, training=False)[1:]
         else:
@@ -46,7 +48,10 @@ class StepCell(nn.RNNCellBase):
             stay = goes_on or self.__dict__.get("_frozen", False)
             call = Call(programs(*key), full_timeline(1, n, False, False), followed=followed, stay=stay)
             states = sequence(call, tensors)[1]
-        states = [s.to(given)[0] if single else s.to(given) for s in states]
+        if given is not computed:
+            states = [s.to(given) for s in states]
+        if single:
+            states = [s[0] for s in states]
         if not torch.compiler.is_compiling():
             kept["last"] = weakref.ref(states[0])
         return tuple(states)
