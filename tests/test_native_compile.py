@@ -41,14 +41,18 @@ def test_a_step_is_a_run_where_nothing_belongs_to_the_instances_alone():
     assert "call void @ostinato_run" not in str(found["ostinato_step"])  # tanh(k @ W) is there already
 
 
-def test_one_call_asks_for_the_cost_of_one_call(monkeypatch):
+def test_one_call_asks_for_the_cost_of_few_calls(monkeypatch):
+    """Of what it takes to know on which side of the crossing it lies, once."""
     calls, cost = [], CostModel.cost
     monkeypatch.setattr(CostModel, "cost", lambda model, *call: calls.append(call) or cost(model, *call))
     layer = Layer(cells.lstm, n_inputs=11, n_neurons=24, backend="native")
     X = np.zeros((5, 2, 11), np.float32)
     layer(X)
+    asked = list(calls)
     layer(X)
-    assert calls == [(100, 2)] * 2  # of both plans
+    assert calls == asked
+    assert asked[:2] == [(100, 4), (100, 6)]
+    assert len(asked) <= 2 * (2 + 2)  # of both plans, two octaves
 
 
 @pytest.mark.parametrize(("name", "most"), [("recurrent", 5), ("lstm", 5), ("gru_reset_before", 5)])

@@ -9,14 +9,14 @@ from ostinato import Layer, OptionError, cells
 from ostinato.compiler import PROGRAMS
 from ostinato.ir.timeline import Timeline
 from ostinato.lower import packing as panels
-from ostinato.lower.kernel import Unit
+from ostinato.lower.kernel import ModuleContext
 from ostinato.lower.target import TARGETS
-from ostinato.native.choosing import CheapestProgram
-from ostinato.plan.candidates import Planned
-from ostinato.plan.cost_model import CLEARLY, STEPS, Advice, CostModel, advice, models_of
+from ostinato.native.automatic import AutomaticProgram
+from ostinato.plan.candidates import CLEARLY, OCTAVES, STEPS, Advice, Planned
+from ostinato.plan.cost_model import CostModel
 from ostinato.plan.machine import Machine
 from ostinato.plan.phases import CHOICES, Phase
-from ostinato.plan.tiling import CHUNK, packed_bytes, panel_bytes, panel_width, tile_for, tiles_of
+from ostinato.plan.tiling import packed_bytes, panel_bytes, panel_width, tile_for, tiles_of
 from ostinato.runtime.backends import PLANS, planned
 
 GIGA = 1e9
@@ -48,22 +48,16 @@ def test_tiles_and_packed_weights_are_those_that_native_code_has(target, dtype):
     for program in ("forward", "recording", "backward"):
         for choice in CHOICES:
             plan = plans_of(layer, program).plan(choice)
-            unit = Unit(None, plan, target)
+            module = ModuleContext(None, plan, target)
             assert plan.packings
             for packing in plan.packings:
                 bytes_each = 4 if dtype == "f32" else 8
-                assert packed_bytes(packing, machine, dtype) == panels.panel_elements(unit, packing) * bytes_each
+                assert packed_bytes(packing, machine, dtype) == panels.panel_elements(module, packing) * bytes_each
     for gates in range(1, 9):
         for n_blocks in (1, 2, 3, 4, 5, 7, 8, 16, 33):
-            for tile in panels.tiles(unit, gates, n_blocks):
+            for tile in panels.tiles(module, gates, n_blocks):
                 assert tile.blocks % panel_width(gates, n_blocks) == 0  # whole panels
                 assert tile.rows * tile.blocks * gates <= target.n_registers  # all accumulators in registers
-
-
-def test_rows_go_through_a_phase_in_the_chunks_of_native_code():
-    from ostinato.lower import module
-
-    assert module.CHUNK == CHUNK
 
 
 def test_a_tile_has_no_more_rows_than_there_are():
@@ -113,8 +107,8 @@ def test_weights_that_fit_nowhere_take_longer_than_those_that_fit():
     layer = native(cells.recurrent, 512, 512)
     model = CostModel(plans_of(layer).plan("fused"), MACHINE)
     far = CostModel(plans_of(layer).plan("fused"), replace(MACHINE, capacity={"L1": 32 << 10}))
-    assert model.cost().phases[Phase.LOOP][0].weight_level == "L3"
-    assert far.cost().phases[Phase.LOOP][0].weight_level == "DRAM"
+    assert model.cost(STEPS, 1).phases[Phase.LOOP][0].weight_level == "L3"
+    assert far.cost(STEPS, 1).phases[Phase.LOOP][0].weight_level == "DRAM"
     # two mebibytes at every step
     assert far.cost(100, 1).seconds - model.cost(100, 1).seconds == pytest.approx(
         100 * 2 * 2**20 * (1 / 16e9 - 1 / 64e9), rel=0.05
@@ -190,11 +184,33 @@ def test_advice_says_why():
 
 def test_advice_takes_what_the_model_finds_cheapest():
     plans = plans_of(native(cells.gru, 96, 96))
-    found = advice(models_of({c: plans.plan(c) for c in CHOICES}, MACHINE))
-    for n in (1, 2, 3, 4, 7, 16):
-        costs = plans.costs(STEPS, n)
-        wanted = "hoisted" if costs["hoisted"].seconds < CLEARLY * costs["fused"].seconds else "fused"
-        assert found.choice(STEPS, STEPS * n) == wanted
+    for n in (1, 2, 4, 16):
+        costs = [plans.costs(STEPS, m) for m in next(octave for octave in OCTAVES if octave[0] == n)]
+        hoisted, fused = (sum(cost[choice].seconds for cost in costs) for choice in ("hoisted", "fused"))
+        assert plans.advice.choice(STEPS, STEPS * n) == ("hoisted" if hoisted < CLEARLY * fused else "fused")
+
+
+NARROW = replace(MACHINE, vector_bytes=32, n_registers=16)
+
+
+@pytest.mark.parametrize("machine", [MACHINE, NARROW], ids=["512 bits", "256 bits"])
+@pytest.mark.parametrize("cell", [cells.recurrent, cells.lstm, cells.gru, cells.mgu, cells.indrnn], ids=lambda c: c.name)
+@pytest.mark.parametrize("n", [8, 64, 128, 256, 512])
+def test_from_one_number_of_instances_on_products_stay_in_the_loop(cell, n, machine):
+    """One crossing at most, whichever call comes first; the model agrees with it on both sides."""
+    plans = plans_of(native(cell, n, n), machine=machine)
+    found = [plans.choice(STEPS, STEPS * m) for m in range(1, 257)]
+    crossing = found.index("fused") if "fused" in found else 256  # wide cells: sums before the loop pay for every batch
+    assert found == ["hoisted"] * crossing + ["fused"] * (256 - crossing)
+    upward = plans_of(native(cell, n, n), machine=machine)
+    assert [upward.choice(STEPS, STEPS * m) for m in (256, min(256, crossing + 1), max(1, crossing), 1)] == (
+        [found[255], found[min(255, crossing)], found[max(1, crossing) - 1], found[0]]
+    )  # fmt: skip
+    for octave, wanted in zip(OCTAVES, found[:1] + found[1:2] + found[3:4] + found[7:8] + found[15:16], strict=True):
+        if octave[0] in (crossing + 1, (crossing + 1) // 2):  # the first that is fused, and the last that is not
+            costs = [plans.costs(STEPS, m) for m in octave]
+            hoisted, fused = (sum(cost[choice].seconds for cost in costs) for choice in ("hoisted", "fused"))
+            assert wanted == ("hoisted" if hoisted < CLEARLY * fused else "fused")
 
 
 @pytest.mark.parametrize("cell", [cells.lstm, cells.gru, cells.recurrent], ids=lambda c: c.name)
@@ -216,10 +232,10 @@ def test_no_plan_and_no_choice_between_them_changes_a_bit(cell):
 def test_a_call_runs_by_the_plan_that_is_told():
     layer = native(cells.lstm, 64, 64)
     ready = layer._programs.executable("forward")
-    assert isinstance(ready, CheapestProgram)
+    assert isinstance(ready, AutomaticProgram)
     for n in (1, 2, 3, 4, 9, 40):
-        assert ready.choice(Timeline(100, n)) == layer.plan_of(n_steps=100, n_instances=n).choice
-    assert ready.choice(Timeline(1, 1)) == layer.plan_of(n_steps=1).choice
+        assert ready.planned.choice(100, 100 * n) == layer.plan_of(n_steps=100, n_instances=n).choice
+    assert ready.planned.choice(1, 1) == layer.plan_of(n_steps=1).choice
     assert ready.native("fused").plan.choice == "fused"
 
 

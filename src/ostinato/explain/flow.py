@@ -21,7 +21,7 @@ from ..ir.shapes import Varies
 from ..language.cell import Cell
 from ..passes.schedule import schedule
 from ..passes.simplify import simplify
-from ..plan.cost_model import STEPS
+from ..plan.candidates import STEPS
 from ..runtime.arguments import Call, Sequences
 from ..runtime.beginning import Beginning
 from ..runtime.weights import Weights

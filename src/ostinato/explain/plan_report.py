@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from ..plan.candidates import Planned
-from ..plan.cost_model import STEPS, PlanCost
+from ..plan.candidates import STEPS, Planned
+from ..plan.cost_model import PlanCost
 from ..plan.phases import Phase
 from ..plan.plan import Plan
 from .document import WIDTH, Page, Section, in_colour, plain

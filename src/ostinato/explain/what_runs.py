@@ -32,8 +32,8 @@ from ..ir.graph import Node, Program, Rule, Value, Why
 from ..ir.op import Kind
 from ..ir.shapes import Dim, Varies
 from ..plan.accumulation import is_panel_product
-from ..plan.candidates import Planned
-from ..plan.cost_model import STEPS, PlanCost
+from ..plan.candidates import STEPS, Planned
+from ..plan.cost_model import PlanCost
 from ..plan.phases import CHOICES, Phase, phases
 from ..plan.plan import Plan
 from ..plan.stages import Contraction, Product, RowSum, RowSums, Stage

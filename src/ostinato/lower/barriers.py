@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from . import llvm_text as llvm
 from .context import Field
-from .kernel import I64, PTR, VOID, Kernel, Unit, i64
+from .kernel import I64, PTR, VOID, Kernel, ModuleContext, i64
 
 SPINS = 5_000  # turns of a waiting thread before it gives way
 
 
-def barrier(unit: Unit) -> llvm.Function:
+def barrier(module: ModuleContext) -> llvm.Function:
     """Wait until all threads of the run are here: a counter that only grows."""
-    found: llvm.Function | None = unit.module.globals.get("barrier")
+    found: llvm.Function | None = module.llvm.globals.get("barrier")
     if found is not None:
         return found
-    k = Kernel(unit, "barrier", llvm.FunctionType(VOID, [PTR]))
+    k = Kernel(module, "barrier", llvm.FunctionType(VOID, [PTR]))
     b = k.b
     threads = k.field(Field.THREADS)
     with b.if_then(b.icmp_unsigned(">", threads, i64(1))):
@@ -35,7 +35,7 @@ def barrier(unit: Unit) -> llvm.Function:
         b.cbranch(b.icmp_signed(">=", here, wanted), done, after)
         b.position_at_end(after)
         turns.incomings[1] = (more, after)
-        if unit.target.triple.startswith("x86"):
+        if module.target.triple.startswith("x86"):
             k.call_intrinsic("llvm.x86.sse2.pause", VOID, [])
         b.cbranch(b.icmp_signed("<", more, i64(SPINS)), spin, give_way)
         b.position_at_end(give_way)  # somebody else may need this core

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..plan.stages import Contraction
 from . import llvm_text as llvm
 from .kernel import Kernel, Lanes, i64
-from .reductions import across
+from .reductions import horizontal
 
 
 def lower_contraction(k: Kernel, contraction: Contraction) -> None:
@@ -21,7 +21,7 @@ class _Contraction:
         # both operands lie along the contracted dimension: then its elements are the lanes
         along = self.left.strides[-1] == 1 and self.right.strides[-2] == 1 and self.right.strides[-1] != 1
         self.dots = along and self.contracted >= k.lanes
-        self.slot = k.alloca(llvm.vector(k.unit.number, k.lanes))
+        self.slot = k.alloca(llvm.vector(k.module.number, k.lanes))
 
     def write(self) -> None:
         k = self.k
@@ -55,7 +55,7 @@ class _Contraction:
             at(i64(whole), Lanes(k.lanes, k.mask(n - whole, k.lanes)))
 
     def _columns(self, a: llvm.Value, b: llvm.Value, c: llvm.Value, lanes: Lanes) -> None:
-        k, number = self.k, self.k.unit.number
+        k, number = self.k, self.k.module.number
         kind = llvm.vector(number, lanes.n)
         k.b.store(k.number(0.0, k.plan.program.dtype, lanes.n), self.slot)
         with k.loop(i64(0), i64(self.contracted)) as at:
@@ -65,7 +65,7 @@ class _Contraction:
         k.store(k.b.load(self.slot, typ=kind), c, number, self.target.strides[-1], lanes)
 
     def _dot(self, a: llvm.Value, b: llvm.Value, c: llvm.Value, _: Lanes) -> None:
-        k, number = self.k, self.k.unit.number
+        k, number = self.k, self.k.module.number
         kind = llvm.vector(number, k.lanes)
         k.b.store(k.number(0.0, k.plan.program.dtype, k.lanes), self.slot)
         whole = self.contracted // k.lanes * k.lanes
@@ -79,4 +79,4 @@ class _Contraction:
             part(at, Lanes(k.lanes))
         if self.contracted > whole:
             part(i64(whole), Lanes(k.lanes, k.mask(self.contracted - whole, k.lanes)))
-        k.store(across(k, "sum", k.b.load(self.slot, typ=kind), k.lanes), c, number, 1, Lanes(1))
+        k.store(horizontal(k, "sum", k.b.load(self.slot, typ=kind), k.lanes), c, number, 1, Lanes(1))

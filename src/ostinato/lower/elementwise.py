@@ -57,7 +57,7 @@ def over_elements(k: Kernel, domain: Sequence[int], views: Sequence[View], visit
     inner = sizes[-1] if sizes else 1
     last = [s[-1] if s else 0 for s in strides]
     steps = [
-        None if v.buffer in k.unit.placed else _merged_step(k.row_stride(v), inner, s, bool(sizes))
+        None if v.buffer in k.module.placed else _merged_step(k.row_stride(v), inner, s, bool(sizes))
         for v, s in zip(views, last, strict=True)
     ]
     if len(sizes) <= 1 and all(step is not None for step in steps):  # rows follow each other without a gap: one long walk

@@ -36,7 +36,7 @@ def constant(kind: llvm.Type, value: float, n: int) -> llvm.Constant:
     return llvm.Constant(llvm.vector(kind, n), value)
 
 
-Turn = Callable[[llvm.Value, list[llvm.Value]], list[llvm.Value]]
+Body = Callable[[llvm.Value, list[llvm.Value]], list[llvm.Value]]
 
 
 def i64(number: int) -> llvm.Constant:
@@ -44,17 +44,17 @@ def i64(number: int) -> llvm.Constant:
 
 
 @dataclass
-class Unit:
+class ModuleContext:
     """What all functions of one module share."""
 
-    module: Any  # llvm.Module; None where nothing is written
+    llvm: Any  # the llvm.Module; None where nothing is written
     plan: Plan
     target: Target
     placed: frozenset[BufferId] = frozenset()  # buffers whose rows lie in the user's order: see module.py
 
     @cached_property
-    def places(self) -> dict[BufferId, int]:
-        """Where the pointer of each buffer stands in the context."""
+    def fields(self) -> dict[BufferId, int]:
+        """The field of the context that points to each buffer."""
         return buffer_fields(self.plan)
 
     @property
@@ -140,27 +140,27 @@ class Writer:
         with self.loop(i64(0), i64(sizes[0])) as first, self.nest(sizes[1:]) as rest:
             yield [first, *rest]
 
-    def fold(
-        self, start: llvm.Value, stop: llvm.Value, step: int, values: Sequence[llvm.Value], turn: Turn
+    def loop_carrying(
+        self, start: llvm.Value, stop: llvm.Value, step: int, values: Sequence[llvm.Value], body: Body
     ) -> list[llvm.Value]:
-        """Values carried from turn to turn in registers: start, start + step, ... below stop."""
+        """A loop that carries values from one iteration to the next in registers: start, start + step, ... below stop."""
         b, before = self.b, self.b.block
         surely = isinstance(start, llvm.Constant) and isinstance(stop, llvm.Constant) and start.constant < stop.constant
-        body, after = b.append_basic_block("turn"), b.append_basic_block("turned")
+        block, after = b.append_basic_block("turn"), b.append_basic_block("turned")
         if surely:
-            b.branch(body)
+            b.branch(block)
         else:
-            b.cbranch(b.icmp_signed("<", start, stop), body, after)
-        b.position_at_end(body)
+            b.cbranch(b.icmp_signed("<", start, stop), block, after)
+        b.position_at_end(block)
         index, *carried = [b.phi(v.type) for v in (start, *values)]
         for phi, value in zip((index, *carried), (start, *values), strict=True):
             phi.add_incoming(value, before)
-        results = turn(index, list(carried))
+        results = body(index, list(carried))
         following = b.add(index, i64(step))
         end = b.block
         for phi, value in zip((index, *carried), (following, *results), strict=True):
             phi.add_incoming(value, end)
-        b.cbranch(b.icmp_signed("<", following, stop), body, after)
+        b.cbranch(b.icmp_signed("<", following, stop), block, after)
         b.position_at_end(after)
         if surely:
             return results
@@ -258,14 +258,14 @@ class Writer:
 class Kernel(Writer):
     """A function of a program being written."""
 
-    def __init__(self, unit: Unit, name: str, kind: llvm.FunctionType = RANGE, *, exported: bool = False) -> None:
-        self.unit, self.plan, self.lanes = unit, unit.plan, unit.lanes
-        super().__init__(unit.module, unit.target, name, kind, exported=exported)
+    def __init__(self, module: ModuleContext, name: str, kind: llvm.FunctionType = RANGE, *, exported: bool = False) -> None:
+        self.module, self.plan, self.lanes = module, module.plan, module.lanes
+        super().__init__(module.llvm, module.target, name, kind, exported=exported)
         self._bases: dict[BufferId, llvm.Value] = {}
         self._tables: dict[int, llvm.Value] = {}
         self.row, self.instance, self.count = self.function.args[1:] if kind is RANGE else (i64(0), i64(0), i64(0))
         self.given: dict[View, llvm.Value] = {}  # addresses of views that the caller has worked out
-        self._places = unit.places
+        self._fields = module.fields
 
     # --- the context
 
@@ -290,7 +290,7 @@ class Kernel(Writer):
         """Where a buffer begins; read once, when the function begins."""
         if buffer not in self._bases:
             first = self._first
-            place = first.gep(self.context, [i64(self._places[buffer])], source_etype=I64)
+            place = first.gep(self.context, [i64(self._fields[buffer])], source_etype=I64)
             self._bases[buffer] = first.load(place, typ=PTR)
         return self._bases[buffer]
 
@@ -327,12 +327,12 @@ class Kernel(Writer):
         if space == Varies.NEVER:
             return self.step(self.base(view.buffer), view, i64(view.offset))
         first = self.row if space == Varies.STEP else self.instance
-        index = self.times(self.place(view, self.add(first, offset)), self.row_stride(view))
+        index = self.times(self.row_of(view, self.add(first, offset)), self.row_stride(view))
         return self.step(self.base(view.buffer), view, self.add(index, i64(view.offset)))
 
-    def place(self, view: View, row: llvm.Value) -> llvm.Value:
+    def row_of(self, view: View, row: llvm.Value) -> llvm.Value:
         """Which row of a buffer a row (or an instance) of the run is."""
-        if view.buffer not in self.unit.placed:
+        if view.buffer not in self.module.placed:
             return row
         field = Field.ROW_TABLE if self.plan.buffers[view.buffer].space == Varies.STEP else Field.ORDER
         if field not in self._tables:

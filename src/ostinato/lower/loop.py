@@ -24,16 +24,16 @@ from ..plan.views import BufferId, View
 from . import llvm_text as llvm
 from .barriers import barrier
 from .context import Field
-from .kernel import I1, I8, I64, PTR, VOID, Kernel, Lanes, Unit, i64
+from .kernel import I1, I8, I64, PTR, VOID, Kernel, Lanes, ModuleContext, i64
 
 
-def loop_over_steps(unit: Unit, body: llvm.Function) -> llvm.Function:
+def loop_over_steps(module: ModuleContext, body: llvm.Function) -> llvm.Function:
     """The steps, for the instances from `instance` up to `instance + count`."""
-    states = unit.plan.states
-    backward = unit.plan.program.direction == "backward"
+    states = module.plan.states
+    backward = module.plan.program.direction == "backward"
     initial = {s.name: 0.0 if backward else s.initial for s in states}
-    reset = _reset(unit, {(s.next if backward else s.now): initial[s.name] for s in states})
-    k = Kernel(unit, "steps")
+    reset = _reset(module, {(s.next if backward else s.now): initial[s.name] for s in states})
+    k = Kernel(module, "steps")
     b = k.b
     low, high = k.instance, b.add(k.instance, k.count)
     steps = k.field(Field.N_STEPS)
@@ -53,7 +53,7 @@ def loop_over_steps(unit: Unit, body: llvm.Function) -> llvm.Function:
             yield
         if waited_for:
             with b.if_then(b.icmp_unsigned(">", k.field(Field.PARTS), i64(1))):
-                b.call(barrier(unit), [k.context])
+                b.call(barrier(module), [k.context])
 
     longest = b.select(b.icmp_signed(">", steps, i64(0)), active(i64(0)), low)
     with b.if_then(b.icmp_signed("<", longest, high)), once(waited_for=False):  # without a step, they end as they begin
@@ -85,7 +85,7 @@ def _swap(k: Kernel, states: tuple[StateSlot, ...]) -> None:
     """What was written for the next step is read in it."""
     for state in states:
         now, following = (
-            k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64) for name in (state.now, state.next)
+            k.b.gep(k.context, [i64(k.module.fields[name])], source_etype=I64) for name in (state.now, state.next)
         )  # fmt: skip
         a, c = k.b.load(now, typ=PTR), k.b.load(following, typ=PTR)
         k.b.store(c, now)
@@ -97,34 +97,34 @@ def _carry(k: Kernel, moves: Sequence[tuple[int, BufferId, BufferId]], first: ll
     for size, source, target in moves:
         row = i64(size * k.plan.buffers[source].item_bytes)
         # the loop exchanges buffers, so the context is asked anew
-        bases = [(View.whole(name, (size,)), k.field(k.unit.places[name], PTR)) for name in (target, source)]
+        bases = [(View.whole(name, (size,)), k.field(k.module.fields[name], PTR)) for name in (target, source)]
 
         def copy(at: llvm.Value, n: llvm.Value, row: llvm.Value = row, bases: list[tuple[View, llvm.Value]] = bases) -> None:
-            places = [k.b.gep(base, [k.b.mul(k.place(view, at), row)], source_etype=I8) for view, base in bases]
+            places = [k.b.gep(base, [k.b.mul(k.row_of(view, at), row)], source_etype=I8) for view, base in bases]
             k.call_intrinsic("llvm.memcpy.p0.p0.i64", VOID, [*places, k.b.mul(n, row), llvm.Constant(I1, 0)])
 
-        if k.unit.placed.isdisjoint((source, target)):
+        if k.module.placed.isdisjoint((source, target)):
             copy(first, count)
         else:
             with k.loop(first, k.b.add(first, count)) as instance:
                 copy(instance, i64(1))
 
 
-def _reset(unit: Unit, initial: dict[BufferId, float]) -> llvm.Function:
+def _reset(module: ModuleContext, initial: dict[BufferId, float]) -> llvm.Function:
     """Where a row is marked, its states return to what they were declared to begin as."""
-    k = Kernel(unit, "reset")
+    k = Kernel(module, "reset")
     marks = k.field(Field.RESET, PTR)
     with k.loop(i64(0), k.count) as row:
         place = k.add(k.row, row)
-        if unit.placed:
+        if module.placed:
             place = k.b.load(k.b.gep(k.field(Field.ROW_TABLE, PTR), [place], source_etype=I64), typ=I64)
         marked = k.b.load(k.b.gep(marks, [place], source_etype=I8), typ=I8)
         with k.b.if_then(k.b.icmp_unsigned("!=", marked, llvm.Constant(I8, 0))):
             for buffer, value in initial.items():
-                view = View.whole(buffer, (unit.plan.buffers[buffer].size,))
+                view = View.whole(buffer, (module.plan.buffers[buffer].size,))
                 pointer = k.at_row(view, row)
                 with k.loop(i64(0), i64(view.sizes[0])) as index:
-                    k.store(k.number(value, unit.plan.program.dtype, 1), k.along(pointer, view, [index], [1]),
+                    k.store(k.number(value, module.plan.program.dtype, 1), k.along(pointer, view, [index], [1]),
                             k.element(view), 1, Lanes(1))  # fmt: skip
     return k.finish()
 

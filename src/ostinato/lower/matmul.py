@@ -34,8 +34,8 @@ class ProductStage:
         self.lanes, self.gates = k.lanes, len(stage.names)
         self.n = stage.domain[-1]
         self.n_panels = -(-self.n // self.lanes)
-        self.vector = llvm.vector(k.unit.number, self.lanes)
-        self.tiles = tiles(k.unit, self.gates, self.n_panels)
+        self.vector = llvm.vector(k.module.number, self.lanes)
+        self.tiles = tiles(k.module, self.gates, self.n_panels)
         self.width = panel_width(self.gates, self.n_panels)
         self._lead()
         # rows, panels, what stands before and behind the tile is written once, as functions
@@ -127,7 +127,7 @@ class ProductStage:
     def _shape(self, segment: Segment) -> tuple[object, ...]:
         left = segment.left
         space = self.k.plan.buffers[left.buffer].space
-        placed = left if left.buffer in self.k.unit.placed else None  # its rows are looked up, not counted from an address
+        placed = left if left.buffer in self.k.module.placed else None  # its rows are looked up, not counted from an address
         return (
             segment.k,
             segment.accumulators,
@@ -195,7 +195,7 @@ class ProductStage:
                 )  # fmt: skip
                 return self._accumulate(segment, left, panels, where, keys, carried)
 
-            values = k.fold(i64(0), i64(len(run)), 1, values, turn)
+            values = k.loop_carrying(i64(0), i64(len(run)), 1, values, turn)
         accumulators.update(zip(keys, values, strict=True))
 
     def _accumulate(
@@ -212,7 +212,7 @@ class ProductStage:
                 rows.append(k.along(at, segment.left, here, self.left_lead[segment.left]))
             else:
                 rows.append(self._row_of(segment.left, left, k.add(first, i64(i))))
-        number = k.unit.number
+        number = k.module.number
         streams = self._streams(base, segment, panel, panels)
         stride = segment.left.strides[-1]
 
@@ -233,7 +233,7 @@ class ProductStage:
         unroll = max(1, WORK // len(keys))
         done = segment.k // unroll * unroll if segment.k >= 2 * unroll else 0
         if done:
-            values = k.fold(i64(0), i64(done), unroll, values, partial(turn, steps=unroll))
+            values = k.loop_carrying(i64(0), i64(done), unroll, values, partial(turn, steps=unroll))
         if segment.k > done:
             values = turn(i64(done), values, segment.k - done)
         return values
@@ -241,7 +241,7 @@ class ProductStage:
     def _row_of(self, left: View, base: llvm.Value, row: llvm.Value) -> llvm.Value:
         """The address of one row of a left operand that begins at `base`."""
         k = self.k
-        return k.at_row(left, row) if left.buffer in k.unit.placed else k.step(base, left, k.times(row, k.row_stride(left)))
+        return k.at_row(left, row) if left.buffer in k.module.placed else k.step(base, left, k.times(row, k.row_stride(left)))
 
     def _step(
         self, sums: dict[Key, llvm.Value], ours: Sequence[llvm.Value], theirs: Mapping[tuple[int, int], llvm.Value]
@@ -251,15 +251,15 @@ class ProductStage:
         What there are fewer of stays in registers meanwhile, and the others come one after another.
         """
         k = self.k
-        align = k.unit.vector_bytes
+        align = k.module.vector_bytes
         if len(ours) > len(theirs):
             weights = {at: k.b.load(where, typ=self.vector, align=align) for at, where in theirs.items()}
             for i, where in enumerate(ours):
-                x = k.splat(k.b.load(where, typ=k.unit.number), self.lanes)
+                x = k.splat(k.b.load(where, typ=k.module.number), self.lanes)
                 for (p, g), weight in weights.items():
                     sums[i, p, g] = k.fma(x, weight, sums[i, p, g])
         else:
-            splats = [k.splat(k.b.load(where, typ=k.unit.number), self.lanes) for where in ours]
+            splats = [k.splat(k.b.load(where, typ=k.module.number), self.lanes) for where in ours]
             for (p, g), where in theirs.items():
                 weight = k.b.load(where, typ=self.vector, align=align)
                 for i, x in enumerate(splats):
@@ -274,7 +274,7 @@ class ProductStage:
         for p in range(0, panels, self.width):
             blocks = list(range(p, min(p + self.width, panels)))
             start = k.times(k.add(panel, i64(p)), segment.k * gates * self.lanes)
-            pointer = k.b.gep(base, [start], source_etype=k.unit.number)
+            pointer = k.b.gep(base, [start], source_etype=k.module.number)
             found.append((pointer, len(blocks) * gates * self.lanes, blocks))
         return found
 
@@ -282,8 +282,8 @@ class ProductStage:
 
     def _around(self, name: str, *, behind: bool) -> llvm.Function:
         """A function over the rows and panels of a tile: the starts of its accumulators, or all that follows them."""
-        unit = self.k.unit
-        inner = Kernel(unit, name, self.kind)
+        module = self.k.module
+        inner = Kernel(module, name, self.kind)
         args = inner.function.args
         inner.row, inner.instance, first, rows, packed, buffer = list(args)[1:7]
         lead = list(args[7:])
@@ -309,7 +309,7 @@ class ProductStage:
             work(k, Lanes(self.lanes), at, buffer, slot)
         elif self.n < self.lanes:
             work(k, Lanes(self.lanes, k.mask(rest, self.lanes)), at, buffer, slot)
-        elif k.unit.target.masks:  # one piece of code for all panels: a mask costs nothing here
+        elif k.module.target.masks:  # one piece of code for all panels: a mask costs nothing here
             work(k, Lanes(self.lanes, k.mask(k.b.sub(i64(self.n), column), self.lanes)), at, buffer, slot)
         else:
             with k.b.if_else(k.b.icmp_signed("<=", column, i64(self.n - self.lanes))) as (whole, part):
@@ -352,4 +352,4 @@ class ProductStage:
 
 
 def _further(k: Kernel, pointer: llvm.Value, elements: int) -> llvm.Value:
-    return k.b.gep(pointer, [i64(elements)], source_etype=k.unit.number) if elements else pointer
+    return k.b.gep(pointer, [i64(elements)], source_etype=k.module.number) if elements else pointer

@@ -25,7 +25,7 @@ from .barriers import barrier
 from .batched_matmul import lower_contraction
 from .context import Field, internal_buffers
 from .elementwise import lower_copies, lower_map
-from .kernel import I1, I8, I64, PTR, TABLE, VOID, Kernel, Unit, i64
+from .kernel import I1, I8, I64, PTR, TABLE, VOID, Kernel, ModuleContext, i64
 from .loop import entry, loop_over_steps, set_sweep
 from .matmul import ProductStage
 from .packing import lower_packing
@@ -38,22 +38,22 @@ SHARE = 4  # rows that are handed out to threads together
 
 def lower(plan: Plan, target: Target, placed: frozenset[BufferId] = frozenset()) -> llvm.Module:
     """The module of a plan; with `placed` buffers, `ostinato_run` alone."""
-    module = llvm.Module(target.triple)
-    unit = Unit(module, plan, target, placed)
-    phases = {phase: _phase(unit, phase) for phase in plan.stages if not (placed and phase == Phase.PREPARE)}
-    loop = loop_over_steps(unit, phases[Phase.LOOP]["stages"]) if plan.states else None
+    written = llvm.Module(target.triple)
+    module = ModuleContext(written, plan, target, placed)
+    phases = {phase: _phase(module, phase) for phase in plan.stages if not (placed and phase == Phase.PREPARE)}
+    loop = loop_over_steps(module, phases[Phase.LOOP]["stages"]) if plan.states else None
     if not placed:
-        _prepare(unit, phases)
-    run = _run(unit, "ostinato_run", phases, loop)
+        _prepare(module, phases)
+    run = _run(module, "ostinato_run", phases, loop)
     if placed:
-        return module
+        return written
     if Phase.INSTANCES in phases:
-        _run(unit, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
+        _run(module, "ostinato_step", {p: f for p, f in phases.items() if p != Phase.INSTANCES}, loop)
     else:  # nothing belongs to the instances alone
-        k = Kernel(unit, "ostinato_step", TABLE, exported=True)
+        k = Kernel(module, "ostinato_step", TABLE, exported=True)
         k.b.call(run, [k.context])
         k.finish()
-    return module
+    return written
 
 
 def llvm_of(plan: Plan, target: Target) -> str:
@@ -61,8 +61,8 @@ def llvm_of(plan: Plan, target: Target) -> str:
     return str(lower(plan, target))
 
 
-def _stage(unit: Unit, name: str, stage: Stage, *, by_step: bool) -> llvm.Function:
-    k = Kernel(unit, name)
+def _stage(module: ModuleContext, name: str, stage: Stage, *, by_step: bool) -> llvm.Function:
+    k = Kernel(module, name)
     match stage:
         case Product():
             ProductStage(k, stage).write()
@@ -81,18 +81,18 @@ def _stage(unit: Unit, name: str, stage: Stage, *, by_step: bool) -> llvm.Functi
     return k.finish()
 
 
-def _phase(unit: Unit, phase: Phase) -> dict[str, llvm.Function]:
+def _phase(module: ModuleContext, phase: Phase) -> dict[str, llvm.Function]:
     """The functions of a phase: its stages one after another, and the sums over rows by themselves."""
     name = phase.name.lower()
-    by_step = unit.plan.by_step(phase)
-    made = [(s, _stage(unit, f"{name}_{i}_{s.kind}", s, by_step=by_step)) for i, s in enumerate(unit.plan.stages[phase])]
+    by_step = module.plan.by_step(phase)
+    made = [(s, _stage(module, f"{name}_{i}_{s.kind}", s, by_step=by_step)) for i, s in enumerate(module.plan.stages[phase])]
     found = {}
     for part in ("stages", "totals"):
         inside = [(s, f) for s, f in made if s.over_rows == (part == "totals")]
         if inside:
-            k = Kernel(unit, f"{name}_{part}")
+            k = Kernel(module, f"{name}_{part}")
             for stage, function in inside:
-                if phase == Phase.LOOP and unit.plan.states:
+                if phase == Phase.LOOP and module.plan.states:
                     _loop_stage(k, stage, function)
                 else:
                     k.b.call(function, k.function.args)
@@ -108,30 +108,32 @@ def _loop_stage(k: Kernel, stage: Stage, function: llvm.Function) -> None:
         with k.b.if_then(k.b.icmp_unsigned("==", k.field(Field.PART), i64(0))):
             k.b.call(function, k.function.args)
     with k.b.if_then(k.b.icmp_unsigned(">", k.field(Field.PARTS), i64(1))):
-        k.b.call(barrier(k.unit), [k.context])
+        k.b.call(barrier(k.module), [k.context])
 
 
-def _prepare(unit: Unit, phases: dict[Phase, dict[str, llvm.Function]]) -> None:
-    k = Kernel(unit, "ostinato_prepare", TABLE, exported=True)
+def _prepare(module: ModuleContext, phases: dict[Phase, dict[str, llvm.Function]]) -> None:
+    k = Kernel(module, "ostinato_prepare", TABLE, exported=True)
     for function in phases.get(Phase.PREPARE, {}).values():
         k.b.call(function, [k.context, i64(0), i64(0), i64(1)])
-    for packing in unit.plan.packings:
+    for packing in module.plan.packings:
         lower_packing(k, packing)
     k.finish()
 
 
-def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, llvm.Function]], loop: llvm.Function | None) -> llvm.Function:
-    k = Kernel(unit, name, TABLE, exported=True)
+def _run(
+    module: ModuleContext, name: str, phases: dict[Phase, dict[str, llvm.Function]], loop: llvm.Function | None
+) -> llvm.Function:
+    k = Kernel(module, name, TABLE, exported=True)
     _place_internal(k)
-    wait = barrier(unit)
+    wait = barrier(module)
     with k.b.if_then(k.b.icmp_unsigned("==", k.field(Field.THREAD), i64(0))):
-        for buffer in unit.plan.zeroed:
+        for buffer in module.plan.zeroed:
             _zero(k, buffer)
-        if unit.placed:
-            k.b.call(_place_rows(unit), [k.context])
+        if module.placed:
+            k.b.call(_place_rows(module), [k.context])
             padded = k.b.icmp_signed("<", k.field(Field.N_ROWS), k.b.mul(k.field(Field.N_STEPS), k.field(Field.N_INSTANCES)))
             with k.b.if_then(padded):
-                for buffer in _padded_results(unit):
+                for buffer in _padded_results(module):
                     _zero(k, buffer)
     for phase in Phase:
         if phase == Phase.LOOP and loop:
@@ -139,8 +141,8 @@ def _run(unit: Unit, name: str, phases: dict[Phase, dict[str, llvm.Function]], l
             _shared_loop(k, loop)
         if phase not in phases or phase in (Phase.PREPARE, Phase.LOOP):
             continue
-        block_local = [b for b, p in unit.plan.block_local.items() if p == phase]
-        if phase.space == Varies.STEP and not unit.plan.by_step(phase) and (block_local or "totals" in phases[phase]):
+        block_local = [b for b, p in module.plan.block_local.items() if p == phase]
+        if phase.space == Varies.STEP and not module.plan.by_step(phase) and (block_local or "totals" in phases[phase]):
             _in_blocks(k, phases[phase], block_local)
             continue
         for part, function in phases[phase].items():
@@ -172,7 +174,7 @@ def _in_blocks(k: Kernel, functions: dict[str, llvm.Function], block_local: list
     What no other phase reads is kept for these rows alone: its address moves back by a block after each, so that the next
     rows, counted from the first of all, lie where these did.
     """
-    b, wait = k.b, barrier(k.unit)
+    b, wait = k.b, barrier(k.module)
     rows = k.field(Field.N_ROWS)
     b.call(wait, [k.context])
     with k.loop(i64(0), rows, BLOCK) as first:
@@ -186,7 +188,7 @@ def _in_blocks(k: Kernel, functions: dict[str, llvm.Function], block_local: list
             b.call(functions["totals"], [k.context, first, i64(0), count])
             b.call(wait, [k.context])
         for name in block_local:
-            place = k.unit.places[name]
+            place = k.module.fields[name]
             k.set_field(place, b.sub(k.field(place), i64(BLOCK * k.plan.buffers[name].row_bytes)))
 
 
@@ -209,7 +211,7 @@ def _place_internal(k: Kernel) -> None:
     at = k.field(Field.ARENA)
     for name in internal_buffers(k.plan):
         buffer = k.plan.buffers[name]
-        k.b.store(at, k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64))
+        k.b.store(at, k.b.gep(k.context, [i64(k.module.fields[name])], source_etype=I64))
         row = i64(buffer.row_bytes)
         count = {Varies.NEVER: Field.N_STEPS, Varies.INSTANCE: Field.N_INSTANCES, Varies.STEP: Field.N_ROWS}[buffer.space]
         size = row if buffer.space == Varies.NEVER else k.b.mul(row, k.field(count))
@@ -219,9 +221,9 @@ def _place_internal(k: Kernel) -> None:
     k.set_field(Field.ROW_TABLE, at)
 
 
-def _place_rows(unit: Unit) -> llvm.Function:
+def _place_rows(module: ModuleContext) -> llvm.Function:
     """Where each row of the run lies in the user's arrays."""
-    k = Kernel(unit, "place_rows", TABLE)
+    k = Kernel(module, "place_rows", TABLE)
     by_step, by_instance, backwards = k.field(Field.STEP_STRIDE), k.field(Field.INSTANCE_STRIDE), k.field(Field.REVERSE)
     places = k.field(Field.ROW_TABLE, PTR)
     with k.loop(i64(0), k.field(Field.N_STEPS)) as step:
@@ -234,11 +236,13 @@ def _place_rows(unit: Unit) -> llvm.Function:
     return k.finish()
 
 
-def _padded_results(unit: Unit) -> list[BufferId]:
+def _padded_results(module: ModuleContext) -> list[BufferId]:
     """The user's arrays that a run fills, where padding is zeros."""
-    given = set(unit.plan.ports.values())
+    given = set(module.plan.ports.values())
     return [
-        n for n in dict.fromkeys(unit.plan.results) if n in unit.placed - given and unit.plan.buffers[n].space == Varies.STEP
+        n
+        for n in dict.fromkeys(module.plan.results)
+        if n in module.placed - given and module.plan.buffers[n].space == Varies.STEP
     ]
 
 
@@ -249,7 +253,7 @@ def _zero(k: Kernel, name: BufferId) -> None:
         size = k.b.mul(size, k.field(Field.N_INSTANCES))
     if buffer.space == Varies.STEP:
         size = k.b.mul(size, k.field(Field.N_STEPS))
-    place = k.b.load(k.b.gep(k.context, [i64(k.unit.places[name])], source_etype=I64), typ=PTR)
+    place = k.b.load(k.b.gep(k.context, [i64(k.module.fields[name])], source_etype=I64), typ=PTR)
     k.call_intrinsic("llvm.memset.p0.i64", VOID, [place, llvm.Constant(I8, 0), size, llvm.Constant(I1, 0)])
 
 

@@ -40,7 +40,7 @@ class _Reduction:
         self.line = stage.domain[-1]
         self.kept = kept if self.along_lanes else kept[:-1]
         self.reduced = reduced[:-1] if self.along_lanes else reduced
-        vector = llvm.vector(k.unit.number, k.lanes)
+        vector = llvm.vector(k.module.number, k.lanes)
         self.accumulators = {n.value.name: k.alloca(vector) for n in self.reductions}
 
     def write(self) -> None:
@@ -63,8 +63,8 @@ class _Reduction:
             vectors(k, i64(self.line), here, {v: v.strides[-1] for v in self.views}, self._visit)
         for node in self.reductions:
             name = node.value.name
-            value = k.b.load(self.accumulators[name], typ=llvm.vector(k.unit.number, n))
-            k.store(across(k, node.op, value, n), out[name], k.unit.number, 1, Lanes(1))
+            value = k.b.load(self.accumulators[name], typ=llvm.vector(k.module.number, n))
+            k.store(horizontal(k, node.op, value, n), out[name], k.module.number, 1, Lanes(1))
 
     def _columns(self, lines: dict[View, llvm.Value], out: dict[str, llvm.Value]) -> None:
         """Many results side by side, each from elements one after another."""
@@ -77,8 +77,8 @@ class _Reduction:
                 self._visit(lanes, Addresses(here, at.strides))
             for node in self.reductions:
                 view = self.targets[node.value.name]
-                value = k.b.load(self.accumulators[node.value.name], typ=llvm.vector(k.unit.number, lanes.n))
-                k.store(value, at.pointers[view], k.unit.number, at.strides[view], lanes)
+                value = k.b.load(self.accumulators[node.value.name], typ=llvm.vector(k.module.number, lanes.n))
+                k.store(value, at.pointers[view], k.module.number, at.strides[view], lanes)
 
         pointers = lines | {self.targets[name]: p for name, p in out.items()}
         vectors(k, i64(self.line), pointers, {v: v.strides[-1] for v in pointers}, column)
@@ -123,8 +123,8 @@ def _combining(op: str) -> str:
     return combine.name
 
 
-def across(k: Kernel, op: str, value: llvm.Value, n: int) -> llvm.Value:
-    """The lanes of one vector together, halves by halves."""
+def horizontal(k: Kernel, op: str, value: llvm.Value, n: int) -> llvm.Value:
+    """A horizontal reduction: the lanes of one vector together, halves by halves."""
     name = _combining(op)
     while n > 1:
         n //= 2

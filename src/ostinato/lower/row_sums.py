@@ -28,12 +28,12 @@ def lower_total(k: Kernel, total: RowSum, *, by_step: bool) -> None:
     """Sums of equal shape share one function, which is told the addresses."""
     views = [v for v in (total.source, total.right, total.target) if v is not None]
     # where a placed row is looked up depends on whether it is one of steps or of instances
-    marks = [k.plan.buffers[v.buffer].space.name.lower() if v.buffer in k.unit.placed else "r" for v in views]
+    marks = [k.plan.buffers[v.buffer].space.name.lower() if v.buffer in k.module.placed else "r" for v in views]
     shape = [(v.sizes, v.strides, mark, k.row_stride(v)) for v, mark in zip(views, marks, strict=True)]
     name = "sum_" + "_".join(str(n) for sizes, strides, mark, row in shape for n in (*sizes, "s", *strides, mark, row))
-    found = k.unit.module.globals.get(name)
+    found = k.module.llvm.globals.get(name)
     if found is None:
-        inner = Kernel(k.unit, name, llvm.FunctionType(VOID, [PTR] * (len(views) + 1) + [I64] * 3))
+        inner = Kernel(k.module, name, llvm.FunctionType(VOID, [PTR] * (len(views) + 1) + [I64] * 3))
         inner.given = dict(zip(views, inner.function.args[1:], strict=False))
         inner.row, inner.instance, inner.count = inner.function.args[-3:]
         if total.right is None:
@@ -53,16 +53,16 @@ def lower_total(k: Kernel, total: RowSum, *, by_step: bool) -> None:
 
 def _address(k: Kernel, view: View) -> llvm.Value:
     """Of the function's first row; of a buffer in the user's order, where it begins."""
-    looked_up = view.buffer in k.unit.placed
+    looked_up = view.buffer in k.module.placed
     return k.step(k.base(view.buffer), view, i64(view.offset)) if looked_up else k.at_row(view, i64(0))
 
 
 def _row(k: Kernel, view: View, row: llvm.Value) -> llvm.Value:
     """Which row of a buffer the given one is: of those behind its address, or, in the user's order, of all."""
-    if view.buffer not in k.unit.placed:
+    if view.buffer not in k.module.placed:
         return row
     first = k.row if k.plan.buffers[view.buffer].space == Varies.STEP else k.instance
-    return k.place(view, k.b.add(first, row))
+    return k.row_of(view, k.b.add(first, row))
 
 
 def _columns(k: Kernel, source: View, target: View) -> None:
@@ -88,7 +88,7 @@ def _sums(k: Kernel, stage: RowSums, addresses: Mapping[View, llvm.Value], count
     sizes, collapsed = collapse(stage.domain, [v.strides for v in views])
     strides = dict(zip(views, collapsed, strict=True))
     last = {v: strides[v][-1] if sizes else 0 for v in views}
-    room = 16 if k.unit.target.n_registers >= 32 else 8
+    room = 16 if k.module.target.n_registers >= 32 else 8
     mine = k.b.icmp_unsigned("==", k.field(Field.THREAD), i64(0))  # too little to share
     with k.b.if_then(mine), k.nest(sizes[:-1]) as where, k.loop(i64(0), count, BLOCK) as start:
         end = _end(k, start, count)
@@ -120,12 +120,12 @@ def _block(
         return found
 
     zeros = [k.number(0.0, dtype, lanes.n) for lanes in group for _ in stage.sums]
-    totals = iter(k.fold(rows[0], rows[1], 1, zeros, turn))
+    totals = iter(k.loop_carrying(rows[0], rows[1], 1, zeros, turn))
     for lanes, starts in zip(group, pointers, strict=True):
         for s in stage.sums:
             pointer, stride = starts[s.target], strides[s.target]
-            old = k.load(pointer, k.unit.number, stride, lanes)
-            k.store(k.b.fadd(old, next(totals)), pointer, k.unit.number, stride, lanes)
+            old = k.load(pointer, k.module.number, stride, lanes)
+            k.store(k.b.fadd(old, next(totals)), pointer, k.module.number, stride, lanes)
 
 
 def _end(k: Kernel, first: llvm.Value, count: llvm.Value) -> llvm.Value:
@@ -167,7 +167,7 @@ class _Walk:
     def to(self, row: llvm.Value) -> llvm.Value:
         """Elements from the address to a row."""
         k = self.k
-        if self.lines == 1 or self.view.buffer not in k.unit.placed:
+        if self.lines == 1 or self.view.buffer not in k.module.placed:
             return k.times(_row(k, self.view, row), self.stride)
         whole = k.b.udiv(row, i64(self.lines))
         line = k.b.sub(row, k.times(whole, self.lines))
@@ -198,7 +198,7 @@ def _product(k: Kernel, total: RowSum, right: View) -> None:
     left, target = total.source, total.target
     m, n = target.sizes
     b = k.b
-    tile = 8 if k.unit.target.n_registers >= 32 else 4
+    tile = 8 if k.module.target.n_registers >= 32 else 4
     with _rows(k, left, right) as (*walks, count), k.loop(i64(0), count, BLOCK) as first:
         end = _end(k, first, count)
         for column, columns, group in _groups(n, k.lanes, 2):
@@ -217,7 +217,7 @@ def _tile(
     height: int, group: list[Lanes],
 ) -> None:  # fmt: skip
     """A few rows and columns of the target, over a range of rows of the operands."""
-    (left, right), target, number = (walk.view for walk in walks), total.target, k.unit.number
+    (left, right), target, number = (walk.view for walk in walks), total.target, k.module.number
     offsets = [0]
     for lanes in group[:-1]:
         offsets.append(offsets[-1] + lanes.n)
@@ -228,7 +228,7 @@ def _tile(
         [k.along(out, target, [k.add(i, i64(r)), k.add(j, i64(o))], target.strides) for o in offsets] for r in range(height)
     ]
 
-    ahead = walks[1].stride >= FAR and right.buffer not in k.unit.placed and right.buffer not in k.plan.block_local
+    ahead = walks[1].stride >= FAR and right.buffer not in k.module.placed and right.buffer not in k.plan.block_local
 
     def turn(row: llvm.Value, sums: list[llvm.Value]) -> list[llvm.Value]:
         here = walks[1].to(row)
@@ -249,5 +249,5 @@ def _tile(
 
     flat = [(p, lanes) for line in places for p, lanes in zip(line, group, strict=True)]
     zeros = [k.number(0.0, k.plan.program.dtype, lanes.n) for _, lanes in flat]
-    for value, (pointer, lanes) in zip(k.fold(rows[0], rows[1], 1, zeros, turn), flat, strict=True):
+    for value, (pointer, lanes) in zip(k.loop_carrying(rows[0], rows[1], 1, zeros, turn), flat, strict=True):
         k.store(k.b.fadd(k.load(pointer, number, 1, lanes), value), pointer, number, 1, lanes)

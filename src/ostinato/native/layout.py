@@ -22,7 +22,7 @@ from ..ir.dtypes import DTYPES
 from ..ir.shapes import Varies
 from ..ir.timeline import Timeline
 from ..lower.context import context_size, internal_buffers, internal_bytes
-from ..lower.kernel import Unit
+from ..lower.kernel import ModuleContext
 from ..lower.packing import panel_elements
 from ..lower.target import Target
 from ..plan.plan import Plan
@@ -139,8 +139,8 @@ class Layout:
 
     @classmethod
     def of(cls, plan: Plan, target: Target) -> Layout:
-        unit = Unit(None, plan, target)
-        fields, dtype = unit.places, np.dtype(DTYPES[plan.program.dtype])
+        module = ModuleContext(None, plan, target)
+        fields, dtype = module.fields, np.dtype(DTYPES[plan.program.dtype])
         given = tuple(Given(port, fields[b], b) for port, b in plan.ports.items() if b.role != "weight")
         outside = {g.buffer for g in given}
         by_users = [p.name for p in plan.program.with_role("input", "context", "state", "adjoint")]
@@ -150,7 +150,7 @@ class Layout:
         ends = {slot.end for slot in plan.states}
         return cls(
             plan, fields, ctypes.c_int64 * context_size(plan), dtype,
-            panels={p.panels: panel_elements(unit, p) for p in plan.packings},
+            panels={p.panels: panel_elements(module, p) for p in plan.packings},
             parameters=tuple(sorted({p.parameter for p in plan.program.with_role("weight", "bias")})),
             given=given, rows_given=rows_given, results=results,
             new={r.buffer: r for r in results if r.buffer not in outside},

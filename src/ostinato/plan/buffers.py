@@ -181,7 +181,8 @@ class _Walk:
 
     def node(self, node: Node) -> None:
         name = node.value.name
-        node = replace(node, args=tuple(self._same.get(a.name, a) for a in node.args))
+        if any(a.name in self._same for a in node.args):
+            node = replace(node, args=tuple(self._same.get(a.name, a) for a in node.args))
         if node.op == "constant":
             self.sources[name] = float(node.options["value"])
         elif _is_identity(node):
@@ -196,7 +197,8 @@ class _Walk:
 
     def _with_numbers_in_memory(self, node: Node) -> Node:
         """Products and sums over rows walk through memory: a number that one of them reads is put there."""
-        if node.op != "matmul" and not node.record.sums_over_steps:
+        product = node.op == "matmul" or node.record.sums_over_steps
+        if not product or not any(isinstance(self.sources[arg.name], float) for arg in node.args):
             return node
         args = []
         for i, arg in enumerate(node.args):

@@ -1,7 +1,7 @@
 """What a plan costs on a machine: operations, bytes by the cache that they come from, and the seconds that follow.
 
     a product      the longest of: its multiply-adds at the peak, its loads of vectors from the nearest cache, its packed
-                   weights once for every pass (a step of the loop, or 128 rows outside of it) from the cache that holds them
+                   weights once for every pass (a step of the loop, or CHUNK rows outside of it) from the cache that holds them
     elementwise    vectors times what each function takes
     values         what a stage reads and writes in memory, from the cache that holds the whole buffer
     the loop       no step is shorter than the chain of operations from one state to the next
@@ -16,26 +16,26 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from math import prod
+from math import inf, prod
+from typing import NamedTuple
 
-from ..ir.dtypes import BYTES
 from ..ir.graph import Node
 from ..ir.shapes import Varies
 from .machine import LEVELS, Machine
-from .phases import CHOICES, Phase
+from .phases import Phase
 from .plan import Plan
 from .stages import Copies, Product, RowSums, Stage, Walk
 from .tiling import BLOCK, CHUNK, panel_bytes, stage_tiles, tile_for
 from .views import BufferId, View
 
-STEPS, MANY = 100, 16  # what is assumed of a call: so many steps; from so many instances on, more make no difference
-CALL = 3  # multiply-adds one after another that a call of a function and its loops take
-SCATTERED = 0.55  # of the bandwidth of a stream, beyond L1: tiles read and write a cache line here and there
-BROADCAST = 0.5  # of a load of a vector: one number for all lanes
-CLEARLY = 0.97  # of the seconds of the plan that would be taken otherwise: the model is not more exact than that
-TOTAL = 0.5  # of the peak: sums over rows
-AHEAD = 24  # multiply-adds of a chain that a processor does before it is their turn
-FAR = 0.25  # of the time that weights take from beyond L2: what multiplications do not hide
+# All of these were chosen by trial in November 2026 on the machines of docs/performance.md, so that the predicted ratios
+# between plans of the library's cells come near to the measured ones; none was measured by itself.
+CALL = 3  # multiply-adds, one after another: as long as it takes to call a function and to begin its loops
+SCATTERED = 0.55  # of the bandwidth of a stream, for values beyond L1: tiles read and write a cache line here and there
+BROADCAST = 0.5  # of the time of loading a vector: loading one number into all lanes
+CONTRACTED = 0.5  # of the peak: what sums over rows and products of two values reach
+AHEAD = 24  # multiply-adds of an accumulation chain that out-of-order execution completes while a step waits for its state
+FAR = 0.25  # of the time that weights take from beyond L2: the part that multiplications do not hide
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,13 @@ class CostModel:
         self.plan, self.machine = plan, machine
         self.dtype = plan.program.dtype
         self._panels = panel_bytes(plan, machine)
+        self._by_step = {phase for phase in plan.stages if plan.by_step(phase)}
+        self._varying = {name for name, buffer in plan.buffers.items() if buffer.space != Varies.NEVER}
         self._stages = {phase: [_Stage(self, s) for s in stages] for phase, stages in plan.stages.items()}
         self._weights = {phase: sum(s.weight_bytes for s in stages) for phase, stages in self._stages.items()}
         self._chain = self._chain_of_loop()
 
-    def cost(self, n_steps: int = STEPS, n_instances: int = 1) -> PlanCost:
+    def cost(self, n_steps: int, n_instances: int) -> PlanCost:
         """The cost of a call."""
         found: dict[Phase, tuple[StageCost, ...]] = {}
         for phase, stages in self._stages.items():
@@ -141,7 +143,7 @@ class CostModel:
             return 1, 1
         if phase.space == Varies.INSTANCE:
             return n_instances, 1
-        if phase == Phase.LOOP or self.plan.by_step(phase):
+        if phase in self._by_step:
             return n_instances, n_steps
         total = n_steps * n_instances
         return min(total, CHUNK), max(1.0, total / CHUNK)
@@ -161,10 +163,13 @@ class CostModel:
             length += CALL + _depth(stage.nodes)
         return length * latency if self.plan.states else 0.0
 
+    @cached_property
+    def _made_in_loop(self) -> set[BufferId]:
+        return {view.buffer for stage in self.plan.stages.get(Phase.LOOP, ()) for view in stage.writes}
+
     def _is_of_loop(self, buffer: BufferId) -> bool:
         """Whether a step makes what a buffer holds."""
-        made = {view.buffer for s in self.plan.stages.get(Phase.LOOP, ()) for view in s.writes}
-        return buffer.role in ("now", "rows") or buffer in made
+        return buffer.role in ("now", "rows") or buffer in self._made_in_loop
 
     def packed(self, stage: Stage) -> int:
         """The packed bytes of a stage's weights."""
@@ -175,12 +180,29 @@ class CostModel:
         elements = prod(n for n, stride in zip(view.sizes, view.strides, strict=True) if stride) * lead
         return elements * self.plan.buffers[view.buffer].item_bytes
 
-    def footprint(self, buffer: BufferId, n_rows: int, n_instances: int) -> float:
-        """The bytes of a whole buffer, or of the rows of it that are kept."""
-        found = self.plan.buffers[buffer]
-        rows = {Varies.NEVER: 1, Varies.INSTANCE: n_instances, Varies.STEP: n_rows}[found.space]
-        rows = min(rows, BLOCK) if buffer in self.plan.block_local else rows
-        return float(rows * found.row_bytes)
+    def traffic(self, views: Iterable[View], in_tiles: set[BufferId]) -> list[_Traffic]:
+        """What a stage moves of values that are not the same for all rows; `in_tiles`: left operands, which tiles load."""
+        found = []
+        for view in dict.fromkeys(views):
+            if view.buffer in self._varying:
+                buffer = self.plan.buffers[view.buffer]
+                most = BLOCK if view.buffer in self.plan.block_local else inf
+                found.append(_Traffic(self.bytes_of(view), buffer.space, buffer.row_bytes, most, view.buffer in in_tiles))
+        return found
+
+
+class _Traffic(NamedTuple):
+    """Bytes that a stage reads or writes for one row, and how large the buffer is that they belong to."""
+
+    n_bytes: int
+    space: Varies
+    row_bytes: int
+    most_rows: float  # that are kept at a time
+    in_tiles: bool
+
+    def footprint(self, n_rows: int, n_instances: int) -> float:
+        """The bytes of the whole buffer, or of the rows of it that are kept."""
+        return min(n_instances if self.space == Varies.INSTANCE else n_rows, self.most_rows) * self.row_bytes
 
 
 class _Stage:
@@ -194,12 +216,10 @@ class _Stage:
         self.lead = prod(stage.domain[:-1]) if stage.domain else 1
         self.n_blocks = -(-(stage.domain[-1] if stage.domain else 1) // lanes)
         self.tiles = stage_tiles(stage, machine, model.dtype)
-        varying = {name for name, buffer in model.plan.buffers.items() if buffer.space != Varies.NEVER}
-        self.reads = [(v.buffer, model.bytes_of(v)) for v in dict.fromkeys(stage.reads) if v.buffer in varying]
-        self.lefts = {s.left.buffer for s in stage.segments} if isinstance(stage, Product) else set()
-        self.writes = [] if stage.over_rows else [
-            (v.buffer, model.bytes_of(v)) for v in dict.fromkeys(stage.writes) if v.buffer in varying
-        ]  # fmt: skip
+        lefts = {s.left.buffer for s in stage.segments} if isinstance(stage, Product) else set()
+        self.reads = model.traffic(stage.reads, lefts)
+        self.writes = [] if stage.over_rows else model.traffic(stage.writes, set())
+        self.read_bytes, self.written_bytes = (sum(one.n_bytes for one in each) for each in (self.reads, self.writes))
         self.elementwise = self._vectors(lanes) * machine.multiply_add
 
     def _vectors(self, lanes: int) -> float:
@@ -219,14 +239,18 @@ class _Stage:
         if isinstance(self.stage, Product):
             once += self._product(self.stage, rows, level)
         elif not isinstance(self.stage, Walk):
-            once += rows * self.operations / (TOTAL * machine.peak(model.dtype))
-        for views, speed in ((self.reads, machine.loads), (self.writes, machine.stores)):
-            for buffer, size in views:
-                here = machine.level(model.footprint(buffer, n_rows, n_instances))
-                if here != "L1" or buffer not in self.lefts:  # those are among the loads of the tiles
-                    once += rows * size / (speed[here] * (1 if here == "L1" else SCATTERED))
-        read, written = (sum(size for _, size in views) for views in (self.reads, self.writes))
-        return StageCost(self.stage, self.operations, self.weight_bytes, level, read, written, once * passes)
+            once += rows * self.operations / (CONTRACTED * machine.peak(model.dtype))
+        for traffic, speed in ((self.reads, machine.loads), (self.writes, machine.stores)):
+            for one in traffic:
+                here = machine.level(one.footprint(n_rows, n_instances))
+                if here != "L1":
+                    once += rows * one.n_bytes / (speed[here] * SCATTERED)
+                elif not one.in_tiles:  # left operands in L1 are among the loads of the tiles
+                    once += rows * one.n_bytes / speed[here]
+        seconds = once * passes
+        return StageCost(
+            self.stage, self.operations, self.weight_bytes, level, self.read_bytes, self.written_bytes, seconds
+        )  # fmt: skip
 
     def _product(self, product: Product, rows: int, level: str) -> float:
         """The tiles of one pass."""
@@ -260,84 +284,3 @@ def _depth(nodes: Iterable[Node]) -> int:
     for node in nodes:
         depth[node.value.name] = node.record.cost.latency + max((depth.get(a.name, 0) for a in node.args), default=0)
     return max(depth.values(), default=0)
-
-
-# --- choosing -----------------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Advice:
-    """Which plan a call should take, as far as the model knows.
-
-    Attributes:
-        plans: the plan for 1, 2, ... instances that run side by side; the last one is for more of them too.
-        single: the plan for one step at a time, as in a stream.
-        reason: in words.
-    """
-
-    plans: tuple[str, ...]
-    single: str
-    reason: str
-
-    def choice(self, n_steps: int, n_rows: int) -> str:
-        """The plan of a call with so many steps, and so many rows (valid steps of all instances together)."""
-        if n_steps <= 1:
-            return self.single
-        return self.plans[min(len(self.plans), max(1, -(-n_rows // n_steps))) - 1]
-
-
-def advice(models: Mapping[str, CostModel]) -> Advice:
-    """Which plan is the cheapest, by the model: for sequences of STEPS steps by their number, and for one step.
-
-    `separate` is looked at and never taken: it does what `fused` does in more stages. Where the model does not find `hoisted`
-    clearly cheaper, `fused` is taken, which keeps less in memory.
-    """
-    fused, hoisted = (models[name] for name in ("fused", "hoisted"))
-    if not hoisted.plan.states:
-        return Advice(("hoisted",), "hoisted", "there is no state, so there is no loop: all plans are one")
-    if not differ(fused.plan, hoisted.plan):
-        return Advice(("hoisted",), "hoisted", "there is no product that could leave the loop: both are one plan")
-    best = [better(models, STEPS, n) for n in range(1, MANY + 1)]
-    while len(best) > 1 and best[-1] == best[-2]:
-        best.pop()
-    single = better(models, 1, 1)
-    return Advice(tuple(best), single, _reason(fused, hoisted, best))
-
-
-def better(models: Mapping[str, CostModel], n_steps: int, n_instances: int) -> str:
-    """Of the plans that `advice` decides between, the cheaper one for a call."""
-    fused, hoisted = (models[name].cost(n_steps, n_instances).seconds for name in ("fused", "hoisted"))
-    return "hoisted" if hoisted < CLEARLY * fused else "fused"
-
-
-def differ(fused: Plan, hoisted: Plan) -> bool:
-    """Whether there is a product that one of them runs before the loop."""
-    before = [sum(isinstance(s, Product) for s in plan.stages.get(Phase.BEFORE, ())) for plan in (fused, hoisted)]
-    return before[0] != before[1]
-
-
-def _reason(fused: CostModel, hoisted: CostModel, best: list[str]) -> str:
-    """Why, with the figures of the smallest call."""
-    one, level = [model.cost(STEPS, 1) for model in (fused, hoisted)], fused.machine.level
-    if len(best) == 1 and best[0] == "fused":
-        return "keeping sums for later costs more memory traffic than running their products at once saves"
-    weights = " and ".join(
-        f"{c.loop_weight_bytes:,} bytes from {level(c.loop_weight_bytes)} ({c.choice})" for c in one
-    )  # fmt: skip
-    why = f"with one instance a step waits for its weights, {weights}"
-    if best[-1] == "fused":
-        why += "; with many it is bound by multiplications, and keeping sums for later costs memory traffic"
-    return why
-
-
-def largest(plan: Plan) -> float:
-    """The bytes of what is largest in the calls that `advice` looks at: a buffer, or all weights together."""
-    rows = {Varies.NEVER: 1, Varies.INSTANCE: MANY, Varies.STEP: MANY * STEPS}
-    buffers = [rows[b.space] * b.row_bytes for b in plan.buffers.values()]
-    elements = sum(p.k * p.n * len(p.rights) for p in plan.packings)
-    return float(max(*buffers, elements * BYTES[plan.program.dtype], 0))
-
-
-def models_of(plans: Mapping[str, Plan], machine: Machine) -> dict[str, CostModel]:
-    """The models of plans, in the order of CHOICES."""
-    return {name: CostModel(plans[name], machine) for name in CHOICES if name in plans}

@@ -8,8 +8,11 @@
     finish_instances    what reads a sum over the steps of an instance
     finish              what reads a sum over everything
 
-The plan chooses here too: `fused` and `separate` draw into the loop what the schedule had put before it. Elementwise work on
-what is in memory anyway waits for the phase that reads it, in every plan.
+A node runs where `schedule` has put it, but for these, which sink into the one phase that reads them:
+
+    `fused`, `separate`    all that only the loop reads sinks into the loop, products above all
+    in every plan          elementwise nodes of stored operands are computed again in the phase that reads them, the loop or
+                           after: that is cheaper than storing and loading the result
 """
 
 from __future__ import annotations
@@ -42,7 +45,10 @@ class Phase(IntEnum):
     @property
     def space(self) -> Varies:
         """What its rows are."""
-        return {0: Varies.NEVER, 1: Varies.INSTANCE, 5: Varies.INSTANCE, 6: Varies.NEVER}.get(int(self), Varies.STEP)
+        return _SPACES[self]
+
+
+_SPACES = (Varies.NEVER, Varies.INSTANCE, Varies.STEP, Varies.STEP, Varies.STEP, Varies.INSTANCE, Varies.NEVER)
 
 
 def phases(program: Program, choice: str) -> dict[str, Phase]:
@@ -53,10 +59,10 @@ def phases(program: Program, choice: str) -> dict[str, Phase]:
     for node in program.nodes:
         found[node.value.name] = _phase(node, section[node.value.name], found)
     if program.states:
-        drawn = _drawn_in_by_choice if choice != "hoisted" else _drawn_in_because_cheap
-        for name in drawn(program, found):
+        before = [n for n in program.nodes if found[n.value.name] == Phase.BEFORE]
+        for name in _sunk(program, found, _cheap(program, found) if choice == "hoisted" else before, Phase.LOOP):
             found[name] = Phase.LOOP
-        for name in _drawn_in(program, found, _cheap(program, found), Phase.AFTER):
+        for name in _sunk(program, found, _cheap(program, found), Phase.AFTER):
             found[name] = Phase.AFTER
     return found
 
@@ -75,34 +81,26 @@ def _phase(node: Node, section: str, found: dict[str, Phase]) -> Phase:
     return {"before": Phase.BEFORE, "loop": Phase.LOOP, "after": Phase.AFTER}[section]
 
 
-def _drawn_in(program: Program, found: dict[str, Phase], may: Iterable[Node], into: Phase = Phase.LOOP) -> set[str]:
-    """Of the nodes `may`, those that one phase alone reads."""
+def _sunk(program: Program, found: dict[str, Phase], may: Iterable[Node], into: Phase) -> set[str]:
+    """Of the nodes `may`, those that the phase `into` alone reads."""
     users: dict[str, list[str]] = {}
     for node in program.nodes:
         for arg in node.args:
             users.setdefault(arg.name, []).append(node.value.name)
     handed_out = {r.value.name for r in program.results if r.role != "state"}
     new_states = {r.value.name for r in program.results_with("state")} if into == Phase.LOOP else set()
-    drawn: set[str] = set()
+    sunk: set[str] = set()
     for node in reversed(tuple(may)):
         name = node.value.name
         read = users.get(name, [])
-        inside = all(found[u] == into or u in drawn for u in read) and (read or name in new_states)
+        inside = all(found[u] == into or u in sunk for u in read) and (read or name in new_states)
         if inside and name not in handed_out:
-            drawn.add(name)
-    return drawn
-
-
-def _drawn_in_by_choice(program: Program, found: dict[str, Phase]) -> set[str]:
-    return _drawn_in(program, found, [n for n in program.nodes if found[n.value.name] == Phase.BEFORE])
-
-
-def _drawn_in_because_cheap(program: Program, found: dict[str, Phase]) -> set[str]:
-    return _drawn_in(program, found, _cheap(program, found))
+            sunk.add(name)
+    return sunk
 
 
 def _cheap(program: Program, found: dict[str, Phase]) -> list[Node]:
-    """Elementwise work on what is in memory anyway: computing it where it is read saves storing and loading the result."""
+    """Elementwise nodes, and views, of what is in memory anyway: those that no node before the loop has to have stored."""
     made: set[str] = set()
     handed_out = {r.value.name for r in program.results if r.role != "state"}
     may = []

@@ -116,17 +116,17 @@ def executable(compiled: Compiled, name: str, backend: str, plan: str) -> Execut
     """One of the PROGRAMS of a step, ready to run.
 
     Args:
-        plan: one of PLANS; native code only. With "automatic" the cost model chooses, for each call (see plan/cost_model.py).
+        plan: one of PLANS; native code only. With "automatic" the cost model chooses, for each call (see plan/candidates.py).
     """
     if backend != "native":
         return Interpreted(compiled.stages[name])
     with IMPORTING:  # llvmlite is loaded when it is needed, and in one piece, whoever forks meanwhile
-        from ..native.choosing import CheapestProgram
+        from ..native.automatic import AutomaticProgram
         from ..native.program import NativeProgram
 
     scheduled = scheduled_program(compiled, name)
     if plan == "automatic":
-        return CheapestProgram(scheduled)
+        return AutomaticProgram(scheduled)
     return NativeProgram(plan_program(scheduled, plan))
 
 
