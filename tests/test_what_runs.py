@@ -7,7 +7,8 @@ import pytest
 
 from ostinato import Layer, OptionError, cells, explain
 from ostinato.explain.document import Table
-from ostinato.explain.what_runs import SECTIONS, alternatives, n_products, of_program, program_of
+from ostinato.explain.what_runs import SECTIONS, alternatives, n_products, of_planned, of_program, program_of
+from ostinato.ir.graph import Rule, Why
 from ostinato.ir.interpret import run_as_given
 from ostinato.ir.timeline import Timeline
 from ostinato.ir.verify import verify
@@ -194,3 +195,14 @@ def test_a_call_that_is_none():
     )
     with pytest.raises(OptionError, match="lstm: `n_steps` is a whole number from 1 up, not 0"):
         layer.what_runs(n_steps=0)
+
+
+def test_a_reason_has_fields():
+    """What a node stands by is data: the rule, and the state or the plan that it speaks of."""
+    planned = plans_of(native(cells.lstm, 3, 5))
+    reasons = [of_planned(planned, choice=choice).program.reasons for choice in ("hoisted", "fused")]
+    hoisted, fused = (reasons[i]["products_of_x"] for i in (0, 1))
+    assert (hoisted.rule, fused.rule, fused.plan) == (Rule.NOT_REACHED, Rule.PLANNED, "fused")
+    assert str(fused) == "the plan `fused` computes it where it is read, and keeps nothing for it"
+    assert reasons[0]["products_of_h"] == reasons[1]["products_of_h"] == Why(Rule.AWAITED, "h")
+    assert str(Why(Rule.AWAITED, "h")) == "it reads the state `h`, and the next state waits for it"

@@ -41,7 +41,7 @@ class Counts:
         return self.multiply_adds + self.multiplications
 
     def in_words(self) -> str:
-        """Such as "40 multiply-adds, 5 function values"; "nothing but moving" if there is none."""
+        """Such as "40 multiply-adds, 5 function values"; "no arithmetic" if there is none."""
         names = {
             "multiply_adds": "multiply-add", "multiplications": "multiplication", "additions": "addition",
             "functions": "function value", "others": "other operation",
@@ -93,11 +93,6 @@ def weights_read(nodes: Iterable[Node]) -> tuple[Value, ...]:
     made = {node.value.name for node in nodes}
     read = [arg for node in nodes for arg in node.args if arg.type.varies == Varies.NEVER and arg.name not in made]
     return tuple({v.name: v for v in read}.values())
-
-
-def step_nodes(nodes: Iterable[Node], varies: Varies) -> tuple[Node, ...]:
-    """The nodes whose value varies in that way."""
-    return tuple(node for node in nodes if node.value.type.varies == varies)
 
 
 def is_product(node: Node) -> bool:

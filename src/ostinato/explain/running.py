@@ -72,7 +72,7 @@ def native_section(subject: Subject) -> Iterator[Block]:
 def _placed_row(placed: words.Placed, program: Program) -> tuple[str, str]:
     steps = placed.section != "loop" and bool(program.states)
     place = placed.place if program.states else "for all steps at once"
-    return f"{placed.text}\n{words.contraction(placed.node, steps=steps)}", f"{place}\n{placed.reason}"
+    return f"{placed.text}\n{words.contraction(placed.node, steps=steps)}", f"{place}\n{placed.why or ''}"
 
 
 def _stages(program: Program) -> str:

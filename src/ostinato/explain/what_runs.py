@@ -28,7 +28,7 @@ from math import prod
 
 from ..errors import counted
 from ..ir import ops
-from ..ir.graph import Node, Program, Value
+from ..ir.graph import Node, Program, Rule, Value, Why
 from ..ir.op import Kind
 from ..ir.shapes import Dim, Varies
 from ..plan.accumulation import is_panel_product
@@ -261,7 +261,7 @@ def program_of(plan: Plan) -> Program:
     reasons = dict(program.reasons)
     for name, place in section.items():
         if place != own[name]:
-            reasons[name] = f"the plan `{plan.choice}` computes it in the loop, and keeps nothing for it"
+            reasons[name] = Why(Rule.PLANNED, plan=plan.choice)
     groups = [g for stages in plan.stages.values() for s in stages if isinstance(s, Product) for g in segments_of(plan, s)]
     whole = {min(g, key=program.nodes.index).value.name: g for g in groups if len(g) > 1}
     inside = {n.value.name for g in whole.values() for n in g}
@@ -275,7 +275,7 @@ def program_of(plan: Plan) -> Program:
         if name in joined:
             weights, product, slices = joined[name]
             parts[section[name]] += [product, *slices]
-            reasons[weights.value.name] = "it depends on weights alone: once for the whole call"
+            reasons[weights.value.name] = Why(Rule.WEIGHTS)
             reasons[product.value.name] = reasons[name]
         elif name not in inside and where[name] != Phase.PREPARE:
             parts[section[name]].append(node)

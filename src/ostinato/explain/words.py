@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..compiler import Compiled
 from ..ir import ops
-from ..ir.graph import Graph, Meanings, Node, Program, Value
+from ..ir.graph import Graph, Meanings, Node, Program, Rule, Value, Why
 from ..ir.shapes import Varies
-from .cost import contracted, is_product, products
+from .cost import contracted, is_product
 from .document import TOGETHER
 from .equations import Notation, is_generated
 
@@ -19,6 +19,10 @@ PLACES = {
     "before": "before the loop, once for all T steps",
     "loop": "in the loop, at every step",
     "after": "after the loop, once for all T steps",
+}
+BY_RULE = {
+    Rule.INSTANCE: "before the loop, once for each instance",
+    Rule.WEIGHTS: "before the loop, once per call",
 }
 
 
@@ -30,16 +34,12 @@ class Placed:
     text: str
     node: Node
     joined: int  # how many products of the program before fusing it stands for
-    reason: str
+    why: Why | None  # None where a pass did not say
 
     @property
     def place(self) -> str:
-        varies = self.node.value.type.varies
-        if self.section == "before" and varies == Varies.INSTANCE:
-            return "before the loop, once for each instance"
-        if self.section == "before" and varies == Varies.NEVER and self.node.record is ops.matmul:
-            return "before the loop, once per call"
-        return PLACES[self.section]
+        """Where, in words."""
+        return BY_RULE.get(self.why.rule, PLACES[self.section]) if self.why else PLACES[self.section]
 
 
 def _parts(program: Program, value: Value, axis: int) -> tuple[Value, ...]:
@@ -54,8 +54,8 @@ def placed_products(program: Program, notation: Notation) -> list[Placed]:
     found = []
     for section, nodes in program.sections.items():
         for node in filter(is_product, nodes):
-            reason = program.reasons.get(node.value.name, "")
-            found.append(Placed(section, notation.right(node.value.name), node, how_many(program, node), reason))
+            why = program.reasons.get(node.value.name)
+            found.append(Placed(section, notation.right(node.value.name), node, how_many(program, node), why))
     return found
 
 
@@ -122,11 +122,6 @@ def gives(program: Program, product: Node) -> str:
     return "; ".join(parts)
 
 
-def elementwise_count(nodes: Iterable[Node]) -> int:
-    """How many elementwise ops there are."""
-    return sum(node.record.elementwise for node in nodes)
-
-
 def kept(compiled: Compiled, traced: Graph, named: set[str], meanings: Meanings) -> list[tuple[str, Value]]:
     """What the forward pass keeps for the backward pass: each as the cell's text would write it, and its value."""
     simple = compiled.stages.get("simplify", traced)
@@ -151,16 +146,6 @@ def _text(name: str, other: str, notations: Sequence[Notation]) -> str:
                 unknown = set(re.findall(r"\b[tu]_*\d+\b", text)) - lines
                 return f"`{name}` of the program" if unknown or len(text) > 2 * LONG else text
     return name
-
-
-def counted(program: Program) -> Mapping[str, int]:
-    """How many products run in each section; those of weights alone are counted apart, as "weights"."""
-    numbers = dict.fromkeys(program.sections, 0) | {"weights": 0}
-    for section, nodes in program.sections.items():
-        for node in products(nodes):
-            alone = node.record is ops.matmul and node.value.type.varies == Varies.NEVER
-            numbers["weights" if alone else section] += 1
-    return numbers
 
 
 def contraction(node: Node, *, steps: bool = False) -> str:

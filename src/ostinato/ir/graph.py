@@ -28,6 +28,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from textwrap import wrap
 from typing import Any
 
@@ -166,6 +167,39 @@ class Graph:
         return print_graph(self)
 
 
+class Rule(Enum):
+    """By what a node stands before the loop, in it or after it; `str` of a Why says it of one node."""
+
+    NO_STATE = "the cell has no state: every step is like every other"
+    WEIGHTS = "it depends on weights alone: once for the whole call"
+    INSTANCE = "it is the same at every step: once for each instance"
+    NOT_REACHED = "no state reaches it: all steps at once"
+    AWAITED = "it reads the state `{state}`, and the next state waits for it"
+    NOT_AWAITED = "it reads the state `{state}`, and nothing in the loop waits for it: all steps at once"
+    SUMMED = "it sums over all steps"
+    LATE = "it reads what is known after the loop"
+    AS_WRITTEN = "it is computed where it was written"
+    PLANNED = "the plan `{plan}` computes it where it is read, and keeps nothing for it"
+
+
+@dataclass(frozen=True)
+class Why:
+    """The reason why a node stands in its section.
+
+    Attributes:
+        rule: which of the rules.
+        state: the name of a state that reaches it, where that is the reason.
+        plan: the plan that moved it, where that is the reason.
+    """
+
+    rule: Rule
+    state: str = ""
+    plan: str = ""
+
+    def __str__(self) -> str:
+        return self.rule.value.format(state=self.state, plan=self.plan)
+
+
 @dataclass(frozen=True)
 class Program:
     """A sequence of steps: three graphs, and for every node the reason why it stands where it stands.
@@ -183,7 +217,7 @@ class Program:
     loop: tuple[Node, ...]
     after: tuple[Node, ...]
     results: tuple[Result, ...]
-    reasons: Mapping[str, str] = field(default_factory=dict, compare=False)
+    reasons: Mapping[str, Why] = field(default_factory=dict, compare=False)
     parameters: Mapping[str, Type] = field(default_factory=dict, compare=False)
 
     @property

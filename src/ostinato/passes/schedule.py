@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from ..ir.analysis import live
-from ..ir.graph import Graph, Node, Program, Result, Value
+from ..ir.graph import Graph, Node, Program, Result, Rule, Value, Why
 from ..ir.shapes import Varies
 from ..ir.verify import verify
 
@@ -36,15 +36,15 @@ def schedule(
     reached = _reached(nodes, {p.name: p.name for p in graph.states})
     awaited = _awaited(nodes, [r.value.name for r in graph.results if r.role == "state"])
     sections: dict[str, list[Node]] = {"before": [], "loop": [], "after": []}
-    reasons: dict[str, str] = {}
+    reasons: dict[str, Why] = {}
     late: set[str] = set()
     for node in nodes:
         name = node.value.name
         section, reason = _place(node, reached, awaited, hoist=hoist and bool(graph.states))
         if not graph.states:
-            section, reason = "before", "the cell has no state: every step is like every other"
+            section, reason = "before", Why(Rule.NO_STATE)
         elif any(arg.name in late for arg in node.args):
-            section, reason = "after", "it reads what is known after the loop"
+            section, reason = "after", Why(Rule.LATE)
         if section == "after":
             late.add(name)
         sections[section].append(node)
@@ -76,27 +76,27 @@ def _awaited(nodes: Sequence[Node], new_states: Iterable[str]) -> set[str]:
     return awaited
 
 
-def _place(node: Node, reached: dict[str, str], awaited: set[str], *, hoist: bool) -> tuple[str, str]:
+def _place(node: Node, reached: dict[str, str], awaited: set[str], *, hoist: bool) -> tuple[str, Why]:
     name, varies = node.value.name, node.value.type.varies
     summed = node.record.sums_over_steps
     if summed and (name in reached or not hoist):
-        return "after", "it sums over all steps"
+        return "after", Why(Rule.SUMMED)
     if name not in reached:
         if summed:
-            return "before", "no state reaches it: all steps at once"
+            return "before", Why(Rule.NOT_REACHED)
         if varies == Varies.NEVER:
-            return "before", "it depends on weights alone: once for the whole call"
+            return "before", Why(Rule.WEIGHTS)
         if varies == Varies.INSTANCE:
-            return "before", "it is the same at every step: once for each instance"
+            return "before", Why(Rule.INSTANCE)
         if hoist:
-            return "before", "no state reaches it: all steps at once"
-        return "loop", "it is computed where it was written"
+            return "before", Why(Rule.NOT_REACHED)
+        return "loop", Why(Rule.AS_WRITTEN)
     state = reached[name]
     if name in awaited:
-        return "loop", f"it reads the state `{state}`, and the next state waits for it"
+        return "loop", Why(Rule.AWAITED, state)
     if hoist:
-        return "after", f"it reads the state `{state}`, and nothing in the loop waits for it: all steps at once"
-    return "loop", "it is computed where it was written"
+        return "after", Why(Rule.NOT_AWAITED, state)
+    return "loop", Why(Rule.AS_WRITTEN)
 
 
 def without_dead_ports(program: Program) -> Program:
