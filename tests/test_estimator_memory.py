@@ -20,10 +20,10 @@ def classifier(**options):
 
 def test_one_long_sequence_takes_no_short_ones_with_it():
     X = [RNG.standard_normal((20, 4)) for _ in range(300)]
-    X.append(RNG.standard_normal((10_000, 4)))
+    X.append(RNG.standard_normal((3_000, 4)))
     y = np.arange(301) % 2
     given = sum(x.nbytes for x in X)
-    padded = 301 * 10_000 * 4 * 8  # 92 MiB
+    padded = 301 * 3_000 * 4 * 8  # 28 MiB
     model = classifier().fit(X[:40], y[:40])
     model.predict(X)
     assert peak(lambda: model.predict(X)) < 6 * given < padded / 10

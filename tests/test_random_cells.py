@@ -16,7 +16,7 @@ from tests.random_cells import check, script
 from tests.random_writer import SCOPE, write
 
 
-@settings(derandomize=True, max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+@settings(derandomize=True, max_examples=100, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32 - 1), n_statements=st.integers(3, 16))
 def test_a_random_cell_means_the_same_as_written_compiled_and_step_by_step(seed, n_statements):
     note(script(seed, n_statements))

@@ -187,6 +187,7 @@ def test_progress_is_a_bar_in_a_terminal():
 # --- the adding problem
 
 
+@pytest.mark.sweep
 def test_an_irnn_learns_the_adding_problem_far_below_the_baseline():
     spec = importlib.util.spec_from_file_location("adding_problem", ROOT / "examples" / "adding_problem.py")
     example = importlib.util.module_from_spec(spec)
