@@ -1,4 +1,8 @@
-"""Every cell of the library, compiled for one target: `python -m tests.foreign cortex-m4`. A process that LLVM may abort."""
+"""Cells of the library, compiled for one target. A process that LLVM may abort.
+
+python -m tests.foreign cortex-m4               every cell
+python -m tests.foreign cortex-m4 lstm gru      these
+"""
 
 import sys
 
@@ -27,5 +31,6 @@ def objects(cell, target):
 
 
 if __name__ == "__main__":
-    found = [sum(map(len, objects(cell, TARGETS[sys.argv[1]]))) for cell in library_cells()]
+    chosen = [cell for cell in library_cells() if cell.name in sys.argv[2:] or not sys.argv[2:]]
+    found = [sum(map(len, objects(cell, TARGETS[sys.argv[1]]))) for cell in chosen]
     print(len(found), sum(found))
