@@ -268,6 +268,31 @@ def test_an_interrupt_waits_until_llvm_is_done(monkeypatch):
     assert jit.compile_module(scale_text(4), targets.host())
 
 
+def test_an_interrupt_while_the_other_thread_begins_waits_for_it_too(monkeypatch):
+    import threading
+
+    from ostinato.process import interrupts
+
+    start, done = threading.Thread.start, []
+
+    def interrupted(thread):
+        start(thread)
+        raise KeyboardInterrupt
+
+    def work():
+        time.sleep(0.05)
+        done.append(True)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        interrupts.undisturbed(work)()
+    assert done == [True]
+    monkeypatch.setattr(threading.Thread, "start", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):  # it was never started
+        interrupts.undisturbed(work)()
+    assert done == [True]
+
+
 def test_code_calls_the_c_library_and_finds_its_constants():
     text = """
     @table = internal constant [4 x i32] [i32 3, i32 1, i32 4, i32 1]

@@ -127,7 +127,10 @@ def _section(
 
 def _stored(assignment: Assignment, drafts: Mapping[Phase, Sequence[Stage]]) -> frozenset[str]:
     """The nodes whose values are in memory in a buffer of their own."""
-    touched = {buffer for stages in drafts.values() for stage in stages for buffer in stage.buffers}
+    everything = [stage for stages in drafts.values() for stage in stages]
+    touched = {buffer for stage in everything for buffer in stage.buffers}
+    products = [stage for stage in everything if isinstance(stage, Product)]
+    touched |= {right.buffer for stage in products for segment in stage.segments for right in segment.rights}  # to be packed
     made = {node.value.name for buffer, node in assignment.node_in.items() if buffer in touched}
     return (assignment.in_memory | made) - assignment.slices.keys()
 

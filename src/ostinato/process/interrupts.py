@@ -6,8 +6,9 @@ What must be done as a whole is done again until it is whole; what can not be do
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -25,6 +26,15 @@ def whole(action: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         whole(action)
         raise
+
+
+def _until_over(thread: threading.Thread, done: list[Any]) -> None:
+    """Wait for a thread that may have been started; one that has not begun within a second never was."""
+    until = time.monotonic() + 1
+    while not done and not thread.is_alive() and time.monotonic() < until:
+        time.sleep(0.001)
+    if thread.is_alive():
+        thread.join()
 
 
 def undisturbed(function: Callable[P, R]) -> Callable[P, R]:
@@ -50,6 +60,9 @@ def undisturbed(function: Callable[P, R]) -> Callable[P, R]:
             thread.start()
         except RuntimeError:  # the interpreter ends, or the system has no more threads
             return function(*given, **named)
+        except KeyboardInterrupt:  # while this thread waited for the other one to begin
+            whole(partial(_until_over, thread, done))
+            raise
         whole(thread.join)
         result, error = done.pop()
         if error is not None:
