@@ -42,6 +42,7 @@ EXPLAINED = {
     ("passes/fuse.py", "_DoesNotFitError"): "caught in the same file; see tests/test_corners.py",
     ("runtime/arguments.py", "AssertionError"): "the line above always raises",
     ("process/interrupts.py", "error"): "what another thread raised goes on in the one that waits for it",
+    ("plan/stages.py", "NotImplementedError"): "the properties of the abstract Stage; every kind of stage has its own",
     ("runtime/backends.py", "NotImplementedError"): "a stream asks native code alone for a stepper",
 }
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec
 from types import FunctionType, ModuleType
@@ -145,13 +144,19 @@ def public(thing: Named) -> Named:
     return thing
 
 
-class _Finder(MetaPathFinder, Loader):
-    """Makes a module of a name that is in the table and that no file has."""
+class _Finder:
+    """Makes a module of a name that is in the table and that no file has.
+
+    It derives from nothing: importlib.abc, with its classes for finders and loaders, takes longer to load than this module.
+    """
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """A plain module."""
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
         del path, target
         package, _, old = name.partition(".")
-        return ModuleSpec(name, self) if package == _PACKAGE and old in RENAMED else None
+        return ModuleSpec(name, self) if package == _PACKAGE and old in RENAMED else None  # type: ignore[arg-type]
 
     def exec_module(self, module: ModuleType) -> None:
         module.__doc__ = f"What stood here in version 0.1: see {' and '.join(RENAMED[module.__name__.partition('.')[2]])}."
@@ -167,5 +172,5 @@ def install() -> None:
     finder = _Finder()
     sys.meta_path.append(finder)
     for old in ("cell", "ops"):
-        module = sys.modules[f"{_PACKAGE}.{old}"] = module_from_spec(ModuleSpec(f"{_PACKAGE}.{old}", finder))
+        module = sys.modules[f"{_PACKAGE}.{old}"] = module_from_spec(ModuleSpec(f"{_PACKAGE}.{old}", finder))  # type: ignore[arg-type]
         finder.exec_module(module)
