@@ -43,6 +43,7 @@ EXPLAINED = {
     ("runtime/arguments.py", "AssertionError"): "the line above always raises",
     ("process/interrupts.py", "error"): "what another thread raised goes on in the one that waits for it",
     ("plan/stages.py", "NotImplementedError"): "the properties of the abstract Stage; every kind of stage has its own",
+    ("torch/__init__.py", "MissingExtraError"): "in a process without PyTorch: tests/doors/torch/test_torch_swapping.py",
     ("runtime/backends.py", "NotImplementedError"): "a stream asks native code alone for a stepper",
 }
 
