@@ -68,7 +68,7 @@ class Timeline:
     def key(self) -> tuple[Any, ...]:
         """The same for timelines that are alike."""
         lengths = None if self._lengths is None else self._lengths.tobytes()
-        return self.leading, self.n_steps, self.reverse, lengths
+        return self.leading, self.n_steps, self.batch_first, self.reverse, lengths
 
     @cached_property
     def sorted_lengths(self) -> Array:

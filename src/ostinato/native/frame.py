@@ -61,7 +61,8 @@ class Frame:
         self, native: NativeProgram, timeline: Timeline, placed: frozenset[str], outs: dict[BufferId, FrameOut]
     ) -> None:  # fmt: skip
         self._native, self.timeline, self.program = native, timeline, native.program
-        self._ready: Prepared | None = None
+        # what was made of the last weights, and contexts that point to it; both in one, since other threads may be here too
+        self._bound: tuple[Prepared | None, list[Any]] = None, []
         layout = native.layout
         memory = layout.memory(timeline)
         self.given = tuple(g.port for g in layout.given)
@@ -78,7 +79,6 @@ class Frame:
         users = layout.users | {native.plan.ports[name] for name in placed}
         in_order = () if timeline.plain else (r.name for r in layout.results if r.role == "record" and r.buffer in users)
         self.placed = frozenset(in_order)
-        self._contexts: list[Any] = []
         self._function: Any = native.functions.run
 
     @classmethod
@@ -106,8 +106,12 @@ class Frame:
             reset: of a byte for each row, or 0.
         """
         native = self._native
-        ready = native.prepared(weights)
-        context = self._context(ready)
+        ready, contexts = self._bound
+        if ready is None or not ready.fits(weights):
+            self._bound = None, []
+            del ready, contexts  # the memory of its panels may be used again
+            ready, contexts = self._bound = native.prepared(weights), []
+        context = self._context(ready, contexts)
         for field, at in zip(self._given_fields, given, strict=True):
             context[field] = at
         for field, at in zip(self._out_fields, outs, strict=True):
@@ -119,14 +123,12 @@ class Frame:
         context[Field.ARENA] = address(arena[0]) + arena[1]
         native.call(self._function, context, self.timeline)
         native.give_back(arena, self._internal)
-        self._contexts.append(context)
+        contexts.append(context)
 
-    def _context(self, ready: Prepared) -> Any:
-        """A context with all that stays; one of a call before, if weights are what they were then."""
-        if ready is not self._ready:
-            self._contexts, self._ready = [], ready  # the panels of before are nobody's now
+    def _context(self, ready: Prepared, contexts: list[Any]) -> Any:
+        """A context with all that stays; that of a call before, if there is one which no other thread has now."""
         try:
-            return self._contexts.pop()
+            return contexts.pop()
         except IndexError:
             pass
         native, timeline = self._native, self.timeline

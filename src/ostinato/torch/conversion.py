@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from .. import cells
-from ..errors import DataTypeError, lay_out
+from ..errors import DataTypeError, OstinatoError, lay_out
 from ..ir.ops import relu, tanh
 from ..language.cell import Cell
 from ..language.functions import ACTIVATIONS, identity
@@ -23,6 +24,7 @@ from ..layers.network import Bidirectional, Dropout, Network
 from ..process.pickling import received
 from .recurrent import Recurrent
 from .rnn import GRU, LSTM, RNN
+from .step_cells import GRUCell, LSTMCell, RNNCell
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Weights = dict[str, Array]
@@ -32,19 +34,19 @@ def load(module: nn.Module) -> Layer | Network:
     """A copy of a module that needs no PyTorch: to run, to stream, to explain, to save.
 
     Args:
-        module: an RNN, GRU or LSTM of torch.nn or ours, a cell of these, a Recurrent, a Linear layer, or an nn.Sequential of
-            such (an RNN, GRU or LSTM inside a Sequential cannot be, since it returns a pair there too).
+        module: an RNN, GRU or LSTM of torch.nn or ours, a cell of these, a Recurrent or a Linear; parametrized or not.
 
     Raises:
-        DataTypeError: it is something else.
+        DataTypeError: it is something else; a class that somebody derived from these may do something else, too.
     """
-    if isinstance(module, Recurrent):
+    kind = type_before_parametrizations(module)
+    if kind is Recurrent:
         return _recurrent(module)
-    if isinstance(module, nn.RNNBase):
+    if kind in (nn.RNN, nn.GRU, nn.LSTM, RNN, GRU, LSTM):
         return _stack(module)
-    if isinstance(module, nn.RNNCellBase):
+    if kind in (nn.RNNCell, nn.GRUCell, nn.LSTMCell, RNNCell, GRUCell, LSTMCell):
         return _cell(module)
-    if isinstance(module, nn.Linear):
+    if kind is nn.Linear:
         return _linear(module)
     known = "an RNN, GRU or LSTM, a cell of these, a Recurrent or a Linear"
     raise DataTypeError(lay_out(f"a layer is made of {known}, and this is a {type(module).__name__}"))
@@ -58,7 +60,7 @@ def _dtype(module: nn.Module) -> str:
     return "float64" if next(module.parameters()).dtype == torch.float64 else "float32"
 
 
-def _recurrent(module: Recurrent) -> Layer:
+def _recurrent(module: Any) -> Layer:
     cell = received(module.cell)
     layer = Layer(
         cell, dtype=_dtype(module), batch_first=module.batch_first, reverse=module.reverse, **module.sizes_and_options
@@ -67,7 +69,7 @@ def _recurrent(module: Recurrent) -> Layer:
     return layer
 
 
-def _linear(module: nn.Linear) -> Layer:
+def _linear(module: Any) -> Layer:
     layer = Layer(cells.dense, n_inputs=module.in_features, n_outputs=module.out_features, dtype=_dtype(module))
     weights = {"W": _array(module.weight).T, "b": np.zeros(module.out_features) if module.bias is None else _array(module.bias)}
     layer.weights.update(weights)
@@ -122,7 +124,7 @@ def _kind(mode: str, projected: int) -> tuple[Any, dict[str, Any]]:
     return (cells.gru, {}) if mode == "GRU" else (cells.recurrent, {"phi": relu if mode == "RNN_RELU" else tanh})
 
 
-def _stack(module: nn.RNNBase) -> Layer | Network:
+def _stack(module: Any) -> Layer | Network:
     n_directions = 2 if module.bidirectional else 1
     cell, options = _kind(module.mode, module.proj_size)
     made: dict[str, Any] = {"dtype": _dtype(module), "batch_first": module.batch_first}
@@ -177,11 +179,8 @@ def module(layer: Layer) -> nn.Module:
     if not isinstance(layer, Layer):
         raise DataTypeError(lay_out(f"a module is made of a Layer, and this is a {type(layer).__name__}"))
     dtype = torch.float64 if layer.dtype == "float64" else torch.float32
-    cell = layer.cell or getattr(cells, layer.name, None)
-    if cell is None:
-        headline = f"{layer.name}: a layer from a file has no function for its cell any more"
-        raise DataTypeError(lay_out(headline, hint="Recurrent(your_cell, ...) and its parameters, by name"))
-    sizes, options, w = layer.sizes, _options(cell, layer.options), layer.weights
+    cell, options = _cell_of(layer)
+    sizes, w = layer.sizes, layer.weights
     plain = not layer.structures and not layer.reverse
     n = {"input_size": sizes.get("n_inputs"), "hidden_size": sizes.get("n_neurons")}
     made: nn.Module
@@ -191,28 +190,48 @@ def module(layer: Layer) -> nn.Module:
     if plain and cell is cells.lstm and not any(options.values()):
         made = LSTM(**n, batch_first=layer.batch_first, dtype=dtype)
         split = sizes["n_inputs"]
-        parts = {g: (w[f"W_{g}"][:split], w[f"W_{g}"][split:], w[f"b_{g}"], 0 * w[f"b_{g}"]) for g in "ifgo"}
+        parts = {g: (w[f"W_{g}"][:split], w[f"W_{g}"][split:], w[f"b_{g}"], np.zeros_like(w[f"b_{g}"])) for g in "ifgo"}
         return _filled(made, _joined(parts))
     if plain and cell is cells.gru and not any(options.values()):
         made = GRU(**n, batch_first=layer.batch_first, dtype=dtype)
-        parts = {g: (w[f"W_{g}"], w[f"U_{g}"], w[f"b_{g}"], w["b_hn"] if g == "n" else 0 * w[f"b_{g}"]) for g in "rzn"}
+        parts = {
+            g: (w[f"W_{g}"], w[f"U_{g}"], w[f"b_{g}"], w["b_hn"] if g == "n" else np.zeros_like(w[f"b_{g}"])) for g in "rzn"
+        }
         return _filled(made, _joined(parts))
     phi = options.get("phi")
     if plain and cell is cells.recurrent and phi in (tanh, relu):
         made = RNN(**n, nonlinearity="tanh" if phi is tanh else "relu", batch_first=layer.batch_first, dtype=dtype)
-        return _filled(made, _joined({"y": (w["W_x"], w["W_y"], w["b"], 0 * w["b"])}))
+        return _filled(made, _joined({"y": (w["W_x"], w["W_y"], w["b"], np.zeros_like(w["b"]))}))
     more: dict[str, Any] = {**layer.sizes, **options}
     made = Recurrent(cell, batch_first=layer.batch_first, reverse=layer.reverse, dtype=dtype, **more)
     return _filled(made, dict(w))
 
 
-def _options(cell: Cell, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a layer as its cell takes them: in a file they are text."""
-    found = {**cell.options, **given}
-    for name, value in given.items():
-        if isinstance(value, str) and not isinstance(cell.options.get(name), str):
-            found[name] = ACTIVATIONS[value] if value in ACTIVATIONS else float(value)
-    return found
+def _cell_of(layer: Layer) -> tuple[Cell, dict[str, Any]]:
+    """The function of a layer's cell, and its options.
+
+    A layer from a file has only the graph: a cell of the library is its cell if it gives the same graph.
+
+    Raises:
+        DataTypeError: none does.
+    """
+    if isinstance(layer.cell, Cell):
+        return layer.cell, dict(layer.options)
+    cell = getattr(cells, layer.name, None)
+    if isinstance(cell, Cell) and not layer.structures:
+        try:
+            options = {name: _option(value) for name, value in layer.options.items()}
+            if cell.trace(dtype=layer.graph.dtype, training=False, **layer.sizes, **options) == layer.graph:
+                return cell, options
+        except (OstinatoError, ValueError):
+            pass
+    headline = f"{layer.name}: a layer from a file has no function for its cell any more"
+    raise DataTypeError(lay_out(headline, hint="Recurrent(your_cell, ...) and its parameters, by name"))
+
+
+def _option(value: Any) -> Any:
+    """An option of a library cell from what a file says: an activation or a number."""
+    return ACTIVATIONS[value] if value in ACTIVATIONS else float(value)
 
 
 def _joined(gates: Mapping[str, tuple[Any, Any, Any, Any]]) -> Weights:

@@ -1,7 +1,8 @@
 """What a program means, in PyTorch's own ops: ir/interpret.py once more, with tensors.
 
 It is what everything else of this door is compared with, and what runs where native code does not: on other devices, for second
-derivatives, forward mode, mapped weights. Nothing is written in place, so all of PyTorch's transformations go through it.
+derivatives, forward mode, mapped weights. A forward program writes nothing in place, so all of PyTorch's transformations go
+through it.
 """
 
 from __future__ import annotations

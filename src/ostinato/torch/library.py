@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..errors import lay_out
 from . import sequence as eager
-from .refusals import TensorError
+from .refusals import TensorError, refuse_script
 from .steps import Followed, Steps, steps_of_text
 
 ARGUMENTS = "str program, Tensor[] tensors, Tensor? lengths, Tensor? reset, bool reverse, bool batch_first, bool training"
@@ -54,7 +54,7 @@ def _run_sequence(
     training: bool,
 ) -> list[Tensor]:  # fmt: skip
     call, tensors = _call(program, tensors, lengths, reset, reverse=reverse, batch_first=batch_first, training=training)
-    return [t.clone() if any(t is x for x in tensors) else t for t in eager.forward(call, "forward", tensors)[0]]
+    return eager.forward(call, "forward", tensors)[0]
 
 
 def _run_recording(
@@ -162,6 +162,8 @@ def traced(
     training: bool,
 ) -> list[Tensor]:  # fmt: skip
     """Outputs and final states, by one op of a graph that is being traced."""
+    if torch.onnx.is_in_onnx_export():
+        refuse_script()
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return list(torch.ops.ostinato.recording(text, tensors, lengths, reset, reverse, batch_first, training)[:-1])
     return list(torch.ops.ostinato.sequence(text, tensors, lengths, reset, reverse, batch_first, training))

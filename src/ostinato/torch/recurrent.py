@@ -17,6 +17,7 @@ from ..process.pickling import carried, received
 from ..runtime.arguments import whole_lengths
 from .library import traced
 from .refusals import TensorError, refuse_script
+from .rnn import OWN
 from .sequence import NO_MASKS, Call, drawn, full_timeline, sequence
 from .steps import DTYPES, SEPARATOR, Followed, in_dtype, steps_of, steps_of_text, supported
 
@@ -230,7 +231,7 @@ class Recurrent(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """The graph goes anywhere, as text; the cell's function where a function goes."""
-        own = {name: value for name, value in self.__dict__.items() if name != "_followed"}
+        own = {name: value for name, value in self.__dict__.items() if name not in OWN}
         return {**own, "cell": carried(self.cell), "sizes_and_options": carried(self.sizes_and_options)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

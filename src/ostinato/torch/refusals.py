@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from ..errors import DataError, DataTypeError, OstinatoError, lay_out, user_source
+from ..errors import DataError, DataTypeError, lay_out, user_source
 
 
 class TensorError(DataError, RuntimeError):
@@ -39,18 +39,16 @@ def refuse(sentence: str) -> NoReturn:
 
 
 class theirs:  # noqa: N801 - `with theirs():` is read as a sentence
-    """PyTorch's code, whose errors are raised again as ours."""
+    """PyTorch's code, whose refusals are raised again as ours; what has a class of its own (out of memory) goes on as it is."""
 
     def __enter__(self) -> None:
         pass
 
     def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
-        if error is None or isinstance(error, OstinatoError):
-            return
         text = lay_out(str(error), source=user_source())
-        if isinstance(error, RuntimeError):
+        if kind is RuntimeError:
             raise TensorError(text) from None
-        if isinstance(error, ValueError):
+        if kind is ValueError:
             raise TensorValueError(text) from None
-        if isinstance(error, TypeError):
+        if kind is TypeError:
             raise TensorTypeError(text) from None

@@ -23,6 +23,7 @@ from .sequence import Call, full_timeline, sequence
 from .steps import DTYPES, Followed, Steps, steps_of, supported
 
 Hidden = Any  # a tensor, or a pair of tensors
+OWN = ("_followed", "_frozen")  # attributes of ours, which a copy does not take along
 NO_PROJECTION = "proj_size argument is only supported for LSTM, not RNN or GRU"
 
 
@@ -47,9 +48,11 @@ class Recurrence(nn.RNNBase):
         weights = [getattr(self, name) for name in self._flat_weights_names]
         packed = isinstance(input, PackedSequence)
         x = input.data if packed else input
-        if not self._fits(x, hx, weights, int(input.batch_sizes[0]) if packed else None) or not x.is_cpu:
-            with theirs():  # its words for what is wrong; and on other devices its own kernels
+        if not self._fits(x, hx, weights, int(input.batch_sizes[0]) if packed else None):
+            with theirs():
                 return self.theirs.forward(self, input, hx)
+        if not x.is_cpu:
+            return self.theirs.forward(self, input, hx)
         if packed:
             return self._run_packed(input, hx, weights)
         single, batch = x.dim() == 2, 0 if self.batch_first else 1
@@ -75,10 +78,9 @@ class Recurrence(nn.RNNBase):
     ) -> tuple[Tensor, Hidden]:  # fmt: skip
         """All layers, each in one direction or in both, with dropout between them."""
         given, computed = x.dtype, weights[0].dtype if supported(weights[0].dtype) else torch.float32
-        if given != computed or weights[0].dtype != computed:
-            x, weights = x.to(computed), [w.to(computed) for w in weights]
-            hx = _each(hx, torch.Tensor.to, computed)
-        states = () if hx is None else hx if isinstance(hx, tuple | list) else (hx,)
+        states = [] if hx is None else list(hx) if isinstance(hx, tuple | list) else [hx]
+        if any(t.dtype is not computed for t in (x, *weights, *states)):  # under autocast they may differ
+            x, weights, states = x.to(computed), [w.to(computed) for w in weights], [h.to(computed) for h in states]
         n_directions = 2 if self.bidirectional else 1
         per = len(weights) // (self.num_layers * n_directions)
         final: list[list[Tensor]] = []
@@ -140,7 +142,7 @@ class Recurrence(nn.RNNBase):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the copies of the weights, which are made again."""
-        return {name: value for name, value in super().__getstate__().items() if name != "_followed"}
+        return {name: value for name, value in super().__getstate__().items() if name not in OWN}
 
     def __prepare_scriptable__(self) -> Any:
         """What TorchScript asks first."""
@@ -206,8 +208,6 @@ def programs(mode: str, bias: bool, n_inputs: int, n_neurons: int, n_projected: 
 @torch.compiler.assume_constant_result
 def program_text(mode: str, bias: bool, n_inputs: int, n_neurons: int, n_projected: int, dtype: str) -> str:
     """Their text, for a graph that is being traced."""
-    if torch.onnx.is_in_onnx_export():
-        refuse_script()
     return programs(mode, bias, n_inputs, n_neurons, n_projected, dtype).text
 
 

@@ -113,7 +113,7 @@ def native_can(steps: Steps, tensors: Sequence[Tensor]) -> bool:
         return False
     dtype = steps.dtype
     for t in tensors:
-        if type(t) not in PLAIN or t.dtype is not dtype or not t.is_cpu or t.layout is not torch.strided:
+        if type(t) not in PLAIN or t.dtype is not dtype or not t.is_cpu or t.layout is not torch.strided or t.is_neg():
             return False
     # inside of a level of forward mode: whether one of them has a tangent
     return forward_ad._current_level < 0 or all(forward_ad.unpack_dual(t).tangent is None for t in tensors)  # noqa: SLF001
@@ -243,7 +243,8 @@ class _Sequence(torch.autograd.Function):
     def backward(ctx: Any, *adjoints: Tensor | None) -> Any:
         call, bound, wanted = ctx.call, ctx.bound, ctx.needs_input_grad[1:]
         n, everything = len(wanted), ctx.saved_tensors
-        tensors, saved, kept = everything[:n], everything[n], everything[n + 1 :]
+        tensors = everything[:n]
+        saved, *kept = (t.contiguous() for t in everything[n:])  # hooks of saved tensors may give them back otherwise
         if torch.is_grad_enabled():
             return None, *_again(call, tensors, adjoints, wanted)
         like = tensors[0]

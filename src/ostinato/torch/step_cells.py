@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from .library import traced
 from .refusals import refuse_script, theirs
-from .rnn import program_text, programs
+from .rnn import OWN, program_text, programs
 from .sequence import Call, full_timeline, sequence
 from .steps import DTYPES, Followed, supported
 
@@ -36,7 +36,7 @@ class StepCell(nn.RNNCellBase):
         n, n_states = x.shape[0], 2 if self.mode == "LSTM" else 1
         begin = [x.new_zeros(n, self.hidden_size)] * n_states if hx is None else list(hx)
         tensors = [x[None], *begin, *weights]
-        if given is not computed or weight.dtype is not computed:
+        if any(t.dtype is not computed for t in tensors):
             tensors = [t.to(computed) for t in tensors]
         if torch.compiler.is_compiling():
             states = traced(program_text(*key), tensors, None, None, reverse=False, batch_first=False, training=False)[1:]
@@ -58,7 +58,7 @@ class StepCell(nn.RNNCellBase):
 
     def __getstate__(self) -> dict[str, Any]:
         """Without the copies of the weights, which are made again."""
-        return {name: value for name, value in self.__dict__.items() if name != "_followed"}
+        return {name: value for name, value in self.__dict__.items() if name not in OWN}
 
     def __prepare_scriptable__(self) -> Any:
         """What TorchScript asks first."""
@@ -68,14 +68,14 @@ class StepCell(nn.RNNCellBase):
         """Whether everything is as it should be, on a CPU; what is not, PyTorch's own code is asked about."""
         if (
             not isinstance(x, Tensor)
-            or x.device.type != "cpu"
+            or not x.is_cpu
             or x.dim() not in (1, 2)
             or x.shape[-1] != self.input_size
             or not x.is_floating_point()
         ):
             return False
         weight = self.weight_ih
-        casting = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+        casting = torch.is_autocast_enabled("cpu")
         if not isinstance(weight, Tensor) or (not casting and weight.dtype != x.dtype) or weight.device != x.device:
             return False
         if hx is None:

@@ -136,10 +136,11 @@ def test_torchscript_is_answered_with_one_sentence(make):
 
 def test_the_exporter_to_onnx_is_answered_with_the_same_sentence(tmp_path):
     pytest.importorskip("onnxscript")
-    with pytest.raises(Exception) as caught:
-        torch.onnx.export(ours.LSTM(3, 4).eval(), (X,), tmp_path / "m.onnx", verbose=False)
-    error, words = caught.value, []
-    while error is not None:
-        words.append(str(error))
-        error = error.__cause__
-    assert any("restore(model)" in text for text in words)
+    for module in (ours.LSTM(3, 4), ours.Recurrent(cells.gru, n_inputs=3, n_neurons=4)):
+        with pytest.raises(Exception) as caught:
+            torch.onnx.export(module.eval(), (X,), tmp_path / "m.onnx", verbose=False)
+        error, words = caught.value, []
+        while error is not None:
+            words.append(str(error))
+            error = error.__cause__
+        assert any("restore(model)" in text for text in words)

@@ -98,6 +98,10 @@ def test_under_autocast_a_module_stays_in_float32():
         assert torch.equal(mine(x)[0], mine(x)[0])
         assert mine(x)[0].dtype == torch.float32
         assert mine(x.bfloat16())[0].dtype == torch.bfloat16
+        state = torch.zeros(1, 2, 4, dtype=torch.bfloat16)
+        assert torch.equal(mine(x, (state, state))[0], mine(x)[0])
+        step = torch.zeros(2, 4, dtype=torch.bfloat16)
+        assert ours.GRUCell(3, 4)(x[0], step).dtype == torch.float32
 
 
 def test_other_devices_have_torch_s_own_kernels():
@@ -113,6 +117,22 @@ def test_views_of_any_strides_are_taken():
     base = torch.randn(4, 6, 6)
     for x in (base[:, :, ::2], base.permute(1, 0, 2)[..., 3:], base[:, :1, :3].expand(4, 5, 3), base.flip(0)[..., :3]):
         assert apart([mine(x)[0].detach()], [theirs(x)[0].detach()]) < 1e-6
+
+
+def test_as_many_steps_as_instances_in_either_order():
+    x = torch.randn(4, 4, 3)
+    for first in (False, True, False):  # their programs are shared
+        theirs, mine = pair("LSTM", batch_first=first)
+        assert apart(everything(mine, x, None), everything(theirs, x, None)) < 1e-5
+
+
+def test_a_view_that_is_negative_is_read_as_it_is():
+    theirs, mine = pair("GRU")
+    z = torch.randn(5, 2, 3, dtype=torch.complex64)
+    x = torch.imag(z.conj())
+    assert x.is_neg()
+    assert apart([mine(x)[0]], [theirs(x.clone())[0]]) < 1e-6
+    assert apart([mine(x)[0]], [theirs(-z.imag)[0]]) < 1e-6
 
 
 def test_empty_batches_and_one_step():

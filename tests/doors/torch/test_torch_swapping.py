@@ -115,6 +115,38 @@ def test_a_module_is_loaded_as_a_layer_or_network_that_needs_no_torch(name):
     assert np.abs(loaded(x.numpy())).max() > 0  # a copy
 
 
+def test_a_class_of_somebody_s_own_is_not_taken_for_its_base_and_a_parametrized_module_is_itself():
+    with pytest.raises(ostinato.DataTypeError, match="and this is a Own"):
+        ours.load(Own(3, 4))
+    module = nn.utils.parametrizations.weight_norm(nn.GRU(3, 4), "weight_hh_l0")
+    x = torch.randn(5, 2, 3)
+    assert np.abs(ours.load(module)(x.numpy()) - module(x)[0].detach().numpy()).max() < 1e-6
+
+
+def test_a_cell_from_a_file_is_not_the_library_s_for_its_name_alone(tmp_path):
+    from ostinato import Input, State, Weight, cell
+
+    @cell
+    def gru(x=Input("n_inputs"), h=State("n_neurons"), W=Weight("n_inputs", "n_neurons")):
+        """No GRU at all."""
+        return x @ W + h
+
+    Layer(gru, n_inputs=3, n_neurons=4).save(tmp_path / "gru")
+    with pytest.raises(ostinato.DataTypeError, match="gru: a layer from a file has no function for its cell any more"):
+        ours.module(ostinato.load(tmp_path / "gru"))
+
+
+def test_a_copy_made_in_a_frozen_model_is_not_frozen():
+    model = nn.Sequential(ours.GRU(3, 4))
+    x = torch.randn(5, 2, 3)
+    with ours.frozen(model):
+        model(x)
+        twin = copy.deepcopy(model)
+    before = twin(x)[0]
+    twin[0].weight_hh_l0.data.add_(1)
+    assert not torch.equal(twin(x)[0], before)
+
+
 def test_cells_and_linear_modules_are_loaded_too():
     x = torch.randn(2, 3)
     for kind in ("RNNCell", "GRUCell", "LSTMCell"):
