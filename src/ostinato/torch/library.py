@@ -157,13 +157,20 @@ def _refuse_again(ctx: Any, *_: Any) -> Any:
 torch.library.register_autograd("ostinato::backward", _refuse_again, lib=LIBRARY)
 
 
+@torch.compiler.assume_constant_result
+def _refuse_exporter() -> bool:
+    """What is in a graph for ONNX is refused while it is traced; run by Python itself, to whom Dynamo hands it over."""
+    if torch.onnx.is_in_onnx_export():
+        refuse_script()
+    return True
+
+
 def traced(
     text: str, tensors: list[Tensor], lengths: Tensor | None, reset: Tensor | None, reverse: bool, batch_first: bool, *,
     training: bool,
 ) -> list[Tensor]:  # fmt: skip
     """Outputs and final states, by one op of a graph that is being traced."""
-    if torch.onnx.is_in_onnx_export():
-        refuse_script()
+    _refuse_exporter()
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return list(torch.ops.ostinato.recording(text, tensors, lengths, reset, reverse, batch_first, training)[:-1])
     return list(torch.ops.ostinato.sequence(text, tensors, lengths, reset, reverse, batch_first, training))
