@@ -30,7 +30,7 @@ class Pass:
 
     Attributes:
         forward: the frame of the forward or of the recording program.
-        backward: of the backward program; made when it is first needed.
+        backward: of the backward program; None for a pass that records nothing.
         kept: the places, among outputs and final states, of those that are residuals too.
     """
 
@@ -49,6 +49,14 @@ class Pass:
         within = {"saved": lambda i: i, "given": self._order.__getitem__, "out": lambda i: self.kept.index(by_out[i])}
         self._residuals = {r.name: (r.where, within[r.where](r.place)) for r in frame.residuals}
         self._sources = [] if back is None else self._bind(back)
+        # of each gradient, and of the adjoint of each state, its place among what comes out of the backward program
+        outs = (
+            []
+            if back is None
+            else list(zip((r for r in back.program.results if r.role != "record"), back.results, strict=True))
+        )
+        self._gradients = [out for result, out in outs if result.role == "gradient"]
+        self._states = {result.name: out for result, out in outs if result.role == "state"}
 
     def run(self, weights: Mapping[str, Array], tensors: Sequence[Tensor], reset: int) -> tuple[list[Tensor], Tensor]:
         """Outputs and final states, and the memory for residuals.
@@ -79,12 +87,7 @@ class Pass:
         ]  # fmt: skip
         outs = [tensors[0].new_empty(out.shape) for out in frame.outs]
         frame.call(weights, given, [out.data_ptr() for out in outs], 0, reset)
-        results = [outs[i] for i in frame.results]
-        routes = steps.routes(training=self._training)
-        roles = [r.role for r in frame.program.results if r.role != "record"]
-        names = [r.name for r in frame.program.results if r.role == "state"]
-        gradients = [g for g, role in zip(results, roles, strict=True) if role == "gradient"]
-        states = dict(zip(names, (g for g, role in zip(results, roles, strict=True) if role == "state"), strict=True))
+        routes, gradients = steps.routes(training=self._training), [outs[i] for i in self._gradients]
         found: list[Tensor | None] = []
         for name, tensor in zip([*steps.inputs, *steps.contexts], tensors, strict=False):
             place = routes.others.get(name)
@@ -95,7 +98,7 @@ class Pass:
                 found.append(None if array is None else torch.from_numpy(np.array(array)))
             else:
                 found.append(gradients[place].view(tensor.shape))
-        of = {state: states[name] for name, state in routes.states}
+        of = {state: outs[self._states[name]] for name, state in routes.states}
         found += [of[name] for name in steps.states]
         return [*found, *(self._of_weight(routes, name, weights[name], gradients) for name in steps.weights)]
 
